@@ -1,1 +1,45 @@
-//! turn
+//! The rules of a STUN/TURN server: what happens to each packet and request.
+//!
+//! RFC 8489 (STUN) and RFC 8656 (TURN) as a state machine without I/O, clock or randomness of its own. Bytes
+//! leave by return value ([`Verdict`]); whatever needs a syscall, a thread or time is an [`Effect`].
+//!
+//! Start reading at [`Server`].
+
+mod allocation;
+mod auth;
+mod challenge_budget;
+mod config;
+mod credentials;
+mod deleted;
+mod effect;
+mod nonce;
+mod peers;
+mod ports;
+mod quota;
+mod random;
+mod reason;
+mod relay_data;
+mod requests;
+mod response;
+mod server;
+mod stats;
+mod time;
+mod timers;
+mod tuple;
+mod verdict;
+mod waiting;
+
+pub use config::{ChannelRange, Config, DefaultFamily, Init};
+pub use credentials::{Credentials, RestName, User, rest_password};
+pub use effect::{Effect, EndCause, Event, Usage};
+pub use nonce::NonceKey;
+pub use peers::{IpRange, PeerAccess, PeerRules, RelayAddress, refused_by_default};
+pub use ports::{Ports, RelayedPort};
+pub use quota::Quotas;
+pub use reason::Reason;
+pub use requests::RelayError;
+pub use server::Server;
+pub use stats::{Requests, Stats};
+pub use time::{Now, Timestamp, UnixTime};
+pub use tuple::{Client, FiveTuple, Link, RelayId, SessionId, Transport, WaitId};
+pub use verdict::{Edge, Egress, Forward, Head, Tail, Verdict};

@@ -1,0 +1,132 @@
+//! How many answers a source gets before it has proved its address.
+//!
+//! Every answer to an unauthenticated request takes a token from its source's bucket, and every valid nonce
+//! that comes back returns one: whoever receives our answers never runs out, whoever forges a source does.
+//! Invariant: memory is fixed; a stranger costs no state. Sources that share a bucket share its budget, and
+//! which ones do is unpredictable.
+
+use core::hash::{BuildHasher, Hasher};
+use core::net::IpAddr;
+
+use foldhash::quality::FixedState;
+
+use crate::time::Timestamp;
+
+/// Buckets of tokens by source address, IPv6 sources by their /64.
+#[derive(Debug)]
+pub(crate) struct ChallengeBudget {
+    buckets: Box<[Bucket]>,
+    hash: FixedState,
+    /// Tokens a second.
+    rate: u32,
+    /// Tokens a bucket holds.
+    burst: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    tokens: u32,
+    /// Whether somebody has been told that this bucket is empty.
+    reported: bool,
+    refilled: Timestamp,
+}
+
+/// Whether an answer may be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Allowance {
+    Granted,
+    /// The first refusal since the bucket last had a token.
+    RefusedFirst,
+    Refused,
+}
+
+impl ChallengeBudget {
+    pub(crate) fn new(rate: u32, burst: u32, seed: u64) -> Self {
+        let full = Bucket { tokens: burst, reported: false, refilled: Timestamp(0) };
+        ChallengeBudget {
+            buckets: vec![full; BUCKETS].into(),
+            hash: FixedState::with_seed(seed),
+            rate,
+            burst,
+        }
+    }
+
+    /// Takes a token for an answer to `source`.
+    pub(crate) fn take(&mut self, now: Timestamp, source: IpAddr) -> Allowance {
+        let (rate, burst) = (self.rate, self.burst);
+        let bucket = self.bucket(source);
+        bucket.refill(now, rate, burst);
+        if bucket.tokens > 0 {
+            bucket.tokens -= 1;
+            bucket.reported = false;
+            return Allowance::Granted;
+        }
+        let first = !bucket.reported;
+        bucket.reported = true;
+        if first { Allowance::RefusedFirst } else { Allowance::Refused }
+    }
+
+    /// Gives a token back: `source` has returned a nonce.
+    pub(crate) fn refund(&mut self, source: IpAddr) {
+        let burst = self.burst;
+        let bucket = self.bucket(source);
+        bucket.tokens = burst.min(bucket.tokens + 1);
+    }
+
+    fn bucket(&mut self, source: IpAddr) -> &mut Bucket {
+        let mut hasher = self.hash.build_hasher();
+        match source {
+            IpAddr::V4(ip) => hasher.write_u32(ip.to_bits()),
+            IpAddr::V6(ip) => hasher.write_u64((ip.to_bits() >> 64) as u64),
+        }
+        &mut self.buckets[hasher.finish() as usize % BUCKETS]
+    }
+}
+
+impl Bucket {
+    fn refill(&mut self, now: Timestamp, rate: u32, burst: u32) {
+        let elapsed = now.since(self.refilled);
+        let gained = elapsed.as_nanos() * u128::from(rate) / NANOSECONDS;
+        if gained > 0 {
+            self.tokens =
+                u32::try_from(gained).map_or(burst, |gained| burst.min(self.tokens.saturating_add(gained)));
+            self.refilled = now;
+        }
+    }
+}
+
+const BUCKETS: usize = 4096;
+const NANOSECONDS: u128 = 1_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOURCE: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(198, 51, 100, 7));
+
+    #[test]
+    fn a_source_that_never_returns_a_nonce_runs_out_and_recovers_with_time() {
+        let mut budget = ChallengeBudget::new(10, 20, 1);
+        let now = Timestamp(1_000_000_000_000);
+        for _ in 0..20 {
+            assert_eq!(budget.take(now, SOURCE), Allowance::Granted);
+        }
+        assert_eq!(budget.take(now, SOURCE), Allowance::RefusedFirst);
+        assert_eq!(budget.take(now, SOURCE), Allowance::Refused);
+        let later = Timestamp(now.0 + 500_000_000);
+        for _ in 0..5 {
+            assert_eq!(budget.take(later, SOURCE), Allowance::Granted);
+        }
+        assert_eq!(budget.take(later, SOURCE), Allowance::RefusedFirst);
+    }
+
+    #[test]
+    fn a_source_that_returns_its_nonces_never_runs_out() {
+        let mut budget = ChallengeBudget::new(10, 20, 1);
+        let now = Timestamp(1_000_000_000_000);
+        for _ in 0..1000 {
+            assert_eq!(budget.take(now, SOURCE), Allowance::Granted);
+            budget.refund(SOURCE);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What a server is told at start. A running server gets a new [`Config`] as a whole.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use turnpike_wire::Family;
+
+use crate::credentials::Credentials;
+use crate::nonce::NonceKey;
+use crate::peers::PeerRules;
+use crate::ports::Ports;
+use crate::quota::Quotas;
+
+/// The rules one server follows.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Who may allocate.
+    pub credentials: Arc<Credentials>,
+    /// Which peers may be reached.
+    pub peers: PeerRules,
+    /// SOFTWARE to send; `None` for none.
+    pub software: Option<Box<str>>,
+    /// Whether error responses carry a phrase.
+    pub reason_phrases: bool,
+    /// Whether every message carries FINGERPRINT; otherwise those to clients that send it do.
+    pub always_fingerprint: bool,
+    /// Whether Binding is answered.
+    pub binding: bool,
+    /// Whether Binding needs credentials.
+    pub authenticated_binding: bool,
+    /// Whether Binding responses also carry MAPPED-ADDRESS.
+    pub mapped_address: bool,
+    /// Whether anything but Binding is answered.
+    pub relaying: bool,
+    /// Which channel numbers may be bound.
+    pub channels: ChannelRange,
+    /// The family when a client names none.
+    pub default_family: DefaultFamily,
+    /// The longest lifetime granted; at least 600 s.
+    pub max_lifetime: Duration,
+    /// How long a permission holds: 300 s.
+    pub permission_lifetime: Duration,
+    /// How long a channel stays bound: 600 s.
+    pub channel_lifetime: Duration,
+    /// How long a nonce is good; zero for ever.
+    pub nonce_lifetime: Duration,
+    /// Answers a second to unauthenticated requests of one source.
+    pub challenge_rate: u32,
+    /// How many of them may come at once.
+    pub challenge_burst: u32,
+    /// Most permissions an allocation may have.
+    pub max_permissions: usize,
+    /// Whether an event is reported for every request and permission, and not only for sessions and failures.
+    pub verbose: bool,
+}
+
+impl Config {
+    /// The defaults of RFC 8656 for these users.
+    pub fn new(credentials: Arc<Credentials>) -> Self {
+        Config {
+            credentials,
+            peers: PeerRules::default(),
+            software: None,
+            reason_phrases: false,
+            always_fingerprint: false,
+            binding: true,
+            authenticated_binding: false,
+            mapped_address: false,
+            relaying: true,
+            channels: ChannelRange::Rfc8656,
+            default_family: DefaultFamily::Of(Family::Ipv4),
+            max_lifetime: Duration::from_secs(3600),
+            permission_lifetime: Duration::from_secs(300),
+            channel_lifetime: Duration::from_secs(600),
+            nonce_lifetime: Duration::from_secs(600),
+            challenge_rate: 100,
+            challenge_burst: 200,
+            max_permissions: 1024,
+            verbose: false,
+        }
+    }
+}
+
+/// Which channel numbers ChannelBind grants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelRange {
+    /// 0x4000 to 0x4FFF (RFC 8656 §12).
+    Rfc8656,
+    /// 0x4000 to 0x7FFF, as RFC 5766 had it.
+    Rfc5766,
+}
+
+impl ChannelRange {
+    pub(crate) fn contains(self, channel: u16) -> bool {
+        match self {
+            ChannelRange::Rfc8656 => (0x4000..=0x4FFF).contains(&channel),
+            ChannelRange::Rfc5766 => (0x4000..=0x7FFF).contains(&channel),
+        }
+    }
+}
+
+/// The relayed address's family when the client does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefaultFamily {
+    /// Always this one; RFC 8656 says IPv4.
+    Of(Family),
+    /// The one the client came by.
+    Client,
+}
+
+/// What a worker's server is born with.
+#[derive(Clone, Debug)]
+pub struct Init {
+    /// The rules.
+    pub config: Arc<Config>,
+    /// The worker's number, from 0; it stands in session ids.
+    pub worker: u16,
+    /// Relayed ports, shared with the other workers.
+    pub ports: Arc<Ports>,
+    /// Quotas, shared likewise.
+    pub quotas: Arc<Quotas>,
+    /// The nonce key, shared likewise.
+    pub nonce_key: NonceKey,
+    /// All the randomness there is: from the operating system in production, fixed in a simulation.
+    pub seed: [u8; 32],
+}

@@ -1,0 +1,181 @@
+//! What the core asks its worker to do, and what it reports.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use turnpike_wire::{ErrorNumber, Method};
+
+use crate::credentials::User;
+use crate::ports::RelayedPort;
+use crate::reason::Reason;
+use crate::tuple::{FiveTuple, RelayId, SessionId, WaitId};
+
+/// Something that needs a syscall, or somebody who listens.
+#[must_use]
+#[derive(Debug)]
+pub enum Effect {
+    /// Open a UDP socket for a relayed transport address and answer with
+    /// [`Server::handle_relay_opened`](crate::Server::handle_relay_opened).
+    OpenRelay {
+        /// Who waits for it.
+        wait: WaitId,
+        /// The name the socket's packets are to be handed in under.
+        relay: RelayId,
+        /// The address to bind, local form.
+        address: SocketAddr,
+    },
+    /// Close the socket of a relayed address, then drop the port, which frees it.
+    CloseRelay {
+        /// Which one.
+        relay: RelayId,
+        /// Its port.
+        port: RelayedPort,
+    },
+    /// Something happened that people or metrics may want to know.
+    Report(Event),
+}
+
+/// What happened. Nothing here is emitted per relayed packet.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// An allocation was made.
+    Allocated {
+        /// Its name.
+        session: SessionId,
+        /// Its owner.
+        user: Arc<User>,
+        /// Its 5-tuple.
+        tuple: FiveTuple,
+        /// The relayed address as clients are told it.
+        relayed: SocketAddr,
+        /// Granted lifetime.
+        lifetime: Duration,
+    },
+    /// An allocation's lifetime was renewed.
+    Refreshed {
+        /// Its name.
+        session: SessionId,
+        /// Its owner.
+        user: Arc<User>,
+        /// Granted lifetime; zero asks for deletion.
+        lifetime: Duration,
+    },
+    /// An allocation ended.
+    Ended {
+        /// Its name.
+        session: SessionId,
+        /// Its owner.
+        user: Arc<User>,
+        /// Its 5-tuple.
+        tuple: FiveTuple,
+        /// The relayed address as clients were told it.
+        relayed: SocketAddr,
+        /// Why.
+        cause: EndCause,
+        /// How long it lived.
+        duration: Duration,
+        /// What it relayed.
+        usage: Usage,
+    },
+    /// A permission was installed or renewed.
+    PermissionGranted {
+        /// The allocation.
+        session: SessionId,
+        /// The peer.
+        peer: IpAddr,
+        /// How long it holds.
+        lifetime: Duration,
+    },
+    /// A permission ran out.
+    PermissionExpired {
+        /// The allocation.
+        session: SessionId,
+        /// The peer.
+        peer: IpAddr,
+    },
+    /// A channel was bound or renewed.
+    ChannelBound {
+        /// The allocation.
+        session: SessionId,
+        /// Its number.
+        channel: u16,
+        /// The peer.
+        peer: SocketAddr,
+    },
+    /// A request was carried out or refused.
+    Processed {
+        /// The client.
+        tuple: FiveTuple,
+        /// The allocation on its 5-tuple, if any.
+        session: Option<SessionId>,
+        /// The allocation's owner, or the user who asked, once known.
+        user: Option<Arc<User>>,
+        /// What was asked.
+        method: Method,
+        /// `None` for success, else what was answered and why.
+        refusal: Option<(ErrorNumber, Reason)>,
+    },
+    /// Credentials were refused.
+    AuthenticationFailed {
+        /// The client.
+        tuple: FiveTuple,
+        /// The name it gave, cut to 128 bytes; empty when it gave none.
+        username: Box<str>,
+        /// Why.
+        reason: Reason,
+        /// For [`Reason::Expired`], how long ago.
+        expired_since: Option<Duration>,
+    },
+    /// A peer was refused by the peer rules.
+    PeerRefused {
+        /// The client.
+        tuple: FiveTuple,
+        /// The allocation.
+        session: SessionId,
+        /// The peer asked for.
+        peer: IpAddr,
+        /// Which rule refused it.
+        rule: &'static str,
+    },
+    /// Answers to unauthenticated requests of this source are withheld for the rest of the second.
+    SourceLimited {
+        /// The source.
+        source: IpAddr,
+    },
+}
+
+/// Why an allocation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndCause {
+    /// The client asked for it.
+    Deleted,
+    /// Its lifetime ran out.
+    Expired,
+    /// The server is stopping.
+    Shutdown,
+}
+
+impl EndCause {
+    /// The phrase for logs, coturn's where it has one.
+    pub const fn phrase(self) -> &'static str {
+        match self {
+            EndCause::Deleted => "deleted by client",
+            EndCause::Expired => "allocation timeout",
+            EndCause::Shutdown => "Forceful shutdown",
+        }
+    }
+}
+
+/// Packets and bytes an allocation relayed: application data, headers excluded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Packets from the client.
+    pub client_packets: u64,
+    /// Bytes from the client.
+    pub client_bytes: u64,
+    /// Packets from peers.
+    pub peer_packets: u64,
+    /// Bytes from peers.
+    pub peer_bytes: u64,
+}

@@ -1,0 +1,302 @@
+//! Relayed ports, shared by all workers: which are taken, which are live, and which are reserved.
+//!
+//! One bit a port and relay address. A port is *taken* from the moment it is chosen until its socket is closed,
+//! and *live* while a relayed transport address is open on it. Touched only by Allocate and at the end of an
+//! allocation, but for [`Ports::live_relay`], which reads one word.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::peers::RelayAddress;
+use crate::random::Random;
+use crate::time::Timestamp;
+
+/// The ports of every relay address.
+#[derive(Debug)]
+pub struct Ports {
+    relays: Vec<RelayPorts>,
+    reservations: Mutex<HashMap<[u8; 8], Reservation>>,
+}
+
+#[derive(Debug)]
+struct RelayPorts {
+    relay: RelayAddress,
+    taken: Box<[AtomicU64]>,
+    live: Box<[AtomicU64]>,
+    /// Bits of `taken` that stand for ports outside the range and are never freed.
+    out_of_range: u32,
+}
+
+#[derive(Debug)]
+struct Reservation {
+    port: RelayedPort,
+    expires: Timestamp,
+}
+
+/// A taken port. Dropping it frees the port.
+#[derive(Debug)]
+pub struct RelayedPort {
+    ports: Arc<Ports>,
+    relay: u16,
+    port: u16,
+}
+
+/// Which port an Allocate asks for (RFC 8656 §7.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parity {
+    Any,
+    Even,
+    /// An even one whose successor is free as well.
+    EvenPair,
+}
+
+impl Ports {
+    /// All ports of `range` on each relay address are free.
+    pub fn new(relays: &[RelayAddress], range: RangeInclusive<u16>) -> Arc<Self> {
+        let relays = relays.iter().map(|relay| RelayPorts::new(*relay, &range)).collect();
+        Arc::new(Ports { relays, reservations: Mutex::new(HashMap::new()) })
+    }
+
+    /// The relay addresses, in the order ports are asked for by index.
+    pub(crate) fn relay(&self, index: u16) -> Option<&RelayAddress> {
+        self.relays.get(usize::from(index)).map(|ports| &ports.relay)
+    }
+
+    /// Indices of the relay addresses of one family.
+    pub(crate) fn of_family(&self, ipv4: bool) -> impl Iterator<Item = u16> + '_ {
+        let fits = move |(_, ports): &(usize, &RelayPorts)| ports.relay.address.is_ipv4() == ipv4;
+        self.relays.iter().enumerate().filter(fits).map(|(index, _)| index as u16)
+    }
+
+    /// Ports taken on all relay addresses together.
+    pub fn taken(&self) -> u32 {
+        self.relays.iter().map(RelayPorts::taken_in_range).sum()
+    }
+
+    /// Takes a random port, and its successor if a pair is asked for.
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        relay: u16,
+        parity: Parity,
+        random: &mut Random,
+    ) -> Option<(RelayedPort, Option<RelayedPort>)> {
+        let taken = &self.relays.get(usize::from(relay))?.taken;
+        let start = random.next_u64();
+        for step in 0..=taken.len() {
+            let index = (start as usize % taken.len() + step) % taken.len();
+            // The first word is looked at twice: above the random bit, and at the end below it.
+            let rotation = if step == 0 { (start >> 32) as u32 % 64 } else { 0 };
+            if let Some(bit) = take_bit(&taken[index], parity, rotation) {
+                let port = (index * 64) as u16 + bit as u16;
+                let named = |port| RelayedPort { ports: self.clone(), relay, port };
+                return Some((named(port), (parity == Parity::EvenPair).then(|| named(port + 1))));
+            }
+        }
+        None
+    }
+
+    /// The relay form of an own address at which a relayed port is open.
+    #[inline]
+    pub(crate) fn live_relay(&self, peer: SocketAddr) -> Option<SocketAddr> {
+        let (ip, port) = (peer.ip(), peer.port());
+        let matches = |ports: &&RelayPorts| {
+            (ports.relay.address == ip || ports.relay.external == Some(ip)) && ports.is_live(port)
+        };
+        self.relays.iter().find(matches).map(|ports| SocketAddr::new(ports.relay.address, port))
+    }
+
+    /// Keeps `port` for whoever shows `token` before `expires`.
+    pub(crate) fn reserve(&self, token: [u8; 8], port: RelayedPort, expires: Timestamp) {
+        self.reservations().insert(token, Reservation { port, expires });
+    }
+
+    /// Hands out a reserved port; a token works once.
+    pub(crate) fn claim(&self, token: [u8; 8], now: Timestamp) -> Option<RelayedPort> {
+        let reservation = self.reservations().remove(&token)?;
+        (reservation.expires > now).then_some(reservation.port)
+    }
+
+    /// Frees a reserved port that was not claimed in time.
+    pub(crate) fn expire(&self, token: [u8; 8], now: Timestamp) {
+        let mut reservations = self.reservations();
+        if reservations.get(&token).is_some_and(|reservation| reservation.expires <= now) {
+            reservations.remove(&token);
+        }
+    }
+
+    fn reservations(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 8], Reservation>> {
+        self.reservations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl RelayPorts {
+    fn new(relay: RelayAddress, range: &RangeInclusive<u16>) -> Self {
+        let word = |index: usize| {
+            let mut bits = 0;
+            for bit in 0..64 {
+                let port = (index * 64 + bit) as u16;
+                bits |= u64::from(!range.contains(&port)) << bit;
+            }
+            AtomicU64::new(bits)
+        };
+        let taken = (0..WORDS).map(word).collect();
+        let live = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
+        let in_range = u32::from(*range.end()).saturating_sub(u32::from(*range.start())) + 1;
+        RelayPorts { relay, taken, live, out_of_range: 65_536 - in_range }
+    }
+
+    fn is_live(&self, port: u16) -> bool {
+        self.live[usize::from(port / 64)].load(Ordering::Relaxed) & mask(port) != 0
+    }
+
+    fn taken_in_range(&self) -> u32 {
+        let set: u32 = self.taken.iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum();
+        set - self.out_of_range
+    }
+}
+
+impl RelayedPort {
+    /// The transport address to bind, local form.
+    pub fn local(&self) -> SocketAddr {
+        SocketAddr::new(self.relay_ports().relay.address, self.port)
+    }
+
+    /// The transport address clients are told.
+    pub fn advertised(&self) -> SocketAddr {
+        SocketAddr::new(self.relay_ports().relay.advertised(), self.port)
+    }
+
+    /// Which relay address it belongs to.
+    pub(crate) fn relay_index(&self) -> u16 {
+        self.relay
+    }
+
+    /// The port number.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Says whether a relayed transport address is open here.
+    pub(crate) fn set_live(&self, live: bool) {
+        let word = &self.relay_ports().live[usize::from(self.port / 64)];
+        if live {
+            word.fetch_or(mask(self.port), Ordering::Relaxed);
+        } else {
+            word.fetch_and(!mask(self.port), Ordering::Relaxed);
+        }
+    }
+
+    fn relay_ports(&self) -> &RelayPorts {
+        &self.ports.relays[usize::from(self.relay)]
+    }
+}
+
+impl Drop for RelayedPort {
+    fn drop(&mut self) {
+        self.set_live(false);
+        self.relay_ports().taken[usize::from(self.port / 64)].fetch_and(!mask(self.port), Ordering::AcqRel);
+    }
+}
+
+/// Takes a free bit of the wanted parity at or above `from`, and the next one for a pair.
+fn take_bit(word: &AtomicU64, parity: Parity, from: u32) -> Option<u32> {
+    let mut current = word.load(Ordering::Relaxed);
+    loop {
+        let free = match parity {
+            Parity::Any => !current,
+            Parity::Even => !current & EVEN_BITS,
+            Parity::EvenPair => !current & (!current >> 1) & EVEN_BITS,
+        };
+        let candidates = free & (u64::MAX << from);
+        if candidates == 0 {
+            return None;
+        }
+        let bit = candidates.trailing_zeros();
+        let wanted = if parity == Parity::EvenPair { 0b11 << bit } else { 1 << bit };
+        match word.compare_exchange_weak(current, current | wanted, Ordering::AcqRel, Ordering::Relaxed) {
+            Ok(_) => return Some(bit),
+            Err(changed) => current = changed,
+        }
+    }
+}
+
+fn mask(port: u16) -> u64 {
+    1 << (port % 64)
+}
+
+const WORDS: usize = 65_536 / 64;
+const EVEN_BITS: u64 = 0x5555_5555_5555_5555;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ports(range: RangeInclusive<u16>) -> (Arc<Ports>, Random) {
+        let relay = RelayAddress { address: [192, 0, 2, 1].into(), external: Some([203, 0, 113, 1].into()) };
+        (Ports::new(&[relay], range), Random::new([3; 16]))
+    }
+
+    #[test]
+    fn every_port_of_the_range_is_given_once_and_again_after_release() {
+        let (ports, mut random) = ports(50_000..=50_999);
+        for _ in 0..2 {
+            let mut held = Vec::new();
+            while let Some((port, None)) = ports.take(0, Parity::Any, &mut random) {
+                held.push(port);
+            }
+            let mut numbers: Vec<u16> = held.iter().map(RelayedPort::port).collect();
+            numbers.sort_unstable();
+            assert_eq!(numbers, (50_000..=50_999).collect::<Vec<u16>>());
+            assert_eq!(ports.taken(), 1000);
+            drop(held);
+            assert_eq!(ports.taken(), 0);
+        }
+    }
+
+    #[test]
+    fn even_ports_are_even_and_pairs_take_both() {
+        let (ports, mut random) = ports(50_001..=50_100);
+        let mut held = Vec::new();
+        while let Some((port, next)) = ports.take(0, Parity::EvenPair, &mut random) {
+            let next = next.expect("a pair has a second port");
+            assert_eq!((port.port() % 2, next.port()), (0, port.port() + 1));
+            held.push((port, next));
+        }
+        assert_eq!(held.len(), 49, "50002/3 to 50098/9");
+        let (even, _) = ports.take(0, Parity::Even, &mut random).expect("50100 is left");
+        assert_eq!(even.port(), 50_100);
+    }
+
+    #[test]
+    fn only_live_ports_of_own_addresses_are_found_in_either_form() {
+        let (ports, mut random) = ports(50_000..=50_999);
+        let (port, _) = ports.take(0, Parity::Any, &mut random).expect("a port");
+        let external = SocketAddr::new([203, 0, 113, 1].into(), port.port());
+        assert_eq!(ports.live_relay(external), None);
+        port.set_live(true);
+        assert_eq!(ports.live_relay(external), Some(port.local()));
+        assert_eq!(ports.live_relay(port.local()), Some(port.local()));
+        assert_eq!(ports.live_relay(SocketAddr::new([198, 51, 100, 9].into(), port.port())), None);
+        drop(port);
+        assert_eq!(ports.live_relay(external), None);
+    }
+
+    #[test]
+    fn a_reservation_is_claimed_once_and_before_it_expires() {
+        let (ports, mut random) = ports(50_000..=50_001);
+        let token = [1; 8];
+        let take = |random: &mut Random| ports.take(0, Parity::EvenPair, random).and_then(|pair| pair.1);
+        ports.reserve(token, take(&mut random).expect("a pair"), Timestamp(100));
+        assert!(take(&mut random).is_none(), "the reserved port is withheld");
+        assert_eq!(ports.claim(token, Timestamp(99)).expect("reserved").port(), 50_001);
+        assert!(ports.claim(token, Timestamp(99)).is_none());
+        ports.reserve(token, take(&mut random).expect("free again"), Timestamp(100));
+        ports.expire(token, Timestamp(99));
+        assert_eq!(ports.taken(), 1);
+        ports.expire(token, Timestamp(100));
+        assert_eq!(ports.taken(), 0);
+    }
+}

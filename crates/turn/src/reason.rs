@@ -1,0 +1,128 @@
+//! Why something was refused or dropped. One word for each, the same in metrics, logs and explanations.
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $code:literal;)*) => {
+        /// Why a packet was dropped or a request refused.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Reason {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Reason {
+            /// Every reason, in order of its number.
+            pub const ALL: &'static [Reason] = &[$(Reason::$name),*];
+
+            /// The stable word used in metrics and logs.
+            pub const fn code(self) -> &'static str {
+                match self {
+                    $(Reason::$name => $code,)*
+                }
+            }
+
+            /// The reason with this word.
+            pub fn from_code(code: &str) -> Option<Self> {
+                Reason::ALL.iter().copied().find(|reason| reason.code() == code)
+            }
+        }
+    };
+}
+
+reasons! {
+    /// An empty datagram.
+    Empty = "empty";
+    /// The first byte belongs to no protocol spoken here.
+    NotStun = "not_stun";
+    /// A STUN header with a wrong length, or an attribute over the end.
+    Malformed = "malformed";
+    /// A STUN header without the magic cookie.
+    NoMagicCookie = "no_magic_cookie";
+    /// FINGERPRINT does not fit the message.
+    WrongFingerprint = "wrong_fingerprint";
+    /// A response came where only requests and indications belong.
+    UnexpectedResponse = "unexpected_response";
+    /// A method the server does not know, or a class that the method cannot have.
+    UnknownMethod = "unknown_method";
+    /// An indication with a comprehension-required attribute the server does not know.
+    UnknownAttribute = "unknown_attribute";
+    /// An indication that is only a sign of life.
+    KeepAlive = "keep_alive";
+    /// The function is switched off.
+    SwitchedOff = "switched_off";
+    /// ChannelData whose length field runs over its end.
+    BadChannelData = "bad_channel_data";
+    /// Data on a 5-tuple without an allocation.
+    NoAllocation = "no_allocation";
+    /// ChannelData for a channel that is not bound.
+    NoChannel = "no_channel";
+    /// No permission for this peer.
+    NoPermission = "no_permission";
+    /// A Send indication without XOR-PEER-ADDRESS or DATA, or with one that cannot be read.
+    BadSend = "bad_send";
+    /// A peer of the other address family.
+    WrongFamily = "wrong_family";
+    /// The peer's address is refused by the peer rules.
+    PeerRefused = "peer_refused";
+    /// An address of this server where no relayed port is open.
+    OwnAddress = "own_address";
+    /// A packet for a relayed address that has been closed.
+    StaleRelay = "stale_relay";
+    /// A retransmission of a request that is being worked on.
+    InProgress = "in_progress";
+    /// Too many unauthenticated requests from this source in this second.
+    RateLimited = "rate_limited";
+    /// Too many requests wait already.
+    TooManyWaiting = "too_many_waiting";
+    /// The message does not fit its buffer.
+    TooLarge = "too_large";
+
+    /// Credentials: none given. The normal first request of every client.
+    NoCredentials = "no_credentials";
+    /// Credentials: USERNAME, REALM or NONCE is missing or malformed.
+    IncompleteCredentials = "incomplete_credentials";
+    /// Credentials: the time in a REST username has passed.
+    Expired = "expired";
+    /// Credentials: a REST username whose password fits none of the secrets.
+    WrongSecret = "wrong_secret";
+    /// Credentials: no such user.
+    UnknownUser = "unknown_user";
+    /// Credentials: the user exists and the password is another.
+    WrongPassword = "wrong_password";
+    /// Credentials: REALM is not this server's.
+    WrongRealm = "wrong_realm";
+    /// Credentials: the nonce was issued here and is too old.
+    StaleNonce = "stale_nonce";
+    /// Credentials: the nonce was not issued by this server to this address.
+    ForeignNonce = "foreign_nonce";
+
+    /// Request: malformed or contradictory.
+    BadRequest = "bad_request";
+    /// Request: a comprehension-required attribute the server does not know.
+    UnknownAttributes = "unknown_attributes";
+    /// Request: no allocation on this 5-tuple, or one too many.
+    AllocationMismatch = "allocation_mismatch";
+    /// Request: authenticated as somebody other than the allocation's owner.
+    NotTheOwner = "not_the_owner";
+    /// Request: a transport towards peers that is not offered.
+    UnsupportedTransport = "unsupported_transport";
+    /// Request: an address family that is not offered.
+    UnsupportedFamily = "unsupported_family";
+    /// Request: the user has as many allocations as `user-quota` allows.
+    UserQuota = "user_quota";
+    /// Request: the realm has as many allocations as `total-quota` allows.
+    TotalQuota = "total_quota";
+    /// Request: no relayed port is free.
+    NoPort = "no_port";
+    /// Request: the reservation token is unknown or has expired.
+    UnknownReservation = "unknown_reservation";
+    /// Request: the socket of the relayed address could not be opened.
+    RelayFailed = "relay_failed";
+    /// Request: the allocation has as many permissions as it may have.
+    TooManyPermissions = "too_many_permissions";
+    /// Request: the allocation has as many channels as it may have.
+    TooManyChannels = "too_many_channels";
+    /// Request: the channel number is out of range.
+    BadChannelNumber = "bad_channel_number";
+    /// Request: the channel is bound to another peer, or the peer to another channel.
+    ChannelConflict = "channel_conflict";
+}

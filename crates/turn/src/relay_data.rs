@@ -1,0 +1,170 @@
+//! Application data, client to peer and back (RFC 8656 §11, §12).
+//!
+//! Nothing here allocates, locks or logs. Received bytes are not touched: a verdict names the part to send on
+//! and the few bytes that go before and after it.
+
+use std::net::SocketAddr;
+
+use turnpike_wire::attributes::XorPeerAddress;
+use turnpike_wire::{
+    AttributeType, CHANNEL_HEADER, ChannelData, Class, Message, MessageWriter, Method, channel_data_header,
+    fingerprint_over,
+};
+
+use crate::allocation::Permission;
+use crate::peers::PeerAccess;
+use crate::reason::Reason;
+use crate::requests::unknown_attributes;
+use crate::server::Server;
+use crate::time::{Now, Timestamp};
+use crate::tuple::{Client, RelayId};
+use crate::verdict::{Edge, Egress, Forward, Head, Tail, Verdict};
+
+impl Server {
+    /// ChannelData from a client (RFC 8656 §12.6).
+    #[inline]
+    pub(crate) fn relay_channel_data(&mut self, now: Now, client: Client, packet: &[u8]) -> Verdict<'_> {
+        let Ok(ChannelData { channel, data }) = ChannelData::parse(packet) else {
+            return self.drop_packet(Reason::BadChannelData);
+        };
+        let Some(relay) = self.allocations.find(&client.tuple) else {
+            return self.drop_packet(Reason::NoAllocation);
+        };
+        let bound = self.allocations.get(relay).and_then(|it| it.channels.peer(channel, now.monotonic));
+        let Some(peer) = bound else {
+            return self.drop_packet(Reason::NoChannel);
+        };
+        let span = CHANNEL_HEADER..CHANNEL_HEADER + data.len();
+        self.relay_to_peer(now.monotonic, relay, peer, span, false)
+    }
+
+    /// A Send indication (RFC 8656 §11.2): indications are not authenticated and never answered.
+    pub(crate) fn relay_send(&mut self, now: Now, client: Client, message: &Message<'_>) -> Verdict<'_> {
+        let Some(relay) = self.allocations.find(&client.tuple) else {
+            return self.drop_packet(Reason::NoAllocation);
+        };
+        if unknown_attributes(message).next().is_some() {
+            return self.drop_packet(Reason::UnknownAttribute);
+        }
+        let data = message.attributes().find(|attribute| attribute.kind == AttributeType::DATA);
+        let (Some(data), Ok(Some(XorPeerAddress(peer)))) = (data, message.get()) else {
+            return self.drop_packet(Reason::BadSend);
+        };
+        let peer = self.config.peers.canonical(peer);
+        if !self.allocations.get(relay).is_some_and(|allocation| allocation.same_family(&peer)) {
+            return self.drop_packet(Reason::WrongFamily);
+        }
+        let dont_fragment = message.has(AttributeType::DONT_FRAGMENT);
+        let span = data.offset..data.offset + data.value.len();
+        self.relay_to_peer(now.monotonic, relay, peer, span, dont_fragment)
+    }
+
+    /// A datagram from a peer to a relayed address (RFC 8656 §11.3, §12.7).
+    #[inline]
+    pub(crate) fn relay_to_client(
+        &mut self,
+        now: Now,
+        relay: RelayId,
+        peer: SocketAddr,
+        length: usize,
+        packet: &[u8],
+    ) -> Verdict<'_> {
+        let peer = SocketAddr::new(self.config.peers.external_form(peer.ip()), peer.port());
+        let Server { allocations, ports, stats, random, .. } = self;
+        let Some(allocation) = allocations.get_mut(relay) else {
+            return self.drop_packet(Reason::StaleRelay);
+        };
+        let Some(permission) = allocation.permissions.get(peer.ip(), now.monotonic) else {
+            return self.drop_packet(Reason::NoPermission);
+        };
+        if permission.access == PeerAccess::LiveRelays && ports.live_relay(peer).is_none() {
+            return self.drop_packet(Reason::OwnAddress);
+        }
+        let (head, tail) = match allocation.channels.number(&peer, now.monotonic) {
+            Some(channel) if length <= usize::from(u16::MAX) => {
+                (Edge::copy_of(&channel_data_header(channel, length as u16)), Edge::EMPTY)
+            }
+            _ => data_indication(&peer, random.transaction_id(), packet, allocation.fingerprint),
+        };
+        if head.as_slice().len() + length + tail.as_slice().len() > LARGEST_DATAGRAM {
+            return self.drop_packet(Reason::TooLarge);
+        }
+        allocation.usage.peer_packets += 1;
+        allocation.usage.peer_bytes += length as u64;
+        stats.peer_packets += 1;
+        stats.peer_bytes += length as u64;
+        let to = Egress::Client(allocation.client);
+        Verdict::Forward(Forward { to, head, span: 0..length, tail, dont_fragment: false })
+    }
+
+    #[inline]
+    fn relay_to_peer(
+        &mut self,
+        now: Timestamp,
+        relay: RelayId,
+        peer: SocketAddr,
+        span: std::ops::Range<usize>,
+        dont_fragment: bool,
+    ) -> Verdict<'_> {
+        let Some(allocation) = self.allocations.get_mut(relay) else {
+            return self.drop_packet(Reason::NoAllocation);
+        };
+        let Some(permission) = allocation.permissions.get(peer.ip(), now) else {
+            return self.drop_packet(Reason::NoPermission);
+        };
+        let Permission { access, .. } = *permission;
+        let bytes = span.len() as u64;
+        allocation.usage.client_packets += 1;
+        allocation.usage.client_bytes += bytes;
+        let Some(peer) = self.reachable(access, peer) else {
+            return self.drop_packet(Reason::OwnAddress);
+        };
+        self.stats.client_packets += 1;
+        self.stats.client_bytes += bytes;
+        let to = Egress::Peer { relay, peer };
+        Verdict::Forward(Forward { to, head: Edge::EMPTY, span, tail: Edge::EMPTY, dont_fragment })
+    }
+
+    /// Where a datagram to a permitted peer really goes; `None` if it must not.
+    #[inline]
+    fn reachable(&self, access: PeerAccess, peer: SocketAddr) -> Option<SocketAddr> {
+        match access {
+            PeerAccess::Anywhere => Some(peer),
+            PeerAccess::LiveRelays => self.ports.live_relay(peer),
+            PeerAccess::NotListeners => {
+                let live = self.ports.live_relay(peer);
+                live.or((!self.config.peers.is_listener(&peer)).then_some(peer))
+            }
+        }
+    }
+}
+
+/// The header of a Data indication around `packet`, and what follows it.
+fn data_indication(
+    peer: &SocketAddr,
+    id: turnpike_wire::TransactionId,
+    packet: &[u8],
+    fingerprint: bool,
+) -> (Head, Tail) {
+    let mut head = [0; 48];
+    let mut writer = MessageWriter::new(&mut head, Class::Indication, Method::DATA, id);
+    writer.add(&XorPeerAddress(*peer));
+    let data = writer.length();
+    let padding = packet.len().wrapping_neg() % 4;
+    let body = data + 4 + packet.len() + padding - 20 + if fingerprint { 8 } else { 0 };
+    head[2..4].copy_from_slice(&(body as u16).to_be_bytes());
+    head[data..data + 2].copy_from_slice(&AttributeType::DATA.0.to_be_bytes());
+    head[data + 2..data + 4].copy_from_slice(&(packet.len() as u16).to_be_bytes());
+    let head = Edge::new(head, data + 4);
+    let mut tail = [0; 12];
+    if fingerprint {
+        let value = fingerprint_over([head.as_slice(), packet, &tail[..padding]]);
+        tail[padding..padding + 2].copy_from_slice(&AttributeType::FINGERPRINT.0.to_be_bytes());
+        tail[padding + 3] = 4;
+        tail[padding + 4..padding + 8].copy_from_slice(&value.to_be_bytes());
+    }
+    (head, Edge::new(tail, padding + if fingerprint { 8 } else { 0 }))
+}
+
+/// Bytes of UDP payload that fit an IPv4 datagram.
+const LARGEST_DATAGRAM: usize = 65_507;

@@ -1,0 +1,226 @@
+//! Requests: from a parsed message to an answer or a refusal (RFC 8489 §6.3, RFC 8656 §5).
+//!
+//! Each method has its file with the rules; this one holds what they share: the order of checks, and the
+//! types a rule answers with. How answers look on the wire is `response.rs`.
+
+mod allocate;
+mod channel_bind;
+mod create_permission;
+mod refresh;
+
+pub use allocate::RelayError;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use turnpike_wire::attributes::XorPeerAddress;
+use turnpike_wire::{AttributeType, Class, ErrorNumber, Message, Method};
+
+use crate::credentials::User;
+use crate::effect::Event;
+use crate::peers::PeerAccess;
+use crate::reason::Reason;
+use crate::server::Server;
+use crate::time::Now;
+use crate::tuple::{Client, RelayId, WaitId};
+use crate::verdict::Verdict;
+
+/// One request being worked on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request<'m> {
+    pub(crate) now: Now,
+    pub(crate) client: Client,
+    pub(crate) message: Message<'m>,
+}
+
+/// What a rule answers when it grants the request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Answer {
+    /// Nothing but success.
+    Done,
+    /// The client's own address.
+    Mapped,
+    /// A lifetime in seconds.
+    Lifetime(u32),
+    /// The allocation just made, or made by an earlier copy of this request.
+    Allocated(RelayId),
+    /// Later.
+    Wait(WaitId),
+    /// An earlier copy of this request is being worked on.
+    InProgress,
+}
+
+/// Why a rule refuses, and what the client is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) number: ErrorNumber,
+    pub(crate) reason: Reason,
+}
+
+/// A refusal with what the response must carry besides the error.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) refused: Refused,
+    /// Whether REALM and a new NONCE go with it.
+    pub(crate) challenge: bool,
+    /// Who is known to have asked; signs the response.
+    pub(crate) user: Option<Arc<User>>,
+}
+
+impl Refusal {
+    pub(crate) fn challenge(number: ErrorNumber, reason: Reason) -> Self {
+        Refusal { refused: Refused { number, reason }, challenge: true, user: None }
+    }
+
+    pub(crate) fn plain(number: ErrorNumber, reason: Reason) -> Self {
+        Refusal { refused: Refused { number, reason }, challenge: false, user: None }
+    }
+}
+
+impl Server {
+    /// Handles a request whose format is sound.
+    pub(crate) fn handle_request(&mut self, request: &Request<'_>) -> Verdict<'_> {
+        let method = request.message.method();
+        self.stats.count_request(method);
+        if let Err(reason) = self.is_served(method) {
+            return self.drop_packet(reason);
+        }
+        let known = self.allocations.find(&request.client.tuple);
+        let outcome = self.process(request);
+        self.report_processed(request, known, &outcome);
+        match outcome {
+            Ok((Answer::Wait(wait), _)) => Verdict::Wait(wait),
+            Ok((Answer::InProgress, _)) => self.drop_packet(Reason::InProgress),
+            Ok((answer, user)) => self.succeed(request, answer, user.as_deref()),
+            Err(refusal) => self.refuse(request, &refusal),
+        }
+    }
+
+    /// Whether the method is known and switched on.
+    fn is_served(&self, method: Method) -> Result<(), Reason> {
+        let switched_on = match method {
+            Method::BINDING => self.config.binding,
+            Method::ALLOCATE | Method::REFRESH | Method::CREATE_PERMISSION | Method::CHANNEL_BIND => {
+                self.config.relaying
+            }
+            _ => return Err(Reason::UnknownMethod),
+        };
+        if switched_on { Ok(()) } else { Err(Reason::SwitchedOff) }
+    }
+
+    /// Authentication, then unknown attributes, then the method's rules (RFC 8489 §6.3.1).
+    fn process(&mut self, request: &Request<'_>) -> Result<(Answer, Option<Arc<User>>), Refusal> {
+        let method = request.message.method();
+        let anybody = method == Method::BINDING && !self.config.authenticated_binding;
+        let user = if anybody { None } else { Some(self.authenticate(request)?) };
+        if unknown_attributes(&request.message).next().is_some() {
+            let (number, reason) = (ErrorNumber::UNKNOWN_ATTRIBUTE, Reason::UnknownAttributes);
+            return Err(Refusal { user, ..Refusal::plain(number, reason) });
+        }
+        let answer = match (method, &user) {
+            (Method::ALLOCATE, Some(user)) => self.allocate(request, user),
+            (Method::REFRESH, Some(user)) => self.refresh(request, user),
+            (Method::CREATE_PERMISSION, Some(user)) => self.create_permission(request, user),
+            (Method::CHANNEL_BIND, Some(user)) => self.channel_bind(request, user),
+            _ => Ok(Answer::Mapped),
+        };
+        match answer {
+            Ok(answer) => Ok((answer, user)),
+            Err(refused) => Err(Refusal { refused, challenge: false, user }),
+        }
+    }
+
+    /// The allocation on the request's 5-tuple, if `user` owns it.
+    fn own_allocation(&self, request: &Request<'_>, user: &User) -> Result<RelayId, Refused> {
+        let mismatch = refused(ErrorNumber::ALLOCATION_MISMATCH, Reason::AllocationMismatch);
+        let relay = self.allocations.find(&request.client.tuple).ok_or(mismatch)?;
+        let allocation = self.allocations.get(relay).ok_or(mismatch)?;
+        if allocation.user.name() != user.name() {
+            return Err(refused(ErrorNumber::WRONG_CREDENTIALS, Reason::NotTheOwner));
+        }
+        Ok(relay)
+    }
+
+    /// Judges a peer a client asks for: its canonical form and how it may be reached.
+    fn judge_peer(
+        &mut self,
+        request: &Request<'_>,
+        relay: RelayId,
+        value: &[u8],
+    ) -> Result<(SocketAddr, PeerAccess), Refused> {
+        let bad = refused(ErrorNumber::BAD_REQUEST, Reason::BadRequest);
+        let id = request.message.transaction_id();
+        let XorPeerAddress(peer) = turnpike_wire::Attribute::decode(value, &id).map_err(|_| bad)?;
+        let peer = self.config.peers.canonical(peer);
+        let judged = self.config.peers.judge(peer.ip());
+        let allocation = self.allocations.get(relay).ok_or(bad)?;
+        match judged {
+            Ok(access) if allocation.same_family(&peer) => Ok((peer, access)),
+            Ok(_) => Err(refused(ErrorNumber::PEER_ADDRESS_FAMILY_MISMATCH, Reason::WrongFamily)),
+            Err(rule) => {
+                let (tuple, session) = (request.client.tuple, allocation.session);
+                self.report(Event::PeerRefused { tuple, session, peer: peer.ip(), rule });
+                Err(refused(ErrorNumber::FORBIDDEN, Reason::PeerRefused))
+            }
+        }
+    }
+
+    fn report_processed(
+        &mut self,
+        request: &Request<'_>,
+        relay: Option<RelayId>,
+        outcome: &Result<(Answer, Option<Arc<User>>), Refusal>,
+    ) {
+        if !self.config.verbose || matches!(outcome, Ok((Answer::Wait(_) | Answer::InProgress, _))) {
+            return;
+        }
+        let (user, refusal) = match outcome {
+            Ok((_, user)) => (user, None),
+            Err(refusal) => (&refusal.user, Some((refusal.refused.number, refusal.refused.reason))),
+        };
+        self.report(Event::Processed {
+            tuple: request.client.tuple,
+            session: relay.and_then(|relay| self.allocations.get(relay)).map(|allocation| allocation.session),
+            user: user.clone(),
+            method: request.message.method(),
+            refusal,
+        });
+    }
+}
+
+pub(crate) fn refused(number: ErrorNumber, reason: Reason) -> Refused {
+    Refused { number, reason }
+}
+
+/// The comprehension-required attributes of `message` that this server does not understand, in order.
+pub(crate) fn unknown_attributes<'m>(message: &Message<'m>) -> impl Iterator<Item = AttributeType> + use<'m> {
+    let required = message.attributes().map(|attribute| attribute.kind);
+    required.filter(|kind| kind.is_comprehension_required() && !UNDERSTOOD.contains(kind))
+}
+
+/// Whether the class can be received by a server at all (RFC 8489 §6.3).
+pub(crate) fn is_receivable(class: Class) -> bool {
+    matches!(class, Class::Request | Class::Indication)
+}
+
+/// Comprehension-required attributes that are understood, or of old known to mean nothing in a request.
+const UNDERSTOOD: &[AttributeType] = &[
+    AttributeType::MAPPED_ADDRESS,
+    AttributeType::USERNAME,
+    AttributeType::ERROR_CODE,
+    AttributeType::UNKNOWN_ATTRIBUTES,
+    AttributeType::CHANNEL_NUMBER,
+    AttributeType::LIFETIME,
+    AttributeType::BANDWIDTH,
+    AttributeType::XOR_PEER_ADDRESS,
+    AttributeType::DATA,
+    AttributeType::REALM,
+    AttributeType::NONCE,
+    AttributeType::XOR_RELAYED_ADDRESS,
+    AttributeType::REQUESTED_ADDRESS_FAMILY,
+    AttributeType::EVEN_PORT,
+    AttributeType::REQUESTED_TRANSPORT,
+    AttributeType::DONT_FRAGMENT,
+    AttributeType::XOR_MAPPED_ADDRESS,
+    AttributeType::RESERVATION_TOKEN,
+];

@@ -1,0 +1,44 @@
+//! Refresh (RFC 8656 §8): a new lifetime for an allocation, or its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use turnpike_wire::attributes::{Lifetime, RequestedAddressFamily};
+use turnpike_wire::{ErrorNumber, Family};
+
+use super::{Answer, Refused, Request, refused};
+use crate::credentials::User;
+use crate::effect::{EndCause, Event};
+use crate::reason::Reason;
+use crate::server::Server;
+
+impl Server {
+    pub(super) fn refresh(&mut self, request: &Request<'_>, user: &Arc<User>) -> Result<Answer, Refused> {
+        let bad = refused(ErrorNumber::BAD_REQUEST, Reason::BadRequest);
+        let asked = request.message.get::<Lifetime>().map_err(|_| bad)?.map(|lifetime| lifetime.0);
+        let relay = match self.own_allocation(request, user) {
+            Ok(relay) => relay,
+            Err(_) if self.deleted.remembers(request, user) => return Ok(Answer::Lifetime(0)),
+            Err(refused) => return Err(refused),
+        };
+        let family = request.message.get::<RequestedAddressFamily>().map_err(|_| bad)?;
+        let granted = if asked == Some(0) { 0 } else { self.granted_lifetime(asked) };
+        let lifetime = Duration::from_secs(granted.into());
+        let allocation = self.allocations.get_mut(relay).ok_or(bad)?;
+        if family.is_some_and(|family| family.0 != Family::of(&allocation.port.local().ip())) {
+            return Err(refused(ErrorNumber::PEER_ADDRESS_FAMILY_MISMATCH, Reason::WrongFamily));
+        }
+        allocation.expires = request.now.monotonic + lifetime;
+        let session = allocation.session;
+        if self.config.verbose {
+            self.report(Event::Refreshed { session, user: user.clone(), lifetime });
+        }
+        if granted == 0 {
+            self.deleted.remember(request, user, &mut self.timers);
+            self.end_allocation(request.now.monotonic, relay, EndCause::Deleted);
+        } else {
+            self.wake_by(relay, request.now.monotonic + lifetime);
+        }
+        Ok(Answer::Lifetime(granted))
+    }
+}

@@ -1,0 +1,204 @@
+//! How answers and refusals look on the wire.
+//!
+//! Invariant: a response to an unauthenticated request is no larger than it must be, carries neither integrity
+//! nor username, and counts against its source's budget.
+
+use turnpike_wire::attributes::{
+    AddressErrorCode, ErrorCode, Lifetime, MappedAddress, Nonce, Realm, ReservationToken, Software,
+    UnknownAttributes, XorMappedAddress, XorRelayedAddress,
+};
+use turnpike_wire::{
+    AttributeType, Class, ErrorNumber, Family, Integrity, MessageWriter, Method, TransactionId,
+};
+
+use crate::challenge_budget::Allowance;
+use crate::credentials::User;
+use crate::effect::Event;
+use crate::reason::Reason;
+use crate::requests::{Answer, Refusal, Request, unknown_attributes};
+use crate::server::Server;
+use crate::time::Now;
+use crate::tuple::{Client, RelayId};
+use crate::verdict::Verdict;
+use crate::waiting::PendingAllocation;
+
+/// What a response takes over from its request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reply {
+    pub(crate) client: Client,
+    method: Method,
+    transaction: TransactionId,
+    pub(crate) fingerprint: bool,
+    integrity: Integrity,
+}
+
+impl Request<'_> {
+    pub(crate) fn reply(&self) -> Reply {
+        Reply {
+            client: self.client,
+            method: self.message.method(),
+            transaction: self.message.transaction_id(),
+            fingerprint: self.message.fingerprint_is_valid().is_some(),
+            integrity: self.message.integrity(),
+        }
+    }
+}
+
+impl PendingAllocation {
+    pub(crate) fn reply(&self) -> Reply {
+        Reply {
+            client: self.client,
+            method: Method::ALLOCATE,
+            transaction: self.transaction,
+            fingerprint: self.fingerprint,
+            integrity: self.integrity,
+        }
+    }
+}
+
+impl Server {
+    pub(crate) fn succeed(
+        &mut self,
+        request: &Request<'_>,
+        answer: Answer,
+        user: Option<&User>,
+    ) -> Verdict<'_> {
+        self.write_success(request.now, &request.reply(), answer, user)
+    }
+
+    pub(crate) fn succeed_pending(&mut self, now: Now, reply: &Reply, relay: RelayId) -> Verdict<'_> {
+        let user = self.allocations.get(relay).map(|allocation| allocation.user.clone());
+        self.write_success(now, reply, Answer::Allocated(relay), user.as_deref())
+    }
+
+    pub(crate) fn refuse(&mut self, request: &Request<'_>, refusal: &Refusal) -> Verdict<'_> {
+        if refusal.refused.reason == Reason::NoCredentials {
+            self.stats.challenges += 1;
+        }
+        if refusal.user.is_none()
+            && let Err(reason) = self.spend_budget(request)
+        {
+            return self.drop_packet(reason);
+        }
+        let nonce = self.nonce_for(request);
+        let mut unknown = [0; 2 * LISTED_ATTRIBUTES];
+        let unknown = match refusal.refused.reason {
+            Reason::UnknownAttributes => list(unknown_attributes(&request.message), &mut unknown),
+            _ => &[],
+        };
+        self.write_error(&request.reply(), refusal, &nonce, unknown)
+    }
+
+    pub(crate) fn refuse_pending(
+        &mut self,
+        _now: Now,
+        pending: &PendingAllocation,
+        refusal: &Refusal,
+    ) -> Verdict<'_> {
+        self.write_error(&pending.reply(), refusal, &[], &[])
+    }
+
+    /// Takes a token from the source's budget for an answer to somebody unknown.
+    fn spend_budget(&mut self, request: &Request<'_>) -> Result<(), Reason> {
+        let source = request.client.tuple.client.ip();
+        match self.budget.take(request.now.monotonic, source) {
+            Allowance::Granted => return Ok(()),
+            Allowance::RefusedFirst => self.report(Event::SourceLimited { source }),
+            Allowance::Refused => {}
+        }
+        Err(Reason::RateLimited)
+    }
+
+    fn write_success(&mut self, now: Now, reply: &Reply, answer: Answer, user: Option<&User>) -> Verdict<'_> {
+        let Server { scratch, allocations, config, .. } = self;
+        let mut writer =
+            MessageWriter::new(&mut scratch[..], Class::Success, reply.method, reply.transaction);
+        match answer {
+            Answer::Mapped => {
+                writer.add(&XorMappedAddress(reply.client.tuple.client));
+                if config.mapped_address {
+                    writer.add(&MappedAddress(reply.client.tuple.client));
+                }
+            }
+            Answer::Lifetime(seconds) => {
+                writer.add(&Lifetime(seconds));
+            }
+            Answer::Allocated(relay) => {
+                if let Some(allocation) = allocations.get(relay) {
+                    let left = allocation.expires.since(now.monotonic).as_millis().div_ceil(1000);
+                    writer
+                        .add(&XorRelayedAddress(allocation.port.advertised()))
+                        .add(&Lifetime(left as u32))
+                        .add(&XorMappedAddress(reply.client.tuple.client))
+                        .add_some(allocation.reservation.map(ReservationToken).as_ref());
+                    if allocation.lacks_family {
+                        // RFC 8656 §7.2: one family was had, the other is not offered.
+                        let number = ErrorNumber::ADDRESS_FAMILY_NOT_SUPPORTED;
+                        writer.add(&AddressErrorCode { family: Family::Ipv6, number, reason: "" });
+                    }
+                }
+            }
+            Answer::Done | Answer::Wait(_) | Answer::InProgress => {}
+        }
+        self.stats.successes += 1;
+        seal(writer, reply, user, &self.config.software, self.config.always_fingerprint)
+    }
+
+    fn write_error(&mut self, reply: &Reply, refusal: &Refusal, nonce: &[u8], unknown: &[u8]) -> Verdict<'_> {
+        self.stats.count(refusal.refused.reason);
+        self.stats.errors += 1;
+        let Server { scratch, config, .. } = self;
+        let mut writer = MessageWriter::new(&mut scratch[..], Class::Error, reply.method, reply.transaction);
+        let number = refusal.refused.number;
+        let reason = if config.reason_phrases { number.reason() } else { "" };
+        writer.add(&ErrorCode { number, reason });
+        if refusal.challenge {
+            writer.add(&Realm(config.credentials.realm().as_bytes())).add(&Nonce(nonce));
+        }
+        if !unknown.is_empty() {
+            writer.add(&UnknownAttributes::from_be_bytes(unknown));
+        }
+        // A challenge to a stranger stays as small as it can be.
+        let software = if refusal.user.is_some() { &config.software } else { &None };
+        seal(writer, reply, refusal.user.as_deref(), software, config.always_fingerprint)
+    }
+}
+
+/// Adds SOFTWARE, integrity and FINGERPRINT, as far as they belong, and makes the verdict.
+fn seal<'s>(
+    mut writer: MessageWriter<'s>,
+    reply: &Reply,
+    user: Option<&User>,
+    software: &Option<Box<str>>,
+    always_fingerprint: bool,
+) -> Verdict<'s> {
+    if let Some(software) = software {
+        writer.add(&Software(software.as_bytes()));
+    }
+    if let Some(key) = user.and_then(User::key) {
+        match reply.integrity {
+            Integrity::Sha256 => writer.integrity_sha256_with(key.bytes()),
+            Integrity::Sha1 => writer.integrity_sha1(key),
+            Integrity::None => &mut writer,
+        };
+    }
+    if reply.fingerprint || always_fingerprint {
+        writer.fingerprint();
+    }
+    match writer.finish() {
+        Ok(bytes) => Verdict::Reply { to: reply.client, bytes },
+        Err(_) => Verdict::Drop(Reason::TooLarge),
+    }
+}
+
+fn list(types: impl Iterator<Item = AttributeType>, room: &mut [u8]) -> &[u8] {
+    let mut written = 0;
+    for (kind, pair) in types.zip(room.chunks_exact_mut(2)) {
+        pair.copy_from_slice(&kind.0.to_be_bytes());
+        written += 2;
+    }
+    &room[..written]
+}
+
+/// Most types an UNKNOWN-ATTRIBUTES lists.
+const LISTED_ATTRIBUTES: usize = 64;

@@ -1,0 +1,249 @@
+//! The server: packets and answers in, verdicts and effects out.
+//!
+//! Contract: after any `handle_` call drain [`Server::poll_effect`], then re-read [`Server::poll_timeout`].
+//! A verdict is used before the next call; the borrow enforces it.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use turnpike_wire::{Class, FirstByte, Message, Method, ParseError, classify};
+
+use crate::allocation::Allocations;
+use crate::challenge_budget::ChallengeBudget;
+use crate::config::{Config, Init};
+use crate::credentials::User;
+use crate::deleted::Deleted;
+use crate::effect::{Effect, EndCause, Event};
+use crate::nonce::NonceKey;
+use crate::ports::Ports;
+use crate::quota::Quotas;
+use crate::random::{Random, halves};
+use crate::reason::Reason;
+use crate::requests::{Request, is_receivable};
+use crate::stats::Stats;
+use crate::time::{Now, Timestamp};
+use crate::timers::{Timer, Timers};
+use crate::tuple::{Client, RelayId};
+use crate::verdict::Verdict;
+use crate::waiting::Waiting;
+
+/// One worker's STUN/TURN server. It does no I/O, reads no clock, and repeats itself exactly from the same seed
+/// and inputs.
+#[derive(Debug)]
+pub struct Server {
+    pub(crate) config: Arc<Config>,
+    pub(crate) worker: u16,
+    pub(crate) ports: Arc<Ports>,
+    pub(crate) quotas: Arc<Quotas>,
+    pub(crate) nonce_key: NonceKey,
+    pub(crate) random: Random,
+    pub(crate) budget: ChallengeBudget,
+    pub(crate) allocations: Allocations,
+    pub(crate) waiting: Waiting,
+    pub(crate) deleted: Deleted,
+    pub(crate) timers: Timers,
+    pub(crate) effects: VecDeque<Effect>,
+    pub(crate) stats: Stats,
+    /// Where replies are built.
+    pub(crate) scratch: Box<[u8; SCRATCH]>,
+    /// Whose turn it is among the relay addresses.
+    pub(crate) turn: usize,
+    /// Sessions made so far.
+    pub(crate) sessions: u64,
+    /// Everybody, where no password is asked for.
+    pub(crate) nobody: Arc<User>,
+}
+
+impl Server {
+    /// A server without allocations.
+    pub fn new(init: Init) -> Self {
+        let (random, hashing) = init.seed.split_at(16);
+        let mut seed = [0; 16];
+        seed.copy_from_slice(random);
+        let mut hash_seed = [0; 16];
+        hash_seed.copy_from_slice(hashing);
+        let [tuples, sources] = halves(hash_seed);
+        let Config { challenge_rate, challenge_burst, .. } = *init.config;
+        Server {
+            nobody: init.config.credentials.nobody(),
+            config: init.config,
+            worker: init.worker,
+            ports: init.ports,
+            quotas: init.quotas,
+            nonce_key: init.nonce_key,
+            random: Random::new(seed),
+            budget: ChallengeBudget::new(challenge_rate, challenge_burst, sources),
+            allocations: Allocations::new(tuples),
+            waiting: Waiting::default(),
+            deleted: Deleted::default(),
+            timers: Timers::default(),
+            effects: VecDeque::new(),
+            stats: Stats::default(),
+            scratch: Box::new([0; SCRATCH]),
+            turn: usize::from(init.worker),
+            sessions: 0,
+        }
+    }
+
+    /// A datagram, or one whole frame of a stream, from a client.
+    #[inline]
+    pub fn handle_client_packet(&mut self, now: Now, from: Client, packet: &[u8]) -> Verdict<'_> {
+        let Some(&first) = packet.first() else {
+            return self.drop_packet(Reason::Empty);
+        };
+        match classify(first) {
+            FirstByte::Channel | FirstByte::ReservedChannel => self.relay_channel_data(now, from, packet),
+            FirstByte::Stun => self.handle_message(now, from, packet),
+            _ => self.drop_packet(Reason::NotStun),
+        }
+    }
+
+    /// A datagram from a peer to a relayed address.
+    #[inline]
+    pub fn handle_peer_packet(
+        &mut self,
+        now: Now,
+        relay: RelayId,
+        peer: SocketAddr,
+        packet: &[u8],
+    ) -> Verdict<'_> {
+        self.relay_to_client(now, relay, peer, packet.len(), packet)
+    }
+
+    /// Time has passed: ends what is due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        while let Some(timer) = self.timers.pop_due(now.monotonic) {
+            match timer {
+                Timer::Allocation(relay) => self.wake(now.monotonic, relay),
+                Timer::Reservation(token) => self.ports.expire(token, now.monotonic),
+                Timer::Deleted(tuple) => self.deleted.forget(&tuple),
+            }
+        }
+    }
+
+    /// New rules. Allocations and permissions that exist stay.
+    pub fn handle_config(&mut self, config: Arc<Config>) {
+        self.nobody = config.credentials.nobody();
+        self.config = config;
+    }
+
+    /// The server stops: ends every allocation, so that its usage is reported.
+    pub fn handle_shutdown(&mut self, now: Now) {
+        for relay in self.allocations.names() {
+            self.end_allocation(now.monotonic, relay, EndCause::Shutdown);
+        }
+    }
+
+    /// The next thing to be done outside.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When [`Server::handle_timeout`] is to be called, if at all.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        self.timers.next_due()
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Panics if the tables contradict each other: for tests and simulations.
+    pub fn check_invariants(&self) {
+        self.allocations.check_invariants();
+        assert_eq!(self.allocations.names().len() as u64, self.stats.allocations(), "counted right");
+    }
+
+    fn handle_message(&mut self, now: Now, client: Client, packet: &[u8]) -> Verdict<'_> {
+        let message = match Message::parse(packet) {
+            Ok(message) => message,
+            Err(ParseError::NoMagicCookie) => return self.drop_packet(Reason::NoMagicCookie),
+            Err(_) => return self.drop_packet(Reason::Malformed),
+        };
+        if !is_receivable(message.class()) {
+            return self.drop_packet(Reason::UnexpectedResponse);
+        }
+        if message.fingerprint_is_valid() == Some(false) {
+            return self.drop_packet(Reason::WrongFingerprint);
+        }
+        match (message.class(), message.method()) {
+            (Class::Indication, Method::SEND) if self.config.relaying => {
+                self.relay_send(now, client, &message)
+            }
+            (Class::Indication, Method::BINDING) => self.drop_packet(Reason::KeepAlive),
+            (Class::Indication, _) => self.drop_packet(Reason::UnknownMethod),
+            _ => self.handle_request(&Request { now, client, message }),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn drop_packet(&mut self, reason: Reason) -> Verdict<'_> {
+        self.stats.count(reason);
+        Verdict::Drop(reason)
+    }
+
+    pub(crate) fn report(&mut self, event: Event) {
+        self.effects.push_back(Effect::Report(event));
+    }
+
+    /// Sees to it that the allocation is looked at when `due`.
+    pub(crate) fn wake_by(&mut self, relay: RelayId, due: Timestamp) {
+        if let Some(allocation) = self.allocations.get_mut(relay)
+            && due < allocation.wakes
+        {
+            allocation.wakes = due;
+            self.timers.set(due, Timer::Allocation(relay));
+        }
+    }
+
+    /// An allocation's timer fired: ends it, or what of it has expired, and sets the next timer.
+    fn wake(&mut self, now: Timestamp, relay: RelayId) {
+        let Some(allocation) = self.allocations.get(relay) else { return };
+        if allocation.wakes > now {
+            return;
+        }
+        if allocation.expires <= now {
+            return self.end_allocation(now, relay, EndCause::Expired);
+        }
+        self.sweep(now, relay);
+        if let Some(allocation) = self.allocations.get_mut(relay) {
+            allocation.wakes = allocation.next_expiry();
+            self.timers.set(allocation.wakes, Timer::Allocation(relay));
+        }
+    }
+
+    /// Takes out an allocation's expired permissions and channels.
+    pub(crate) fn sweep(&mut self, now: Timestamp, relay: RelayId) {
+        let Server { allocations, effects, config, .. } = self;
+        let Some(allocation) = allocations.get_mut(relay) else { return };
+        let session = allocation.session;
+        allocation.permissions.sweep(now, |permission| {
+            if config.verbose {
+                let event = Event::PermissionExpired { session, peer: permission.ip };
+                effects.push_back(Effect::Report(event));
+            }
+        });
+        allocation.channels.sweep(now);
+    }
+
+    pub(crate) fn end_allocation(&mut self, now: Timestamp, relay: RelayId, cause: EndCause) {
+        let Some(allocation) = self.allocations.remove(relay) else { return };
+        self.stats.allocations_ended += 1;
+        self.report(Event::Ended {
+            session: allocation.session,
+            user: allocation.user.clone(),
+            tuple: allocation.client.tuple,
+            relayed: allocation.port.advertised(),
+            cause,
+            duration: now.since(allocation.created),
+            usage: allocation.usage,
+        });
+        allocation.port.set_live(false);
+        self.effects.push_back(Effect::CloseRelay { relay, port: allocation.port });
+    }
+}
+
+/// Largest response: an error with a long realm, a nonce, SOFTWARE and integrity.
+const SCRATCH: usize = 2048;

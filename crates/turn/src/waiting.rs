@@ -1,0 +1,80 @@
+//! Requests that wait for an answer from outside the core, in a bounded slab.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use turnpike_wire::{Integrity, TransactionId};
+
+use crate::credentials::User;
+use crate::ports::{Parity, RelayedPort};
+use crate::quota::QuotaPlace;
+use crate::tuple::{Client, FiveTuple, RelayId, WaitId};
+
+/// An Allocate that waits for its relay socket.
+#[derive(Debug)]
+pub(crate) struct PendingAllocation {
+    pub(crate) client: Client,
+    pub(crate) transaction: TransactionId,
+    pub(crate) user: Arc<User>,
+    pub(crate) place: QuotaPlace,
+    pub(crate) relay: RelayId,
+    pub(crate) port: RelayedPort,
+    /// The reserved successor of an even port, and its token.
+    pub(crate) reserved: Option<(RelayedPort, [u8; 8])>,
+    /// How to choose another port should this one turn out to be in use; `None` for a reserved one.
+    pub(crate) parity: Option<Parity>,
+    pub(crate) attempts: u8,
+    /// Seconds of lifetime to grant.
+    pub(crate) lifetime: u32,
+    pub(crate) fingerprint: bool,
+    pub(crate) integrity: Integrity,
+    pub(crate) lacks_family: bool,
+}
+
+/// Everything that waits.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    slots: Vec<(u32, Option<PendingAllocation>)>,
+    free: Vec<u32>,
+    by_tuple: HashMap<FiveTuple, WaitId>,
+}
+
+impl Waiting {
+    pub(crate) fn is_full(&self) -> bool {
+        self.by_tuple.len() >= MOST
+    }
+
+    pub(crate) fn insert(&mut self, pending: PendingAllocation) -> WaitId {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push((0, None));
+            (self.slots.len() - 1) as u32
+        });
+        let (generation, place) = &mut self.slots[slot as usize];
+        let wait = WaitId { slot, generation: *generation };
+        self.by_tuple.insert(pending.client.tuple, wait);
+        *place = Some(pending);
+        wait
+    }
+
+    /// The request waiting on this 5-tuple.
+    pub(crate) fn find(&self, tuple: &FiveTuple) -> Option<&PendingAllocation> {
+        let wait = self.by_tuple.get(tuple)?;
+        self.slots[wait.slot as usize].1.as_ref()
+    }
+
+    /// Takes out a request that was answered; `None` for an answer that comes late or twice.
+    pub(crate) fn take(&mut self, wait: WaitId) -> Option<PendingAllocation> {
+        let (generation, place) = self.slots.get_mut(wait.slot as usize)?;
+        if *generation != wait.generation {
+            return None;
+        }
+        let pending = place.take()?;
+        *generation = generation.wrapping_add(1);
+        self.free.push(wait.slot);
+        self.by_tuple.remove(&pending.client.tuple);
+        Some(pending)
+    }
+}
+
+/// Most requests that may wait at once.
+const MOST: usize = 4096;
