@@ -13,6 +13,14 @@ pub(crate) fn of(message_type: u16, at: usize, rest: &[u8]) -> u32 {
     crc.finalize() ^ XOR
 }
 
+/// The value for a message given in parts, header first and without FINGERPRINT itself; the header's length field
+/// already counts it.
+pub fn fingerprint_over<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    parts.into_iter().for_each(|part| crc.update(part));
+    crc.finalize() ^ XOR
+}
+
 /// Bytes of the value.
 pub(crate) const LENGTH: usize = 4;
 /// "STUN" in ASCII.

@@ -25,6 +25,7 @@ pub use attributes::{Attribute, AttributeError, AttributeType};
 pub use channel_data::{CHANNEL_HEADER, ChannelData, ChannelDataError, channel_data_header};
 pub use classify::{FirstByte, classify};
 pub use error_code::ErrorNumber;
+pub use fingerprint::fingerprint_over;
 pub use integrity::{Integrity, IntegrityError, LongTermKey, PasswordDigest};
 pub use message::{
     Attributes, HEADER_LENGTH, MAGIC_COOKIE, Message, ParseError, RawAttribute, TransactionId,

@@ -1,1 +1,16 @@
-//! worker
+//! One data-plane thread: it moves packets between sockets and the rules of `turn`, and shares nothing with its
+//! siblings per packet.
+//!
+//! A turn of the loop: wait for sockets, read the clock once, take in a batch from each ready socket, ask the
+//! server about each packet, send everything out at once, then do what is due.
+
+mod datapath;
+mod egress;
+mod links;
+mod mailbox;
+mod relay_sockets;
+mod worker;
+
+pub use links::Listener;
+pub use mailbox::{Command, Mailbox};
+pub use worker::{Snapshot, Worker, WorkerInit};

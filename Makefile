@@ -1,0 +1,47 @@
+# Turnpike. `make help` explains each target.
+
+CARGO ?= cargo
+TARGET ?= $(or $(CARGO_TARGET_DIR),target)
+FUZZ_SECONDS ?= 30
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test unit lint interop soak bench bench-quick fuzz doc install clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1mmake %-12s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build the optimised binaries into target/release
+	$(CARGO) build --release --locked --bins -p turnpike
+
+run: build ## Start a server that works at once, and print how to use it (Ctrl-C stops it)
+	@exec $(TARGET)/release/turnpike up $(ARGS)
+
+test: ## Install what the tests need and run them all
+	scripts/install-test-needs
+	scripts/test all
+
+unit: ## Run only the tests that need nothing installed
+	scripts/test unit
+
+lint: ## Check formatting, lints and documentation
+	scripts/test lint
+
+interop: ## Run real clients (browsers, coturn's tools) against the server
+	scripts/test interop
+
+soak: ## Throw ten million hostile packets at the server
+	scripts/test soak
+
+bench: build ## Measure against coturn in network namespaces (root) and rewrite docs/benchmarks.md
+	$(CARGO) build --release --locked -p turnpike-bench
+	$(TARGET)/release/turnpike-bench --ours $(TARGET)/release/turnserver --json bench/results/latest.json \
+		--markdown docs/benchmarks.md $(ARGS)
+
+fuzz: ## Fuzz every target for FUZZ_SECONDS seconds each
+	@for target in $$(fuzz/run --list); do fuzz/run $$target $(FUZZ_SECONDS) || exit 1; done
+
+doc: ## Build the API documentation
+	$(CARGO) doc --locked --no-deps --workspace
+
+clean: ## Remove what was built
+	$(CARGO) clean

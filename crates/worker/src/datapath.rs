@@ -1,0 +1,193 @@
+//! The way of packets through a worker: in by batches, a verdict each, out at once.
+//!
+//! Nothing here allocates, locks or logs per packet: queues and buffers have their size from the start.
+
+use std::net::SocketAddr;
+
+use turnpike_net::{
+    Clock, Egress, FlushReport, PacketPool, Poller, Received, Receiver, Sockets, Span, UdpOptions,
+};
+use turnpike_turn::{
+    Client, Effect, Event, Now, RelayId, RelayedPort, Server, Timestamp, UnixTime, Verdict, WaitId,
+};
+
+use crate::egress;
+use crate::links::Links;
+use crate::relay_sockets::RelaySockets;
+
+/// Everything a packet meets.
+pub(crate) struct Datapath {
+    pub(crate) server: Server,
+    pub(crate) now: Now,
+    /// What became of everything sent so far.
+    pub(crate) sent: FlushReport,
+    links: Links,
+    relays: RelaySockets,
+    sockets: Sockets,
+    poller: Poller,
+    report: Box<dyn Fn(Event) + Send>,
+    receiver: Receiver,
+    pool: PacketPool,
+    batch: Vec<Received>,
+    egress: Egress,
+    /// Relays to close once what they still have to send is out.
+    closing: Vec<(RelayId, RelayedPort)>,
+}
+
+/// What a [`Datapath`] is made from.
+pub(crate) struct Parts {
+    pub(crate) server: Server,
+    pub(crate) links: Links,
+    pub(crate) sockets: Sockets,
+    pub(crate) poller: Poller,
+    pub(crate) relay_options: UdpOptions,
+    pub(crate) report: Box<dyn Fn(Event) + Send>,
+}
+
+impl Datapath {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Datapath {
+            server: parts.server,
+            now: Now::default(),
+            sent: FlushReport::default(),
+            links: parts.links,
+            relays: RelaySockets::new(parts.relay_options),
+            sockets: parts.sockets,
+            poller: parts.poller,
+            report: parts.report,
+            receiver: Receiver::new(LISTENER_BATCH),
+            pool: PacketPool::new(POOL),
+            batch: Vec::with_capacity(LISTENER_BATCH),
+            egress: Egress::new(QUEUE),
+            closing: Vec::new(),
+        }
+    }
+
+    pub(crate) fn poller(&self) -> &Poller {
+        &self.poller
+    }
+
+    /// Reads the clock, once for everything that follows.
+    pub(crate) fn read_clock(&mut self) {
+        let reading = Clock.now();
+        self.now = Now { monotonic: Timestamp(reading.monotonic), unix: UnixTime(reading.unix) };
+    }
+
+    /// Takes in a batch from a listener.
+    pub(crate) fn receive_from_clients(&mut self, index: usize) {
+        self.make_room(LISTENER_BATCH);
+        let Some(listener) = self.links.get_mut(index) else { return };
+        let Some(socket) = self.sockets.get(listener.socket) else { return };
+        // What is wrong with a listener is wrong for good or passes by itself; either way there is nobody to tell here.
+        let _ = self.receiver.receive(socket, LISTENER_BATCH, &mut self.pool, &mut self.batch);
+        if let Some(on) = listener.gro.observe(&self.batch) {
+            let _ = socket.set_gro(on);
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        for received in &batch {
+            let Some(client) = self.links.client(index, received) else { break };
+            received.datagrams().for_each(|span| self.client_packet(client, span));
+        }
+        batch.clear();
+        self.batch = batch;
+    }
+
+    /// Takes in a batch from a relayed address.
+    pub(crate) fn receive_from_peers(&mut self, relay: RelayId) {
+        self.make_room(RELAY_BATCH);
+        let Some(relay_socket) = self.relays.get_mut(relay) else { return };
+        let Some(socket) = self.sockets.get(relay_socket.socket) else { return };
+        let _ = self.receiver.receive(socket, RELAY_BATCH, &mut self.pool, &mut self.batch);
+        if let Some(on) = relay_socket.gro.observe(&self.batch) {
+            let _ = socket.set_gro(on);
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        for received in &batch {
+            received.datagrams().for_each(|span| self.peer_packet(relay, received.from, span));
+        }
+        batch.clear();
+        self.batch = batch;
+    }
+
+    /// Does what is due, sends everything, and closes what was ended.
+    pub(crate) fn finish_turn(&mut self) {
+        if self.server.poll_timeout().is_some_and(|due| due <= self.now.monotonic) {
+            self.server.handle_timeout(self.now);
+        }
+        self.carry_out_effects();
+        self.flush();
+        self.pool.clear();
+        for (relay, port) in self.closing.drain(..) {
+            self.relays.close(relay, &mut self.sockets);
+            // Only now may another allocation have the port.
+            drop(port);
+        }
+    }
+
+    #[inline]
+    fn client_packet(&mut self, client: Client, span: Span) {
+        if self.egress.is_full() {
+            self.flush();
+        }
+        let Datapath { server, pool, egress, links, relays, .. } = self;
+        let verdict = server.handle_client_packet(self.now, client, pool.bytes(span));
+        let control = !matches!(verdict, Verdict::Forward(_) | Verdict::Drop(_));
+        egress::queue(&verdict, span, egress, links, relays);
+        if control {
+            self.carry_out_effects();
+        }
+    }
+
+    #[inline]
+    fn peer_packet(&mut self, relay: RelayId, peer: SocketAddr, span: Span) {
+        if self.egress.is_full() {
+            self.flush();
+        }
+        let Datapath { server, pool, egress, links, relays, .. } = self;
+        let verdict = server.handle_peer_packet(self.now, relay, peer, pool.bytes(span));
+        egress::queue(&verdict, span, egress, links, relays);
+    }
+
+    /// Does what the server asks for, which may make it ask for more.
+    pub(crate) fn carry_out_effects(&mut self) {
+        while let Some(effect) = self.server.poll_effect() {
+            match effect {
+                Effect::OpenRelay { wait, relay, address } => self.open_relay(wait, relay, address),
+                Effect::CloseRelay { relay, port } => self.closing.push((relay, port)),
+                Effect::Report(event) => (self.report)(event),
+            }
+        }
+    }
+
+    fn open_relay(&mut self, wait: WaitId, relay: RelayId, address: SocketAddr) {
+        let opened = self.relays.open(relay, address, &mut self.sockets, &self.poller);
+        if self.egress.is_full() {
+            self.flush();
+        }
+        if let Verdict::Reply { to, bytes } = self.server.handle_relay_opened(self.now, wait, opened) {
+            egress::queue_reply(&to, bytes, &mut self.egress, &self.links);
+        }
+    }
+
+    /// Sees to it that a batch finds free buffers; what is queued is sent before its bytes are given up.
+    fn make_room(&mut self, buffers: usize) {
+        if self.pool.free() < buffers {
+            self.flush();
+            self.pool.clear();
+        }
+    }
+
+    fn flush(&mut self) {
+        let report = self.egress.flush(&self.sockets, &self.pool);
+        self.sent.add(&report);
+    }
+}
+
+/// Messages taken from a listener at a time.
+const LISTENER_BATCH: usize = 64;
+/// Messages taken from a relay socket at a time.
+const RELAY_BATCH: usize = 16;
+/// Buffers of the packet pool: several batches a turn.
+const POOL: usize = 256;
+/// Datagrams that may wait to be sent.
+const QUEUE: usize = 4096;

@@ -1,0 +1,148 @@
+//! The loop.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use turnpike_net::{Events, FlushReport, Poller, Sockets, UdpOptions};
+use turnpike_turn::{Event, Init, RelayId, Server, Stats, Timestamp};
+
+use crate::datapath::{Datapath, Parts};
+use crate::links::{Links, Listener};
+use crate::mailbox::{Command, Mailbox};
+
+/// One data-plane thread's work.
+pub struct Worker {
+    datapath: Datapath,
+    events: Events,
+    mailbox: Mailbox,
+    snapshot: Snapshot,
+    snapshot_due: Timestamp,
+    stopping: bool,
+}
+
+/// What a worker is born with.
+pub struct WorkerInit {
+    /// For the server.
+    pub server: Init,
+    /// Its share of the listening sockets.
+    pub listeners: Vec<Listener>,
+    /// How relay sockets are set up.
+    pub relay_options: UdpOptions,
+    /// Who hears what happens; must not wait.
+    pub report: Box<dyn Fn(Event) + Send>,
+}
+
+/// A worker's counters as of at most a second ago, for other threads to look at.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    counters: Arc<Mutex<(Stats, FlushReport)>>,
+}
+
+impl Snapshot {
+    /// The counters.
+    pub fn read(&self) -> (Stats, FlushReport) {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Worker {
+    /// Sets up a worker on sockets that are bound already.
+    ///
+    /// # Errors
+    /// No descriptors are left.
+    pub fn new(init: WorkerInit) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        let mut sockets = Sockets::default();
+        let links = Links::open(init.listeners, &mut sockets, &poller, FIRST_LISTENER)?;
+        let mailbox = Mailbox::new(poller.waker(WAKER)?);
+        let server = Server::new(init.server);
+        let parts =
+            Parts { server, links, sockets, poller, relay_options: init.relay_options, report: init.report };
+        Ok(Worker {
+            datapath: Datapath::new(parts),
+            events: Events::with_capacity(EVENTS),
+            mailbox,
+            snapshot: Snapshot::default(),
+            snapshot_due: Timestamp(0),
+            stopping: false,
+        })
+    }
+
+    /// The way to talk to it.
+    pub fn mailbox(&self) -> Mailbox {
+        self.mailbox.clone()
+    }
+
+    /// Its counters.
+    pub fn snapshot(&self) -> Snapshot {
+        self.snapshot.clone()
+    }
+
+    /// Works until told to stop.
+    ///
+    /// # Errors
+    /// The system refuses to say what is ready.
+    pub fn run(mut self) -> io::Result<()> {
+        self.datapath.read_clock();
+        while !self.stopping {
+            let timeout = self.timeout();
+            self.datapath.poller().wait(timeout, &mut self.events)?;
+            self.datapath.read_clock();
+            for index in 0..self.events.len() {
+                if let Some(token) = self.events.token(index) {
+                    self.serve(token);
+                }
+            }
+            self.datapath.finish_turn();
+            self.publish();
+        }
+        self.snapshot_due = Timestamp(0);
+        self.publish();
+        Ok(())
+    }
+
+    fn serve(&mut self, token: u64) {
+        match token {
+            WAKER => self.read_mail(),
+            LAST_LISTENER..=FIRST_LISTENER => {
+                self.datapath.receive_from_clients((FIRST_LISTENER - token) as usize);
+            }
+            relay => self.datapath.receive_from_peers(RelayId::from_bits(relay)),
+        }
+    }
+
+    fn read_mail(&mut self) {
+        self.mailbox.acknowledge();
+        while let Some(command) = self.mailbox.take() {
+            match command {
+                Command::Configure(config) => self.datapath.server.handle_config(config),
+                Command::Stop => {
+                    self.datapath.server.handle_shutdown(self.datapath.now);
+                    self.stopping = true;
+                }
+            }
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.datapath.server.poll_timeout().map(|due| due.since(self.datapath.now.monotonic))
+    }
+
+    /// Copies the counters once a second, if anything happened.
+    fn publish(&mut self) {
+        let now = self.datapath.now.monotonic;
+        if now >= self.snapshot_due {
+            self.snapshot_due = now + Duration::from_secs(1);
+            let counters = (self.datapath.server.stats().clone(), self.datapath.sent);
+            *self.snapshot.counters.lock().unwrap_or_else(PoisonError::into_inner) = counters;
+        }
+    }
+}
+
+/// Tokens that no relay's name can be: generations do not count that far.
+const WAKER: u64 = u64::MAX;
+const FIRST_LISTENER: u64 = u64::MAX - 1;
+const LAST_LISTENER: u64 = u64::MAX - 65_536;
+/// Events looked at in one turn.
+const EVENTS: usize = 256;
