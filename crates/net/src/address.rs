@@ -2,6 +2,7 @@
 
 use std::mem::size_of;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::ptr;
 
 /// Room for an IPv4 or IPv6 socket address.
 #[derive(Clone, Copy)]
@@ -45,6 +46,17 @@ impl RawAddress {
                 (raw, RawAddress::SIZE)
             }
         }
+    }
+
+    /// Copies an address that lies among other bytes; what is missing stays zero.
+    ///
+    /// # Safety
+    /// `length` bytes at `from` can be read.
+    pub(crate) unsafe fn read(from: *const u8, length: usize) -> Self {
+        let mut raw = RawAddress::empty();
+        // SAFETY: the source is as the caller says, and no more than the whole of `raw` is written.
+        unsafe { ptr::copy_nonoverlapping(from, (&raw mut raw).cast(), length.min(size_of::<RawAddress>())) };
+        raw
     }
 
     /// The address, if the kernel wrote one of the two families.

@@ -11,6 +11,8 @@ pub struct Reading {
     pub monotonic: u64,
     /// Seconds since 1970-01-01 00:00 UTC.
     pub unix: u64,
+    /// Nanoseconds since the beginning of that second.
+    pub unix_nanoseconds: u32,
 }
 
 impl Clock {
@@ -21,6 +23,7 @@ impl Clock {
         Reading {
             monotonic: monotonic.tv_sec as u64 * 1_000_000_000 + monotonic.tv_nsec as u64,
             unix: u64::try_from(unix.tv_sec).unwrap_or_default(),
+            unix_nanoseconds: unix.tv_nsec as u32,
         }
     }
 }
@@ -31,4 +34,17 @@ fn read(clock: libc::clockid_t) -> libc::timespec {
     // the time would be zero.
     unsafe { libc::clock_gettime(clock, &mut time) };
     time
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_clocks_are_read_and_the_first_never_goes_back() {
+        let (first, second) = (Clock.now(), Clock.now());
+        assert!(first.monotonic > 0 && second.monotonic >= first.monotonic);
+        // The year 2001.
+        assert!(first.unix > 1_000_000_000 && first.unix_nanoseconds < 1_000_000_000);
+    }
 }

@@ -1,7 +1,8 @@
 //! Every syscall of the data plane: batches of datagrams between kernel and buffers, polling, clocks, limits.
 //!
 //! Linux only. The API is safe; `unsafe` stays in small islands that each say why they are sound.
-//! Received bytes are never written: what goes before and after them leaves in iovecs of its own.
+//! Received bytes are never written: in a train that the kernel joined, the place before one datagram is the end of
+//! another. Nothing here logs, and nothing allocates or locks per packet; what happens is counted in reports.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("turnpike-net speaks recvmmsg, UDP_SEGMENT and epoll: it builds on Linux only");
@@ -11,8 +12,10 @@ mod clock;
 mod control_message;
 mod egress;
 mod gro_policy;
+mod icmp_error;
 mod interfaces;
 mod limits;
+mod pace;
 mod packet_pool;
 mod poller;
 mod port_holder;
@@ -21,8 +24,9 @@ mod sockets;
 mod udp;
 
 pub use clock::{Clock, Reading};
-pub use egress::{Body, Datagram, Egress, FlushReport};
+pub use egress::{Body, Datagram, Egress, FlushReport, IpFields};
 pub use gro_policy::GroPolicy;
+pub use icmp_error::IcmpError;
 pub use interfaces::{InterfaceAddress, default_route_source, local_addresses};
 pub use limits::{DescriptorLimit, pin_to_core, raise_descriptor_limit};
 pub use packet_pool::{PacketPool, Span};

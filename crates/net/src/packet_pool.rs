@@ -23,18 +23,21 @@ pub struct Span {
 impl Span {
     /// How many bytes.
     pub const fn len(&self) -> usize {
-        (self.end - self.start) as usize
+        self.end.saturating_sub(self.start) as usize
     }
 
     /// Whether there are none.
     pub const fn is_empty(&self) -> bool {
-        self.end == self.start
+        self.end <= self.start
     }
 
     /// A part of this span, counted from its start; cut off at its end.
     #[must_use]
     pub fn part(&self, range: std::ops::Range<usize>) -> Self {
-        let at = |offset: usize| self.end.min(self.start.saturating_add(offset as u32));
+        let at = |offset: usize| {
+            let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+            self.end.min(self.start.saturating_add(offset))
+        };
         Span { buffer: self.buffer, start: at(range.start), end: at(range.end) }
     }
 }
@@ -45,11 +48,12 @@ impl PacketPool {
         PacketPool { bytes: vec![0; buffers * STRIDE].into(), taken: 0, buffers }
     }
 
-    /// The bytes of a span.
+    /// The bytes of a span; none if there is no such place in the pool.
     #[inline]
     pub fn bytes(&self, span: Span) -> &[u8] {
         let base = span.buffer as usize * STRIDE;
-        self.bytes.get(base + span.start as usize..base + span.end as usize).unwrap_or_default()
+        let end = (span.end as usize).min(BUFFER);
+        self.bytes.get(base + span.start as usize..base + end).unwrap_or_default()
     }
 
     /// How many buffers are free.
@@ -87,3 +91,45 @@ impl fmt::Debug for PacketPool {
 const BUFFER: usize = 65_536;
 /// Buffers start a cache line apart within a page, or the first lines of all would share one set of the cache.
 const STRIDE: usize = BUFFER + 4096 + 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_start_on_different_cache_lines_of_a_page() {
+        let mut pool = PacketPool::new(64);
+        let (_, buffers) = pool.offer(64);
+        let mut lines: Vec<usize> = buffers.map(|buffer| buffer.as_ptr() as usize % 4096 / 64).collect();
+        lines.sort_unstable();
+        lines.dedup();
+        assert_eq!(lines.len(), 64);
+    }
+
+    #[test]
+    fn taken_buffers_are_not_offered_again_before_the_pool_is_cleared() {
+        let mut pool = PacketPool::new(3);
+        pool.take(2);
+        let (first, buffers) = pool.offer(8);
+        assert_eq!((first, buffers.count(), pool.free()), (2, 1, 1));
+        pool.clear();
+        assert_eq!((pool.free(), pool.offer(2).1.count()), (3, 2));
+    }
+
+    #[test]
+    fn spans_of_nowhere_have_no_bytes() {
+        let pool = PacketPool::new(1);
+        for (buffer, start, end) in [(1, 0, 4), (u32::MAX, 0, 4), (0, 9, 4), (0, u32::MAX, u32::MAX)] {
+            assert!(pool.bytes(Span { buffer, start, end }).is_empty());
+        }
+        assert_eq!(pool.bytes(Span { buffer: 0, start: 65_530, end: 70_000 }).len(), 6);
+    }
+
+    #[test]
+    fn a_part_ends_where_its_whole_does() {
+        let span = Span { buffer: 0, start: 100, end: 200 };
+        assert_eq!(span.part(4..50), Span { buffer: 0, start: 104, end: 150 });
+        assert_eq!(span.part(90..500), Span { buffer: 0, start: 190, end: 200 });
+        assert!(span.part(300..usize::MAX).is_empty());
+    }
+}

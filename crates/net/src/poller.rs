@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -60,15 +61,55 @@ impl Poller {
     }
 
     /// Waits until something can be read, or the timeout passes; `None` waits for ever. Never returns before the
-    /// timeout without a reason, but may return with no events.
+    /// timeout without a reason, but may return with no events. Exact to what the system's timers are: nanoseconds
+    /// where the kernel takes them (Linux 5.11), otherwise rounded up to milliseconds.
     ///
     /// # Errors
     /// As the system says; being interrupted is none.
     pub fn wait(&self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
+        events.count = 0;
+        // Most turns of a busy loop do not wait at all or for ever, which the plain call says as exactly.
+        let exact = timeout.is_some_and(|timeout| !timeout.is_zero()) && EXACT.load(Ordering::Relaxed);
+        let found =
+            if exact { self.wait_exactly(timeout, events) } else { self.wait_roughly(timeout, events) };
+        match found {
+            Ok(found) => events.count = found,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if exact && error.raw_os_error() == Some(libc::ENOSYS) => {
+                EXACT.store(false, Ordering::Relaxed);
+                return self.wait(timeout, events);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn wait_exactly(&self, timeout: Option<Duration>, events: &mut Events) -> io::Result<usize> {
+        let timeout = timeout.unwrap_or(Duration::MAX);
+        let timeout = KernelTime {
+            seconds: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            nanoseconds: i64::from(timeout.subsec_nanos()),
+        };
+        // SAFETY: the events are a valid array of the length passed, the timeout is what this call takes on every
+        // architecture, and there is no signal mask. The C library's wrapper is too young to be relied on.
+        let found = unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait2,
+                self.epoll.as_raw_fd(),
+                events.found.as_mut_ptr(),
+                events.found.len() as libc::c_int,
+                &raw const timeout,
+                ptr::null::<libc::c_void>(),
+                0_usize,
+            )
+        };
+        usize::try_from(found).map_err(|_| io::Error::last_os_error())
+    }
+
+    fn wait_roughly(&self, timeout: Option<Duration>, events: &mut Events) -> io::Result<usize> {
         // Rounded up: waking a moment too early would mean waking again and again until it is due.
         let milliseconds = timeout
             .map_or(-1, |timeout| i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX));
-        events.count = 0;
         // SAFETY: the events are a valid array of the length passed.
         let found = unsafe {
             libc::epoll_wait(
@@ -78,14 +119,7 @@ impl Poller {
                 milliseconds,
             )
         };
-        match usize::try_from(found) {
-            Ok(found) => events.count = found,
-            Err(_) => match io::Error::last_os_error() {
-                error if error.kind() == io::ErrorKind::Interrupted => {}
-                error => return Err(error),
-            },
-        }
-        Ok(())
+        usize::try_from(found).map_err(|_| io::Error::last_os_error())
     }
 
     /// A waker whose wakes are reported as `token`.
@@ -109,7 +143,8 @@ impl Poller {
 impl Events {
     /// Room for `capacity` events a wait.
     pub fn with_capacity(capacity: usize) -> Self {
-        Events { found: vec![libc::epoll_event { events: 0, u64: 0 }; capacity].into(), count: 0 }
+        let none = libc::epoll_event { events: 0, u64: 0 };
+        Events { found: vec![none; capacity.max(1)].into(), count: 0 }
     }
 
     /// How many the last wait found.
@@ -124,7 +159,22 @@ impl Events {
 
     /// The token of the event at `index`.
     pub fn token(&self, index: usize) -> Option<u64> {
-        self.found[..self.count].get(index).map(|event| event.u64)
+        self.get(index).map(|event| event.u64)
+    }
+
+    /// Whether the descriptor of the event at `index` has something to read.
+    pub fn is_readable(&self, index: usize) -> bool {
+        self.get(index).is_some_and(|event| event.events & (libc::EPOLLIN as u32) != 0)
+    }
+
+    /// Whether its error queue has something; see
+    /// [`Receiver::receive_errors`](crate::Receiver::receive_errors).
+    pub fn has_error(&self, index: usize) -> bool {
+        self.get(index).is_some_and(|event| event.events & (libc::EPOLLERR as u32) != 0)
+    }
+
+    fn get(&self, index: usize) -> Option<libc::epoll_event> {
+        self.found[..self.count].get(index).copied()
     }
 }
 
@@ -150,8 +200,16 @@ impl Waker {
         let mut count = [0_u8; 8];
         // SAFETY: the descriptor is open and the eight bytes are valid to be written.
         unsafe { libc::read(self.shared.event.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
-        self.shared.woken.store(false, Ordering::Release);
+        // Acquires what was done before the wakes that are hereby taken note of.
+        self.shared.woken.swap(false, Ordering::AcqRel);
     }
+}
+
+/// The kernel's own idea of a timeout: 64 bits each, whatever the C library's is.
+#[repr(C)]
+struct KernelTime {
+    seconds: i64,
+    nanoseconds: i64,
 }
 
 /// # Safety
@@ -163,6 +221,9 @@ unsafe fn owned(descriptor: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: the caller says that it is ours.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
+
+/// Cleared once the kernel has turned out not to know exact timeouts.
+static EXACT: AtomicBool = AtomicBool::new(true);
 
 #[cfg(test)]
 mod tests {
@@ -190,8 +251,41 @@ mod tests {
     #[test]
     fn a_wait_never_ends_before_its_timeout() {
         let poller = Poller::new().unwrap();
+        let mut events = Events::with_capacity(1);
+        let timeout = Duration::from_micros(2500);
         let started = Instant::now();
-        poller.wait(Some(Duration::from_micros(2500)), &mut Events::with_capacity(1)).unwrap();
-        assert!(started.elapsed() >= Duration::from_micros(2500));
+        poller.wait(Some(timeout), &mut events).unwrap();
+        assert!(started.elapsed() >= timeout);
+        let started = Instant::now();
+        assert_eq!(poller.wait_roughly(Some(timeout), &mut events).unwrap(), 0);
+        assert!(started.elapsed() >= timeout);
+    }
+
+    #[test]
+    fn short_timeouts_are_not_rounded_up_to_milliseconds() {
+        let poller = Poller::new().unwrap();
+        let mut events = Events::with_capacity(1);
+        let timeout = Duration::from_micros(100);
+        let shortest = (0..50)
+            .map(|_| {
+                let started = Instant::now();
+                poller.wait(Some(timeout), &mut events).unwrap();
+                started.elapsed()
+            })
+            .min()
+            .unwrap();
+        assert!(shortest >= timeout);
+        assert!(shortest < Duration::from_millis(1) || !EXACT.load(Ordering::Relaxed), "{shortest:?}");
+    }
+
+    #[test]
+    fn a_timeout_of_centuries_is_no_error() {
+        let poller = Poller::new().unwrap();
+        let waker = poller.waker(1).unwrap();
+        waker.wake();
+        let mut events = Events::with_capacity(1);
+        poller.wait(Some(Duration::MAX), &mut events).unwrap();
+        assert_eq!(events.token(0), Some(1));
+        assert!(events.is_readable(0) && !events.has_error(0) && !events.is_readable(1));
     }
 }

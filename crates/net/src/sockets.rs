@@ -10,6 +10,12 @@ pub struct SocketId {
     generation: u32,
 }
 
+impl SocketId {
+    pub(crate) fn slot(self) -> usize {
+        self.slot as usize
+    }
+}
+
 /// A table of open sockets.
 #[derive(Debug, Default)]
 pub struct Sockets {
@@ -36,12 +42,41 @@ impl Sockets {
         socket.as_ref().filter(|_| *generation == id.generation)
     }
 
-    /// Takes out a socket; dropping it closes it.
+    /// How many are open.
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Whether none is open.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes out a socket; dropping it closes it. Its name means nothing from here on.
     pub fn remove(&mut self, id: SocketId) -> Option<UdpSocket> {
         self.get(id)?;
         let (generation, place) = &mut self.slots[id.slot as usize];
         *generation = generation.wrapping_add(1);
         self.free.push(id.slot);
         place.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::udp::UdpOptions;
+
+    #[test]
+    fn a_name_goes_stale_with_its_socket_and_not_with_another() {
+        let open = || UdpSocket::bind("127.0.0.1:0".parse().unwrap(), &UdpOptions::default()).unwrap();
+        let mut sockets = Sockets::default();
+        let (first, other) = (sockets.insert(open()), sockets.insert(open()));
+        assert!(sockets.remove(first).is_some());
+        let second = sockets.insert(open());
+        assert_eq!(first.slot(), second.slot());
+        assert!(sockets.get(first).is_none() && sockets.remove(first).is_none());
+        assert!(sockets.get(second).is_some() && sockets.get(other).is_some());
+        assert_eq!(sockets.len(), 2);
     }
 }

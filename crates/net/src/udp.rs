@@ -4,18 +4,35 @@ use std::io;
 use std::mem::size_of;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::pace::Pace;
+
 /// A bound, non-blocking UDP socket.
+///
+/// **Fragments.** Datagrams larger than a link's MTU are fragmented rather than refused, unless one asks otherwise
+/// when it is sent. With IPv4 this is a matter of the socket, not of the message: it stands on "ignore what ICMP says
+/// of the path" (IP_PMTUDISC_OMIT), under which DF is never set, a stranger cannot shrink the path's MTU by forged
+/// ICMP, and "fragmentation needed" is still reported to a socket that hears errors, which it is not under
+/// IP_PMTUDISC_DONT. Around the few datagrams that must not be fragmented it is switched to IP_PMTUDISC_PROBE, which
+/// sets DF and refuses only what the first link cannot carry: a client that probes the path gets an answer each time.
+/// With IPv6 each message can say so (IPV6_DONTFRAG), and the kernel must heed the path's MTU, as routers do not
+/// fragment. Trains (UDP_SEGMENT) are refused when a segment is larger than the MTU, under every policy.
 #[derive(Debug)]
 pub struct UdpSocket {
     socket: Socket,
     local: SocketAddr,
+    hears_errors: bool,
+    /// Whether control messages come with what is received, trains aside.
+    tells_more: bool,
+    joins: AtomicBool,
+    pace: Pace,
 }
 
 /// How a socket is set up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct UdpOptions {
     /// Whether several sockets may share the address, datagrams being spread by 5-tuple.
     pub reuse_port: bool,
@@ -23,22 +40,24 @@ pub struct UdpOptions {
     pub receive_buffer: usize,
     /// Bytes of send buffer to ask for; zero for the system's default.
     pub send_buffer: usize,
-    /// Whether to learn which address a datagram was sent to; needed on a wildcard address.
+    /// Whether to learn which address a datagram was sent to, and by which interface it came; needed on a wildcard
+    /// address.
     pub packet_info: bool,
+    /// Whether to learn the TOS (traffic class) and TTL (hop limit) of what is received.
+    pub tos_and_ttl: bool,
+    /// Whether to queue ICMP errors about what was sent, for
+    /// [`Receiver::receive_errors`](crate::Receiver::receive_errors). They must then be taken out: a poller reports
+    /// the socket until they are.
+    pub receive_errors: bool,
+    /// Whether to let the kernel join received datagrams from the start; see [`UdpSocket::set_gro`]. A kernel that
+    /// cannot is none the worse.
+    pub gro: bool,
     /// Network interface to bind to.
     pub device: Option<String>,
 }
 
-impl Default for UdpOptions {
-    /// The system's buffers, an address of its own.
-    fn default() -> Self {
-        UdpOptions { reuse_port: false, receive_buffer: 0, send_buffer: 0, packet_info: false, device: None }
-    }
-}
-
 impl UdpSocket {
-    /// Opens and binds a socket. IPv6 sockets take IPv6 alone. Datagrams larger than the path's MTU are
-    /// fragmented rather than refused, unless one asks otherwise when it is sent.
+    /// Opens and binds a socket. IPv6 sockets take IPv6 alone.
     ///
     /// # Errors
     /// As the system says, [`io::ErrorKind::AddrInUse`] above all.
@@ -55,14 +74,41 @@ impl UdpSocket {
             socket.bind_device(Some(device.as_bytes()))?;
         }
         socket.bind(&address.into())?;
-        let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let socket = UdpSocket { socket, local };
+        let local = match address.port() {
+            0 => socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?,
+            _ => address,
+        };
+        let socket = UdpSocket {
+            socket,
+            local,
+            hears_errors: options.receive_errors,
+            tells_more: options.packet_info || options.tos_and_ttl,
+            joins: AtomicBool::new(false),
+            pace: Pace::default(),
+        };
         socket.set_dont_fragment(false)?;
         socket.size_buffers(options);
-        if options.packet_info {
-            socket.ask_packet_info()?;
+        socket.ask_for_messages(options)?;
+        if options.gro {
+            let _ = socket.set_gro(true);
         }
         Ok(socket)
+    }
+
+    /// Opens `count` sockets that share one address, among which the kernel spreads what comes by 5-tuple. All are to
+    /// be open before the first is polled, and to stay open: each that joins or leaves spreads everybody anew. With
+    /// port 0 they share the port that the first one got.
+    ///
+    /// # Errors
+    /// As [`UdpSocket::bind`]; then none is left open.
+    pub fn bind_group(address: SocketAddr, count: usize, options: &UdpOptions) -> io::Result<Vec<Self>> {
+        let options = UdpOptions { reuse_port: true, ..options.clone() };
+        let mut group: Vec<UdpSocket> = Vec::with_capacity(count);
+        for _ in 0..count {
+            let address = group.first().map_or(address, UdpSocket::local_address);
+            group.push(UdpSocket::bind(address, &options)?);
+        }
+        Ok(group)
     }
 
     /// The address it is bound to.
@@ -83,16 +129,37 @@ impl UdpSocket {
     /// # Errors
     /// The kernel does not know the option.
     pub fn set_gro(&self, on: bool) -> io::Result<()> {
-        self.set_option(libc::SOL_UDP, libc::UDP_GRO, libc::c_int::from(on))
+        self.set_option(libc::SOL_UDP, libc::UDP_GRO, libc::c_int::from(on))?;
+        self.joins.store(on, Ordering::Relaxed);
+        Ok(())
     }
 
-    /// Sets DF on what is sent from here on, or lets routers and this host fragment.
+    /// Whether all there is to know of a received datagram are its sender and its bytes.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.tells_more && !self.joins.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
+    /// Whether ICMP errors are queued, and may stand in the way of a call about something else.
+    #[inline]
+    pub(crate) fn hears_errors(&self) -> bool {
+        self.hears_errors
+    }
+
+    /// Sets DF on what is sent from here on, or lets this host and routers fragment. With IPv6 each message says so.
     pub(crate) fn set_dont_fragment(&self, on: bool) -> io::Result<()> {
-        if self.local.is_ipv4() {
-            let policy = if on { libc::IP_PMTUDISC_DO } else { libc::IP_PMTUDISC_DONT };
-            self.set_option(libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, policy)
-        } else {
-            self.set_option(libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, libc::c_int::from(on))
+        if self.local.is_ipv6() {
+            return Ok(());
+        }
+        let set = |policy| self.set_option(libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, policy);
+        match on {
+            true => set(libc::IP_PMTUDISC_PROBE),
+            false => set(libc::IP_PMTUDISC_OMIT).or_else(|_| set(libc::IP_PMTUDISC_DONT)),
         }
     }
 
@@ -103,19 +170,42 @@ impl UdpSocket {
             (options.receive_buffer, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF),
             (options.send_buffer, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF),
         ] {
+            if size == 0 {
+                continue;
+            }
             let size = libc::c_int::try_from(size).unwrap_or(libc::c_int::MAX);
-            if size > 0 && self.set_option(libc::SOL_SOCKET, forced, size).is_err() {
+            let refused = FORCE_REFUSED.load(Ordering::Relaxed);
+            if refused || self.set_option(libc::SOL_SOCKET, forced, size).is_err() {
+                FORCE_REFUSED.store(true, Ordering::Relaxed);
                 let _ = self.set_option(libc::SOL_SOCKET, plain, size);
             }
         }
     }
 
-    fn ask_packet_info(&self) -> io::Result<()> {
-        if self.local.is_ipv4() {
-            self.set_option(libc::IPPROTO_IP, libc::IP_PKTINFO, 1)
-        } else {
-            self.set_option(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)
+    fn ask_for_messages(&self, options: &UdpOptions) -> io::Result<()> {
+        let (level, packet_info, tos, ttl, errors) = match self.local.is_ipv4() {
+            true => {
+                (libc::IPPROTO_IP, libc::IP_PKTINFO, libc::IP_RECVTOS, libc::IP_RECVTTL, libc::IP_RECVERR)
+            }
+            false => (
+                libc::IPPROTO_IPV6,
+                libc::IPV6_RECVPKTINFO,
+                libc::IPV6_RECVTCLASS,
+                libc::IPV6_RECVHOPLIMIT,
+                libc::IPV6_RECVERR,
+            ),
+        };
+        for (wanted, name) in [
+            (options.packet_info, packet_info),
+            (options.tos_and_ttl, tos),
+            (options.tos_and_ttl, ttl),
+            (options.receive_errors, errors),
+        ] {
+            if wanted {
+                self.set_option(level, name, 1)?;
+            }
         }
+        Ok(())
     }
 
     fn set_option(&self, level: i32, name: i32, value: libc::c_int) -> io::Result<()> {
@@ -138,3 +228,47 @@ impl AsRawFd for UdpSocket {
         self.socket.as_raw_fd()
     }
 }
+
+/// Whether the kernel knows UDP_SEGMENT at all. One that does not ignores the control message.
+pub(crate) fn knows_segmentation() -> bool {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM.cloexec(), Some(Protocol::UDP));
+    let Ok(socket) =
+        socket.or_else(|_| Socket::new(Domain::IPV6, Type::DGRAM.cloexec(), Some(Protocol::UDP)))
+    else {
+        return false;
+    };
+    let (mut value, mut length): (libc::c_int, _) = (0, size_of::<libc::c_int>() as libc::socklen_t);
+    // SAFETY: the descriptor is open; the value is a valid place for a c_int, and its size is passed.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_UDP,
+            libc::UDP_SEGMENT,
+            (&raw mut value).cast(),
+            &mut length,
+        )
+    };
+    result == 0
+}
+
+/// An error that an ICMP message about an earlier datagram may have left on a socket; reporting it has cleared it.
+pub(crate) fn is_pending_error(error: &io::Error) -> bool {
+    let code = error.raw_os_error().unwrap_or_default();
+    PENDING.contains(&code)
+}
+
+/// What the kernel makes of ICMP errors.
+const PENDING: [i32; 9] = [
+    libc::ECONNREFUSED,
+    libc::EHOSTUNREACH,
+    libc::ENETUNREACH,
+    libc::EHOSTDOWN,
+    libc::ENONET,
+    libc::EPROTO,
+    libc::ENOPROTOOPT,
+    libc::EMSGSIZE,
+    libc::EACCES,
+];
+
+/// Set once the system has refused buffers beyond its maximum, so that not every socket asks in vain.
+static FORCE_REFUSED: AtomicBool = AtomicBool::new(false);

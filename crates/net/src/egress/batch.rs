@@ -2,24 +2,36 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::ptr;
 
-use super::{Bytes, FlushReport, Queued};
+use super::outcome::Refusal;
+use super::{Bytes, FlushReport, IpFields, LARGEST_PAYLOAD, Queued};
 use crate::address::RawAddress;
-use crate::control_message::{self, ControlBuffer};
-use crate::udp::UdpSocket;
+use crate::control_message::{ControlBuffer, SendControl};
+use crate::udp::{UdpSocket, is_pending_error, knows_segmentation};
 
 /// Message headers that are made once and filled again and again.
 pub(super) struct Batch {
+    /// The last one is for datagrams that are sent alone while others wait in theirs.
     headers: Box<[libc::mmsghdr]>,
     vectors: Box<[libc::iovec]>,
     addresses: Box<[RawAddress]>,
     controls: Box<[ControlBuffer]>,
     /// How many datagrams each message holds.
     counts: [u32; MESSAGES],
+    /// Where the parts of a small datagram are put together.
+    together: Box<[u8; SMALL]>,
     /// Cleared for good when the kernel refuses UDP_SEGMENT as such.
     segmentation: bool,
+}
+
+/// A socket and the queue that holds its datagrams.
+pub(super) struct Flight<'f> {
+    pub(super) socket: &'f UdpSocket,
+    pub(super) queue: &'f [Queued],
+    pub(super) bytes: Bytes<'f>,
 }
 
 // SAFETY: the raw pointers are set anew before each call and point into boxes that move along.
@@ -31,71 +43,134 @@ impl Batch {
         let header: libc::mmsghdr = unsafe { std::mem::zeroed() };
         let vector = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
         Batch {
-            headers: vec![header; MESSAGES].into(),
-            vectors: vec![vector; VECTORS].into(),
-            addresses: vec![RawAddress::empty(); MESSAGES].into(),
-            controls: vec![ControlBuffer::empty(); MESSAGES].into(),
+            headers: vec![header; MESSAGES + 1].into(),
+            vectors: vec![vector; VECTORS + PARTS].into(),
+            addresses: vec![RawAddress::empty(); MESSAGES + 1].into(),
+            controls: vec![ControlBuffer::empty(); MESSAGES + 1].into(),
             counts: [0; MESSAGES],
-            segmentation: true,
+            together: Box::new([0; SMALL]),
+            // A kernel that does not know the option would send a train as one large datagram.
+            segmentation: knows_segmentation(),
         }
     }
 
+    pub(super) fn segmentation(&self) -> bool {
+        self.segmentation
+    }
+
+    pub(super) fn disable_segmentation(&mut self) {
+        self.segmentation = false;
+    }
+
     /// Sends the datagrams that `run` names, all of one socket, in order.
-    pub(super) fn send(
-        &mut self,
-        socket: &UdpSocket,
-        run: &[u32],
-        queue: &[Queued],
-        bytes: Bytes<'_>,
-        report: &mut FlushReport,
-    ) {
-        let at = |index: u32| &queue[index as usize];
-        for part in run.chunk_by(|a, b| at(*a).dont_fragment == at(*b).dont_fragment) {
-            let dont_fragment = at(part[0]).dont_fragment;
-            // Rare: the option belongs to the socket, so it is set around the few that ask for it.
-            if dont_fragment && socket.set_dont_fragment(true).is_err() {
-                report.failed += part.len() as u64;
+    #[inline]
+    pub(super) fn send(&mut self, flight: &Flight<'_>, run: &[u32], report: &mut FlushReport) {
+        if let [index] = run
+            && is_plain(&flight.queue[*index as usize])
+        {
+            return self.send_one(flight, *index, report);
+        }
+        // IPv6 asks for it in each message; with IPv4 the option belongs to the socket and is set around the few
+        // datagrams that want it.
+        let asks_socket = |index: &u32| {
+            let queued = &flight.queue[*index as usize];
+            queued.dont_fragment && queued.to.is_ipv4()
+        };
+        for part in run.chunk_by(|a, b| asks_socket(a) == asks_socket(b)) {
+            let guarded = asks_socket(&part[0]);
+            if guarded && let Err(error) = flight.socket.set_dont_fragment(true) {
+                report.count_dropped(&error, part.len() as u64);
                 continue;
             }
             let mut rest = part;
             while !rest.is_empty() {
-                let joining = self.segmentation;
-                let (messages, taken) = self.fill(rest, queue, bytes, joining);
-                self.transmit(socket, messages, &rest[..taken], queue, bytes, report);
-                rest = &rest[taken..];
+                let done = self.send_front(flight, rest, report);
+                rest = &rest[done..];
             }
-            if dont_fragment {
-                let _ = socket.set_dont_fragment(false);
+            if guarded {
+                // Were this to fail, later datagrams would be refused rather than fragmented: they are counted.
+                let _ = flight.socket.set_dont_fragment(false);
             }
         }
     }
 
-    /// Fills headers from the front of `run`; returns how many messages, and how many datagrams they hold.
-    fn fill(&mut self, run: &[u32], queue: &[Queued], bytes: Bytes<'_>, joining: bool) -> (usize, usize) {
-        let (mut message, mut taken, mut vector) = (0, 0, 0);
-        while message < MESSAGES && taken < run.len() && vector + 3 * SEGMENTS <= VECTORS {
-            let first = &queue[run[taken] as usize];
-            let count = if joining { train_length(&run[taken..], queue) } else { 1 };
-            let first_vector = vector;
-            for index in &run[taken..taken + count] {
-                for part in bytes.parts(&queue[*index as usize]).iter().filter(|part| !part.is_empty()) {
-                    let iov_base = part.as_ptr().cast_mut().cast();
-                    self.vectors[vector] = libc::iovec { iov_base, iov_len: part.len() };
-                    vector += 1;
+    /// Sends as many datagrams from the front of `run` as the headers hold, or drops and counts them; returns how
+    /// many these are.
+    fn send_front(&mut self, flight: &Flight<'_>, run: &[u32], report: &mut FlushReport) -> usize {
+        let (messages, taken) = self.fill(flight, run);
+        let (mut next, mut done, mut repeats) = (0, 0, 0);
+        while next < messages {
+            match self.call(flight.socket, next..messages, report) {
+                Ok(accepted) => {
+                    for count in &self.counts[next..next + accepted] {
+                        report.sent += u64::from(*count);
+                        report.segmented += if *count > 1 { u64::from(*count) } else { 0 };
+                        done += *count as usize;
+                    }
+                    next += accepted;
+                    repeats = 0;
+                }
+                Err(error) if repeats < MOST_REPEATS && is_passing(flight.socket, &error) => {
+                    repeats += 1;
+                    report.repeated += 1;
+                }
+                Err(error) => {
+                    let count = self.counts[next] as usize;
+                    let refusal = if count > 1 { Refusal::of(&error) } else { Refusal::Other };
+                    if refusal == Refusal::Other {
+                        report.count_dropped(&error, count as u64);
+                    } else {
+                        self.segmentation &= refusal != Refusal::AllTrains;
+                        self.send_singly(flight, &run[done..done + count], report);
+                    }
+                    next += 1;
+                    done += count;
+                    repeats = 0;
                 }
             }
-            let segment = (count > 1).then_some(first.length() as u16);
-            let control = control_message::write(&mut self.controls[message], segment, first.source);
-            let (address, address_length) = RawAddress::new(&first.to);
-            self.addresses[message] = address;
-            let header = &mut self.headers[message].msg_hdr;
-            header.msg_name = (&raw mut self.addresses[message]).cast();
-            header.msg_namelen = address_length;
-            header.msg_iov = &raw mut self.vectors[first_vector];
-            header.msg_iovlen = (vector - first_vector) as _;
-            header.msg_control =
-                if control == 0 { ptr::null_mut() } else { self.controls[message].as_mut_ptr() };
-            header.msg_controllen = control as _;
+        }
+        taken
+    }
+
+    /// Sends the datagrams of a train that the kernel has refused, each alone, while the messages behind it stay as
+    /// they are.
+    #[cold]
+    fn send_singly(&mut self, flight: &Flight<'_>, train: &[u32], report: &mut FlushReport) {
+        report.split += 1;
+        train.iter().for_each(|index| self.send_one(flight, *index, report));
+    }
+
+    /// Sends one datagram alone, or drops and counts it.
+    #[inline]
+    fn send_one(&mut self, flight: &Flight<'_>, index: u32, report: &mut FlushReport) {
+        let queued = &flight.queue[index as usize];
+        for repeat in 0.. {
+            let result = if is_plain(queued) {
+                report.calls += 1;
+                self.call_plainly(flight, queued)
+            } else {
+                self.write_message(flight, &[index], MESSAGES, VECTORS);
+                self.call(flight.socket, MESSAGES..MESSAGES + 1, report).map(drop)
+            };
+            match result {
+                Ok(()) => report.sent += 1,
+                Err(error) if repeat < MOST_REPEATS && is_passing(flight.socket, &error) => {
+                    report.repeated += 1;
+                    continue;
+                }
+                Err(error) => report.count_dropped(&error, 1),
+            }
+            break;
+        }
+    }
+
+    /// Fills headers from the front of `run`; returns how many messages, and how many datagrams they hold.
+    #[inline]
+    fn fill(&mut self, flight: &Flight<'_>, run: &[u32]) -> (usize, usize) {
+        let (mut message, mut taken, mut vector) = (0, 0, 0);
+        while message < MESSAGES && taken < run.len() && vector + PARTS * SEGMENTS <= VECTORS {
+            let count = if self.segmentation { train_length(&run[taken..], flight.queue) } else { 1 };
+            vector = self.write_message(flight, &run[taken..taken + count], message, vector);
             self.counts[message] = count as u32;
             message += 1;
             taken += count;
@@ -103,92 +178,103 @@ impl Batch {
         (message, taken)
     }
 
-    /// Hands `messages` filled messages, which hold the datagrams of `run`, to the kernel; goes on after errors.
-    fn transmit(
+    /// Makes one message of the datagrams in `train`, with iovecs from `first_vector` on; returns the iovec behind.
+    #[inline]
+    fn write_message(
         &mut self,
-        socket: &UdpSocket,
-        messages: usize,
-        run: &[u32],
-        queue: &[Queued],
-        bytes: Bytes<'_>,
-        report: &mut FlushReport,
-    ) {
-        let (mut next, mut datagram) = (0, 0);
-        while next < messages {
-            let sent = self.call(socket, next, messages);
-            let accepted = *sent.as_ref().unwrap_or(&0);
-            for count in &self.counts[next..next + accepted] {
-                report.sent += u64::from(*count);
-                report.segmented += if *count > 1 { u64::from(*count) } else { 0 };
-                datagram += *count as usize;
-            }
-            next += accepted;
-            let Err(error) = sent else { continue };
-            if error.kind() == io::ErrorKind::Interrupted {
-                continue;
-            }
-            let count = self.counts[next] as usize;
-            let failed = &run[datagram..datagram + count];
-            let rest = &run[datagram..];
-            if count > 1 && is_segmentation_refused(&error) {
-                // Too large a segment for the path, or a device that cannot: one by one, then on with the rest.
-                self.segmentation &= !is_unsupported(&error);
-                self.send_singly(socket, failed, queue, bytes, report);
-                let rest = &rest[count..];
-                if !rest.is_empty() {
-                    let (messages, _) = self.fill(rest, queue, bytes, self.segmentation);
-                    self.transmit(socket, messages, rest, queue, bytes, report);
+        flight: &Flight<'_>,
+        train: &[u32],
+        message: usize,
+        first_vector: usize,
+    ) -> usize {
+        let first = &flight.queue[train[0] as usize];
+        let mut vector = first_vector;
+        for index in train {
+            for part in flight.bytes.parts(&flight.queue[*index as usize]) {
+                if !part.is_empty() {
+                    let iov_base = part.as_ptr().cast_mut().cast();
+                    self.vectors[vector] = libc::iovec { iov_base, iov_len: part.len() };
+                    vector += 1;
                 }
-                return;
             }
-            tally(&error, count as u64, report);
-            next += 1;
-            datagram += count;
         }
+        let control = SendControl {
+            segment: (train.len() > 1).then_some(first.length() as u16),
+            source: first.source,
+            ip: first.ip,
+            ipv4: first.to.is_ipv4(),
+            dont_fragment: first.dont_fragment,
+        };
+        let control_length = control.write(&mut self.controls[message]);
+        let (address, address_length) = RawAddress::new(&first.to);
+        self.addresses[message] = address;
+        let header = &mut self.headers[message].msg_hdr;
+        header.msg_name = (&raw mut self.addresses[message]).cast();
+        header.msg_namelen = address_length;
+        header.msg_iov = &raw mut self.vectors[first_vector];
+        header.msg_iovlen = (vector - first_vector) as _;
+        header.msg_control =
+            if control_length == 0 { ptr::null_mut() } else { self.controls[message].as_mut_ptr() };
+        header.msg_controllen = control_length as _;
+        vector
     }
 
-    fn send_singly(
+    /// Hands messages to the kernel; returns how many it took.
+    #[inline]
+    fn call(
         &mut self,
         socket: &UdpSocket,
-        run: &[u32],
-        queue: &[Queued],
-        bytes: Bytes<'_>,
+        messages: Range<usize>,
         report: &mut FlushReport,
-    ) {
-        for index in run {
-            self.fill(std::slice::from_ref(index), queue, bytes, false);
-            match self.call(socket, 0, 1) {
-                Ok(_) => report.sent += 1,
-                Err(error) => tally(&error, 1, report),
-            }
-        }
-    }
-
-    fn call(&mut self, socket: &UdpSocket, from: usize, to: usize) -> io::Result<usize> {
-        let headers = &mut self.headers[from..to];
-        // SAFETY: `fill` has pointed these headers at addresses, iovecs and control messages that live in this
-        // struct, and the iovecs at bytes of the arena and pool that are borrowed for the whole flush. The kernel
-        // only reads them, and writes each header's msg_len.
+    ) -> io::Result<usize> {
+        report.calls += 1;
+        let headers = &mut self.headers[messages];
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY: `write_message` has pointed these headers at addresses, iovecs and control messages that live in
+        // this struct, and the iovecs at bytes of the arena and pool that are borrowed for the whole flush. The
+        // kernel only reads them, and writes each header's msg_len.
         let result = unsafe {
             if headers.len() == 1 {
-                // One message: the plain call is cheaper. It returns bytes, so success means one message.
-                libc::sendmsg(
-                    socket.as_raw_fd(),
-                    &headers[0].msg_hdr,
-                    libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
-                )
+                // One message: the plain call is cheaper. It returns bytes, none for an empty datagram.
+                libc::sendmsg(socket.as_raw_fd(), &headers[0].msg_hdr, flags).min(0) + 1
             } else {
-                let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
                 libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), headers.len() as u32, flags as _)
                     as isize
             }
         };
-        match result {
-            -1 => Err(io::Error::last_os_error()),
-            // An empty datagram is sent as well, though sendmsg then returns no bytes.
-            _ if headers.len() == 1 => Ok(1),
-            sent => Ok(sent as usize),
-        }
+        // The plain call's failure has become 0, which sendmmsg never returns.
+        if result <= 0 { Err(io::Error::last_os_error()) } else { Ok(result as usize) }
+    }
+
+    /// Hands over a datagram by the plainest call, which spares the kernel reading a header and iovecs: some 100 ns,
+    /// far more than it takes to copy a small body behind its head.
+    #[inline]
+    fn call_plainly(&mut self, flight: &Flight<'_>, queued: &Queued) -> io::Result<()> {
+        let (address, address_length) = RawAddress::new(&queued.to);
+        let parts = flight.bytes.parts(queued);
+        let bytes = match parts {
+            [[], body, []] => body,
+            parts => {
+                let mut end = 0;
+                for part in parts {
+                    self.together[end..end + part.len()].copy_from_slice(part);
+                    end += part.len();
+                }
+                &self.together[..end]
+            }
+        };
+        // SAFETY: the bytes and the address are borrowed, and their lengths are passed; the kernel only reads them.
+        let result = unsafe {
+            libc::sendto(
+                flight.socket.as_raw_fd(),
+                bytes.as_ptr().cast(),
+                bytes.len(),
+                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+                (&raw const address).cast(),
+                address_length,
+            )
+        };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 }
 
@@ -198,20 +284,37 @@ impl fmt::Debug for Batch {
     }
 }
 
-/// How many datagrams at the front of `run` can leave as one train: same destination and source, same size, only
-/// the last one shorter.
+/// Whether there is nothing to tell the kernel about a datagram, and it is small or in one piece.
+#[inline]
+fn is_plain(queued: &Queued) -> bool {
+    let whole = queued.head == 0 && queued.tail == 0;
+    (whole || queued.length() <= SMALL)
+        && queued.source.is_none()
+        && queued.ip == IpFields::default()
+        && !queued.dont_fragment
+}
+
+/// How many datagrams at the front of `run` can leave as one train: same destination, source and header fields, same
+/// size, only the last one shorter.
+#[inline]
 fn train_length(run: &[u32], queue: &[Queued]) -> usize {
     let first = &queue[run[0] as usize];
     let size = first.length();
-    if size == 0 || size > LARGEST_SEGMENT {
+    let largest = if first.to.is_ipv4() { LARGEST_SEGMENT_IPV4 } else { LARGEST_SEGMENT_IPV6 };
+    if size == 0 || size > largest {
         return 1;
     }
     let (mut count, mut total) = (1, size);
     for index in run[1..].iter().take(SEGMENTS - 1) {
         let next = &queue[*index as usize];
         let length = next.length();
-        let fits = next.to == first.to && next.source == first.source && length <= size && length > 0;
-        if !fits || total + length > LARGEST_TRAIN {
+        let fits = length <= size
+            && length > 0
+            && next.to == first.to
+            && next.source == first.source
+            && next.ip == first.ip
+            && next.dont_fragment == first.dont_fragment;
+        if !fits || total + length > LARGEST_PAYLOAD {
             break;
         }
         count += 1;
@@ -223,35 +326,25 @@ fn train_length(run: &[u32], queue: &[Queued]) -> usize {
     count
 }
 
-/// Errors that a train can meet where its datagrams, one by one, need not.
-fn is_segmentation_refused(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE | libc::EOPNOTSUPP))
-}
-
-/// Errors that say that trains are not to be had at all.
-fn is_unsupported(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EIO | libc::EOPNOTSUPP))
-}
-
-fn tally(error: &io::Error, datagrams: u64, report: &mut FlushReport) {
-    let counter = match error.raw_os_error().unwrap_or_default() {
-        libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM => &mut report.buffer_full,
-        libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EPERM | libc::EACCES | libc::ECONNREFUSED => {
-            &mut report.unreachable
-        }
-        libc::EMSGSIZE => &mut report.too_large,
-        _ => &mut report.failed,
-    };
-    *counter += datagrams;
+/// An error that is not about the datagram in hand: an interruption, or what an ICMP message about an earlier datagram
+/// left on the socket, which reporting it has cleared.
+fn is_passing(socket: &UdpSocket, error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Interrupted || (socket.hears_errors() && is_pending_error(error))
 }
 
 /// Messages in one call.
 const MESSAGES: usize = 64;
-/// Datagrams in one train: the kernel's limit.
+/// Datagrams in one train: the limit of the first kernels that knew trains.
 const SEGMENTS: usize = 64;
-/// iovecs in one call: room for several trains of three parts each.
+/// Head, body and tail.
+const PARTS: usize = 3;
+/// iovecs in one call: room for several full trains. A message never has more than a train's 192, far below the
+/// kernel's limit of 1024.
 const VECTORS: usize = 1024;
-/// Bytes of a train's datagram; larger ones cannot be segments on an Ethernet and go alone.
-const LARGEST_SEGMENT: usize = 1472;
-/// Bytes in one train: the largest UDP payload of an IPv4 packet.
-const LARGEST_TRAIN: usize = 65_507;
+/// Bytes of a datagram that is rather copied together than described by iovecs.
+const SMALL: usize = 2048;
+/// Times that a send is repeated before its error is believed.
+const MOST_REPEATS: u32 = 2;
+/// Bytes of a train's datagram that fit an Ethernet frame; larger ones would be refused on most paths and go alone.
+const LARGEST_SEGMENT_IPV4: usize = 1472;
+const LARGEST_SEGMENT_IPV6: usize = 1452;

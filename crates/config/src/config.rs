@@ -1,0 +1,242 @@
+//! The configuration as the server uses it: typed, with units, checked.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::values::{PeerRange, Secret};
+
+/// Everything that can be set, with its default.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Addresses to listen on; empty for every address of the machine that is not link-local.
+    pub listening_ips: Vec<IpAddr>,
+    /// UDP port to listen on, 1 to 65535.
+    pub listening_port: u16,
+    /// Interface to bind listeners to.
+    pub listening_device: Option<String>,
+    /// Whether UDP clients are served.
+    pub udp: bool,
+    /// Bytes of socket buffer to ask for, each way.
+    pub socket_buffer: usize,
+    /// Addresses to relay from; empty for the listening addresses.
+    pub relay_ips: Vec<IpAddr>,
+    /// Interface to bind relay sockets to.
+    pub relay_device: Option<String>,
+    /// Addresses clients are told instead of relay addresses.
+    pub external: Vec<ExternalAddress>,
+    /// Lowest relayed port.
+    pub min_port: u16,
+    /// Highest relayed port.
+    pub max_port: u16,
+    /// Relay threads; `None` for one a core.
+    pub threads: Option<u16>,
+    /// Whether UDP is relayed.
+    pub udp_relay: bool,
+    /// Whether TCP is to be relayed.
+    pub tcp_relay: bool,
+    /// The relayed address's family when the client names none.
+    pub default_family: DefaultFamily,
+    /// Whether long-term credentials were asked for.
+    pub long_term: bool,
+    /// Whether everybody may relay without a password.
+    pub no_auth: bool,
+    /// Static users.
+    pub users: Vec<StaticUser>,
+    /// Whether TURN REST credentials were asked for.
+    pub use_auth_secret: bool,
+    /// TURN REST secrets; all are tried.
+    pub secrets: Vec<Secret>,
+    /// What stands between expiry and user in a REST username.
+    pub rest_separator: char,
+    /// The realm; empty until it is checked.
+    pub realm: String,
+    /// How long a nonce is good; zero for ever.
+    pub nonce_lifetime: Duration,
+    /// A secret that a fleet derives its nonce key from.
+    pub nonce_secret: Option<Secret>,
+    /// Whether Binding needs credentials.
+    pub secure_stun: bool,
+    /// Most allocations of a user at once; zero for no limit.
+    pub user_quota: u32,
+    /// Most allocations in all; zero for no limit.
+    pub total_quota: u32,
+    /// Longest lifetime of an allocation.
+    pub max_lifetime: Duration,
+    /// Lifetime of a channel binding.
+    pub channel_lifetime: Duration,
+    /// Lifetime of a permission.
+    pub permission_lifetime: Duration,
+    /// Whether the operator set a limit on answers to unauthenticated requests.
+    pub limit_unauthorized: bool,
+    /// That limit: answers a second to one source.
+    pub unauthorized_rate: u32,
+    /// Whether loopback peers may be reached.
+    pub allow_loopback_peers: bool,
+    /// Whether multicast peers are refused even where a range would open them.
+    pub no_multicast_peers: bool,
+    /// Opened peer ranges.
+    pub allowed_peers: Vec<PeerRange>,
+    /// Refused peer ranges.
+    pub denied_peers: Vec<PeerRange>,
+    /// Whether errors carry a phrase.
+    pub reason_phrases: bool,
+    /// Whether SOFTWARE is sent.
+    pub software: bool,
+    /// Whether every message carries FINGERPRINT.
+    pub fingerprint: bool,
+    /// Whether only Binding is served.
+    pub stun_only: bool,
+    /// Whether Binding is not served.
+    pub no_stun: bool,
+    /// Whether channels 0x5000 to 0x7FFF may be bound too.
+    pub rfc5766_channels: bool,
+    /// Whether Binding responses also carry MAPPED-ADDRESS.
+    pub mapped_address: bool,
+    /// Whether sessions are logged.
+    pub verbose: bool,
+    /// Whether every request is logged.
+    pub extra_verbose: bool,
+    /// Where to log: a path, or `stdout` or `-`; `None` for standard output.
+    pub log_file: Option<String>,
+    /// Whether a log in a file is kept off standard output.
+    pub no_stdout_log: bool,
+    /// Whether the log file's name is used as it is, without a date.
+    pub simple_log: bool,
+    /// The least level that is logged.
+    pub log_min_level: LogLevel,
+    /// Whether records begin with a date rather than with seconds since start.
+    pub dated_log: bool,
+    /// strftime pattern of that date; `%f` is milliseconds.
+    pub log_time_format: String,
+    /// Where to write the process id.
+    pub pidfile: Option<PathBuf>,
+    /// Databases that were asked for, by option name.
+    pub databases: Vec<&'static str>,
+    /// Bytes a second of each session; kept for the check against `bps-capacity`.
+    pub max_bps: u64,
+    /// Bytes a second of all sessions together.
+    pub bps_capacity: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listening_ips: Vec::new(),
+            listening_port: 3478,
+            listening_device: None,
+            udp: true,
+            socket_buffer: 2 * 1024 * 1024,
+            relay_ips: Vec::new(),
+            relay_device: None,
+            external: Vec::new(),
+            min_port: 49_152,
+            max_port: 65_535,
+            threads: None,
+            udp_relay: true,
+            tcp_relay: true,
+            default_family: DefaultFamily::Ipv4,
+            long_term: false,
+            no_auth: false,
+            users: Vec::new(),
+            use_auth_secret: false,
+            secrets: Vec::new(),
+            rest_separator: ':',
+            realm: String::new(),
+            nonce_lifetime: Duration::from_secs(600),
+            nonce_secret: None,
+            secure_stun: false,
+            user_quota: 0,
+            total_quota: 0,
+            max_lifetime: Duration::from_secs(3600),
+            channel_lifetime: Duration::from_secs(600),
+            permission_lifetime: Duration::from_secs(300),
+            limit_unauthorized: false,
+            unauthorized_rate: 10,
+            allow_loopback_peers: false,
+            no_multicast_peers: false,
+            allowed_peers: Vec::new(),
+            denied_peers: Vec::new(),
+            reason_phrases: false,
+            software: false,
+            fingerprint: false,
+            stun_only: false,
+            no_stun: false,
+            rfc5766_channels: false,
+            mapped_address: false,
+            verbose: false,
+            extra_verbose: false,
+            log_file: None,
+            no_stdout_log: false,
+            simple_log: false,
+            log_min_level: LogLevel::Debug,
+            dated_log: true,
+            log_time_format: "%FT%T.%f%z".to_owned(),
+            pidfile: None,
+            databases: Vec::new(),
+            max_bps: 0,
+            bps_capacity: 0,
+        }
+    }
+}
+
+/// An address that clients are told in place of the one that is bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExternalAddress {
+    /// What clients are told.
+    pub public: IpAddr,
+    /// Which relay address it stands for; `None` for all of its family.
+    pub private: Option<IpAddr>,
+}
+
+/// A user with a lasting password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticUser {
+    /// The name.
+    pub name: String,
+    /// The password, or what was made of it.
+    pub password: Password,
+}
+
+/// A password or the key derived from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Password {
+    /// In clear.
+    Clear(Secret),
+    /// MD5 of `name:realm:password`, written `0x` and 32 hex digits.
+    Key(HiddenKey),
+}
+
+/// A key that is not shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct HiddenKey(pub [u8; 16]);
+
+impl std::fmt::Debug for HiddenKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("[redacted]")
+    }
+}
+
+/// The relayed address's family when the client does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefaultFamily {
+    /// IPv4, as RFC 8656 says.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+    /// The client's own.
+    Keep,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Everything.
+    Debug,
+    /// What happens.
+    Info,
+    /// What one may want to change.
+    Warning,
+    /// What does not work.
+    Error,
+}

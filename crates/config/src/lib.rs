@@ -1,0 +1,22 @@
+//! What an operator says, on the command line or in `turnserver.conf`, and what it comes to.
+//!
+//! Every option is defined once, in [`options`]; the parser, the help text, the sample file and the check report are
+//! made from that table. coturn's names, letters, syntax and search path are kept; where its habits fail open (an
+//! unknown flag value, a typing error in an address), this crate says so instead.
+
+mod check;
+mod config;
+mod error;
+mod file;
+pub mod getopt;
+mod help;
+mod load;
+pub mod options;
+mod values;
+
+pub use check::Report;
+pub use config::{Config, DefaultFamily, ExternalAddress, LogLevel, Password, StaticUser};
+pub use error::ConfigError;
+pub use help::{help, sample};
+pub use load::{Command, Environment, Loaded, Notice, Severity, SystemEnvironment, load};
+pub use values::{PeerRange, Secret};

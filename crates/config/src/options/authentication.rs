@@ -1,0 +1,196 @@
+//! Who may relay.
+
+use std::time::Duration;
+
+use super::Effect::{Later, LaterFatal, Settled};
+use super::OptionSpec;
+use crate::config::{HiddenKey, Password, StaticUser};
+use crate::values::{Secret, number};
+
+pub(super) const OPTIONS: &[OptionSpec] = &[
+    OptionSpec::switch(
+        &["lt-cred-mech"],
+        |config, on| config.long_term = on,
+        "Long-term credentials: the users given by user=. Works together with use-auth-secret.",
+    )
+    .short('a'),
+    OptionSpec::set(
+        &["user"],
+        "NAME:PASSWORD",
+        |config, value| {
+            let user = static_user(value)?;
+            config.users.retain(|known| known.name != user.name);
+            config.users.push(user);
+            Ok(())
+        },
+        "A user; instead of the password 0x and the 32 digits of its key; may be repeated.",
+    )
+    .short('u'),
+    OptionSpec::set(
+        &["realm"],
+        "TEXT",
+        |config, value| {
+            if value.len() > 127 {
+                return Err("a realm has at most 127 bytes".into());
+            }
+            config.realm = value.to_owned();
+            Ok(())
+        },
+        "Realm of the credentials.",
+    )
+    .short('r')
+    .default("this host's name"),
+    OptionSpec::switch(
+        &["use-auth-secret"],
+        |config, on| config.use_auth_secret = on,
+        "TURN REST credentials: time-limited names, passwords made from a shared secret.",
+    ),
+    OptionSpec::set(
+        &["static-auth-secret"],
+        "SECRET",
+        |config, value| {
+            if value.is_empty() {
+                return Err("an empty secret would let everybody in".into());
+            }
+            config.secrets.push(Secret::new(value));
+            Ok(())
+        },
+        "The shared secret; may be repeated, and all are tried.",
+    ),
+    OptionSpec::set(
+        &["rest-api-separator"],
+        "CHARACTER",
+        |config, value| {
+            let mut characters = value.chars();
+            let (Some(separator), None) = (characters.next(), characters.next()) else {
+                return Err(format!("{value:?} is not one character"));
+            };
+            if separator.is_ascii_digit() {
+                return Err("a digit cannot separate a number from a name".into());
+            }
+            config.rest_separator = separator;
+            Ok(())
+        },
+        "What stands between time and user in a REST name.",
+    )
+    .short('C')
+    .default(":"),
+    OptionSpec::switch(
+        &["no-auth"],
+        |config, on| config.no_auth = on,
+        "Let everybody relay without a password. An open relay: for closed networks alone.",
+    )
+    .short('z'),
+    OptionSpec::set(
+        &["stale-nonce"],
+        "SECONDS",
+        |config, value| {
+            config.nonce_lifetime = Duration::from_secs(number(value, 0, 86_400, "seconds")?);
+            Ok(())
+        },
+        "How long a nonce is good; 0 for ever.",
+    )
+    .default("600"),
+    OptionSpec::with(
+        &["stateless-nonce"],
+        Settled("nonces are always stateless"),
+        "Nonces that need no memory.",
+    ),
+    OptionSpec::set(
+        &["stateless-nonce-secret"],
+        "SECRET",
+        |config, value| {
+            config.nonce_secret = Some(Secret::new(value));
+            Ok(())
+        },
+        "Secret that the servers of a fleet share, so that each knows the others' nonces.",
+    ),
+    OptionSpec::switch(
+        &["secure-stun"],
+        |config, on| config.secure_stun = on,
+        "Demand credentials for Binding too.",
+    ),
+    OptionSpec::with(&["oauth"], Later("third-party authorisation"), "Third-party authorisation (RFC 7635)."),
+    OptionSpec::with(&["server-name"], Later("third-party authorisation"), "This server's name in tokens.")
+        .value("NAME"),
+    OptionSpec::with(
+        &["check-origin-consistency"],
+        Later("origins"),
+        "Demand the same ORIGIN throughout a session.",
+    ),
+];
+
+pub(super) const DATABASES: &[OptionSpec] = &[
+    database(&["userdb", "db"], |config| config.databases.push("userdb"), "SQLite file.")
+        .short('b')
+        .value("FILE"),
+    database(
+        &["psql-userdb", "sql-userdb"],
+        |config| config.databases.push("psql-userdb"),
+        "PostgreSQL database.",
+    )
+    .short('e')
+    .value("CONNECTION"),
+    database(&["mysql-userdb"], |config| config.databases.push("mysql-userdb"), "MySQL or MariaDB database.")
+        .short('M')
+        .value("CONNECTION"),
+    database(&["mongo-userdb"], |config| config.databases.push("mongo-userdb"), "MongoDB database.")
+        .short('J')
+        .value("URI"),
+    database(&["redis-userdb"], |config| config.databases.push("redis-userdb"), "Redis database.")
+        .short('N')
+        .value("CONNECTION"),
+    OptionSpec::with(
+        &["redis-statsdb"],
+        Later("status in Redis"),
+        "Redis database for the status of sessions.",
+    )
+    .short('O')
+    .value("CONNECTION"),
+    OptionSpec::with(
+        &["secret-key-file"],
+        Later("databases"),
+        "Key that decrypts the password of a MySQL connection.",
+    )
+    .value("FILE"),
+    OptionSpec::with(
+        &["no-auth-pings"],
+        Later("databases"),
+        "Do not query databases only to keep connections open.",
+    ),
+    OptionSpec::with(
+        &["no-dynamic-ip-list"],
+        Later("databases"),
+        "Do not read peer ranges from the database.",
+    ),
+    OptionSpec::with(&["no-dynamic-realms"], Later("databases"), "Do not read realms from the database."),
+];
+
+const fn database(
+    names: &'static [&'static str],
+    note: fn(&mut crate::config::Config),
+    help: &'static str,
+) -> OptionSpec {
+    OptionSpec::with(names, LaterFatal(note, "databases are not in this version"), help)
+}
+
+/// Reads `name:password` or `name:0xKEY`.
+fn static_user(value: &str) -> Result<StaticUser, String> {
+    let (name, password) = value.split_once(':').ok_or("a user is given as NAME:PASSWORD")?;
+    if name.is_empty() || name.len() > 508 {
+        return Err("a name has 1 to 508 bytes".into());
+    }
+    if password.is_empty() {
+        return Err(format!("the password of user {name:?} is empty"));
+    }
+    let password = match password.strip_prefix("0x") {
+        Some(digits) if digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            Password::Key(HiddenKey(u128::from_str_radix(digits, 16).unwrap_or_default().to_be_bytes()))
+        }
+        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            return Err(format!("the key of user {name:?} has {} digits, not 32", digits.len()));
+        }
+        _ => Password::Clear(Secret::new(password)),
+    };
+    Ok(StaticUser { name: name.to_owned(), password })
+}

@@ -1,0 +1,123 @@
+//! Where peers are reached from.
+
+use super::Effect::Later;
+use super::OptionSpec;
+use crate::config::{DefaultFamily, ExternalAddress};
+use crate::values::{host, number};
+
+pub(super) const OPTIONS: &[OptionSpec] = &[
+    OptionSpec::set(
+        &["relay-ip"],
+        "IP",
+        |config, value| {
+            let ip = host(value)?;
+            if !config.relay_ips.contains(&ip) {
+                config.relay_ips.push(ip);
+            }
+            Ok(())
+        },
+        "Address to relay from; may be repeated.",
+    )
+    .short('E')
+    .default("the listening addresses"),
+    OptionSpec::set(
+        &["external-ip"],
+        "PUBLIC[/PRIVATE]",
+        |config, value| {
+            let (public, private) = match value.split_once('/') {
+                Some((public, private)) => (host(public)?, Some(host(private)?)),
+                None => (host(value)?, None),
+            };
+            if private.is_some_and(|private| private.is_ipv4() != public.is_ipv4()) {
+                return Err(format!("{value}: both addresses must be of one family"));
+            }
+            let external = ExternalAddress { public, private };
+            if !config.external.contains(&external) {
+                config.external.push(external);
+            }
+            Ok(())
+        },
+        "Address clients are told, behind a one-to-one NAT: for all relay addresses, or for one; may be repeated.",
+    )
+    .short('X'),
+    OptionSpec::set(
+        &["relay-device"],
+        "NAME",
+        |config, value| {
+            config.relay_device = Some(value.to_owned());
+            Ok(())
+        },
+        "Network interface to bind relay sockets to.",
+    )
+    .short('i'),
+    OptionSpec::set(
+        &["min-port"],
+        "PORT",
+        |config, value| {
+            config.min_port = number(value, 1024, u16::MAX, "a port")?;
+            Ok(())
+        },
+        "Lowest relay port.",
+    )
+    .default("49152"),
+    OptionSpec::set(
+        &["max-port"],
+        "PORT",
+        |config, value| {
+            config.max_port = number(value, 1024, u16::MAX, "a port")?;
+            Ok(())
+        },
+        "Highest relay port.",
+    )
+    .default("65535"),
+    OptionSpec::set(
+        &["relay-threads"],
+        "COUNT",
+        |config, value| {
+            config.threads = Some(number(value, 0, 128, "threads")?.max(1));
+            Ok(())
+        },
+        "Threads that serve and relay, 1 to 128.",
+    )
+    .short('m')
+    .default("one a core"),
+    OptionSpec::set(
+        &["cpus"],
+        "COUNT",
+        |config, value| {
+            let cpus = number(value, 1, 128, "cores")?;
+            config.threads = config.threads.or(Some(cpus));
+            Ok(())
+        },
+        "Cores to count on when relay-threads is not set.",
+    ),
+    OptionSpec::switch(&["no-udp-relay"], |config, on| config.udp_relay = !on, "Do not relay UDP."),
+    OptionSpec::switch(&["no-tcp-relay"], |config, on| config.tcp_relay = !on, "Do not relay TCP (RFC 6062)."),
+    OptionSpec::set(
+        &["allocation-default-address-family"],
+        "FAMILY",
+        |config, value| {
+            config.default_family = match value {
+                "ipv4" => DefaultFamily::Ipv4,
+                "ipv6" => DefaultFamily::Ipv6,
+                "keep" => DefaultFamily::Keep,
+                _ => return Err(format!("{value:?} is none of ipv4, ipv6, keep")),
+            };
+            Ok(())
+        },
+        "Family of the relay address when the client names none: ipv4, ipv6, or keep (the client's own).",
+    )
+    .short('A')
+    .default("ipv4"),
+    OptionSpec::switch(
+        &["keep-address-family"],
+        |config, on| config.default_family = if on { DefaultFamily::Keep } else { DefaultFamily::Ipv4 },
+        "The same as allocation-default-address-family=keep.",
+    )
+    .short('K'),
+    OptionSpec::with(&["multiplex-peer"], Later("relaying from few ports"), "Relay all sessions of a thread from one port."),
+    OptionSpec::with(&["multiplex-peer-port"], Later("relaying from few ports"), "First of these ports.").value("PORT"),
+    OptionSpec::with(&["multiplex-peer-max-peers"], Later("relaying from few ports"), "Peers a session may claim then.")
+        .value("COUNT"),
+    OptionSpec::with(&["server-relay"], Later("relaying for servers"), "Relay without permissions. Dangerous."),
+];

@@ -1,0 +1,137 @@
+//! Limits, and which peers may be reached.
+
+use std::time::Duration;
+
+use super::Effect::Later;
+use super::OptionSpec;
+use crate::config::Config;
+use crate::values::number;
+
+pub(super) const LIMITS: &[OptionSpec] = &[
+    OptionSpec::set(
+        &["user-quota"],
+        "COUNT",
+        |config, value| {
+            config.user_quota = number(value, 0, u32::MAX, "allocations")?;
+            Ok(())
+        },
+        "Most allocations of one user at once; 0 for no limit.",
+    )
+    .short('q')
+    .default("0"),
+    OptionSpec::set(
+        &["total-quota"],
+        "COUNT",
+        |config, value| {
+            config.total_quota = number(value, 0, u32::MAX, "allocations")?;
+            Ok(())
+        },
+        "Most allocations in all; 0 for no limit.",
+    )
+    .short('Q')
+    .default("0"),
+    OptionSpec::set(
+        &["max-bps"],
+        "BYTES",
+        |config, value| {
+            config.max_bps = number(value, 0, u64::MAX, "bytes a second")?;
+            if config.max_bps == 0 { Ok(()) } else { Err(NO_BANDWIDTH_LIMITS.into()) }
+        },
+        "Bytes a second of each session and direction; not in this version.",
+    )
+    .short('s'),
+    OptionSpec::set(
+        &["bps-capacity"],
+        "BYTES",
+        |config, value| {
+            config.bps_capacity = number(value, 0, u64::MAX, "bytes a second")?;
+            if config.bps_capacity == 0 { Ok(()) } else { Err(NO_BANDWIDTH_LIMITS.into()) }
+        },
+        "Bytes a second of all sessions together; not in this version.",
+    )
+    .short('B'),
+    OptionSpec::set(
+        &["max-allocate-lifetime"],
+        "SECONDS",
+        |config, value| {
+            config.max_lifetime = Duration::from_secs(number(value, 600, 86_400, "seconds")?);
+            Ok(())
+        },
+        "Longest lifetime a client is granted, 600 to 86400.",
+    )
+    .default("3600"),
+    OptionSpec::set(
+        &["channel-lifetime"],
+        "SECONDS",
+        |config, value| {
+            config.channel_lifetime = Duration::from_secs(number(value, 1, 86_400, "seconds")?);
+            Ok(())
+        },
+        "Lifetime of a channel. RFC 8656 says 600.",
+    )
+    .default("600"),
+    OptionSpec::set(
+        &["permission-lifetime"],
+        "SECONDS",
+        |config, value| {
+            config.permission_lifetime = Duration::from_secs(number(value, 1, 86_400, "seconds")?);
+            Ok(())
+        },
+        "Lifetime of a permission. RFC 8656 says 300.",
+    )
+    .default("300"),
+    OptionSpec::with(
+        &["max-allocate-timeout"],
+        Later("stream clients"),
+        "Seconds a client may take to allocate.",
+    )
+    .value("SECONDS"),
+    OptionSpec::switch(
+        &["unauthorized-ratelimit"],
+        |config, on| config.limit_unauthorized = on,
+        "Set the limit on answers to unauthenticated requests; without it 100 a second and source, bursts of 200.",
+    ),
+    OptionSpec::set(
+        &["unauthorized-ratelimit-rps"],
+        "COUNT",
+        |config, value| {
+            config.unauthorized_rate = number(value, 1, 1_000_000, "answers a second")?;
+            Ok(())
+        },
+        "That limit, for each source address; a nonce that comes back is refunded.",
+    )
+    .default("10"),
+];
+
+pub(super) const PEERS: &[OptionSpec] = &[
+    OptionSpec::set(
+        &["allowed-peer-ip"],
+        "RANGE",
+        |config, value| {
+            config.allowed_peers.push(value.parse()?);
+            Ok(())
+        },
+        "Open peer addresses: IP, IP-IP or CIDR; may be repeated; wins over denied-peer-ip.",
+    ),
+    OptionSpec::set(
+        &["denied-peer-ip"],
+        "RANGE",
+        |config, value| {
+            config.denied_peers.push(value.parse()?);
+            Ok(())
+        },
+        "Refuse peer addresses: IP, IP-IP or CIDR; may be repeated.",
+    ),
+    OptionSpec::switch(
+        &["allow-loopback-peers"],
+        |config: &mut Config, on| config.allow_loopback_peers = on,
+        "Let clients reach loopback addresses of this machine. For tests alone.",
+    ),
+    OptionSpec::switch(
+        &["no-multicast-peers"],
+        |config, on| config.no_multicast_peers = on,
+        "Refuse multicast peers; they are refused by default.",
+    ),
+];
+
+const NO_BANDWIDTH_LIMITS: &str = "this version has no bandwidth limits, and a server without the limit you ask for might cost you; leave it out or set 0";
