@@ -185,19 +185,17 @@ fn no_two_options_share_a_name_or_a_letter() {
 #[test]
 fn the_sample_file_is_a_file_that_sets_nothing() {
     let world = World::with("/sample.conf", &sample());
-    assert!(run_in(&world, "-c /sample.conf --no-auth").unwrap().notices.is_empty());
+    assert_eq!(run_in(&world, "-c /sample.conf --no-auth").unwrap().settings.len(), 1, "no-auth alone");
 }
 
 proptest! {
+    // Values are digits and signs: host names would be looked up.
     #[test]
     fn no_command_line_or_file_makes_it_panic(
-        line in proptest::collection::vec("-{0,2}[a-zA-Z-]{0,12}=?[ -~]{0,12}", 0..6),
-        text in "([a-zA-Z-]{0,16}[ =]{0,2}[^\n]{0,20}\n){0,8}",
+        line in proptest::collection::vec("-{0,2}[a-zA-Z-]{0,12}=?[0-9:./#;\"-]{0,12}", 0..6),
+        text in "([a-zA-Z-]{0,16}[ =]{1,2}[0-9:./#;\"]{0,20}\n){0,8}",
     ) {
         let world = World::with("/etc/turnserver.conf", &text);
-        // Host names would be looked up.
-        let resolves = |word: &str| ["ip", "L", "E", "X"].iter().any(|part| word.contains(part));
-        prop_assume!(!line.iter().any(|word| resolves(word)) && !resolves(&text));
         let _ = load(line.into_iter().map(OsString::from), &world);
     }
 }

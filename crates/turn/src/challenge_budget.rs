@@ -7,6 +7,7 @@
 
 use core::hash::{BuildHasher, Hasher};
 use core::net::IpAddr;
+use core::time::Duration;
 
 use foldhash::quality::FixedState;
 
@@ -84,13 +85,18 @@ impl ChallengeBudget {
 }
 
 impl Bucket {
+    /// Adds the whole tokens that time has earned; what is left of the time counts next time.
     fn refill(&mut self, now: Timestamp, rate: u32, burst: u32) {
-        let elapsed = now.since(self.refilled);
-        let gained = elapsed.as_nanos() * u128::from(rate) / NANOSECONDS;
-        if gained > 0 {
-            self.tokens =
-                u32::try_from(gained).map_or(burst, |gained| burst.min(self.tokens.saturating_add(gained)));
+        let rate = u128::from(rate);
+        let gained = now.since(self.refilled).as_nanos() * rate / NANOSECONDS;
+        let tokens = u32::try_from(u128::from(self.tokens) + gained).unwrap_or(u32::MAX);
+        if tokens >= burst {
+            self.tokens = burst;
             self.refilled = now;
+        } else if gained > 0 {
+            self.tokens = tokens;
+            let spent = (gained * NANOSECONDS).div_ceil(rate);
+            self.refilled = self.refilled + Duration::from_nanos(spent as u64);
         }
     }
 }

@@ -117,7 +117,11 @@ impl PeerRules {
     /// Judges a canonical address: how it may be reached, or the name of the rule that refuses it.
     pub fn judge(&self, ip: IpAddr) -> Result<PeerAccess, &'static str> {
         if let Some(embedded) = embedded_ipv4(ip) {
-            self.judge(IpAddr::V4(embedded))?;
+            let access = self.judge(IpAddr::V4(embedded))?;
+            // A translator would lead back to any port of this host.
+            if access != PeerAccess::Anywhere {
+                return Err("this server's own");
+            }
         }
         if ALWAYS_REFUSED.iter().any(|range| range.contains(ip)) {
             return Err("unspecified or broadcast");

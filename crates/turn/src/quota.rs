@@ -34,6 +34,11 @@ impl Quotas {
         Arc::new(Quotas { per_user, total, counts: Mutex::default() })
     }
 
+    /// Places taken by all users together.
+    pub fn taken(&self) -> u32 {
+        self.counts().total
+    }
+
     pub(crate) fn take(self: &Arc<Self>, user: &Arc<User>) -> Result<QuotaPlace, Reason> {
         let mut counts = self.counts();
         if self.total != 0 && counts.total >= self.total {

@@ -11,7 +11,6 @@ use turnpike_wire::{
     fingerprint_over,
 };
 
-use crate::allocation::Permission;
 use crate::peers::PeerAccess;
 use crate::reason::Reason;
 use crate::requests::unknown_attributes;
@@ -70,7 +69,7 @@ impl Server {
         packet: &[u8],
     ) -> Verdict<'_> {
         let peer = SocketAddr::new(self.config.peers.external_form(peer.ip()), peer.port());
-        let Server { allocations, ports, stats, random, .. } = self;
+        let Server { allocations, ports, stats, random, config, .. } = self;
         let Some(allocation) = allocations.get_mut(relay) else {
             return self.drop_packet(Reason::StaleRelay);
         };
@@ -84,7 +83,10 @@ impl Server {
             Some(channel) if length <= usize::from(u16::MAX) => {
                 (Edge::copy_of(&channel_data_header(channel, length as u16)), Edge::EMPTY)
             }
-            _ => data_indication(&peer, random.transaction_id(), packet, allocation.fingerprint),
+            _ => {
+                let fingerprint = allocation.fingerprint || config.always_fingerprint;
+                data_indication(&peer, random.transaction_id(), packet, fingerprint)
+            }
         };
         if head.as_slice().len() + length + tail.as_slice().len() > LARGEST_DATAGRAM {
             return self.drop_packet(Reason::TooLarge);
@@ -106,36 +108,30 @@ impl Server {
         span: std::ops::Range<usize>,
         dont_fragment: bool,
     ) -> Verdict<'_> {
-        let Some(allocation) = self.allocations.get_mut(relay) else {
+        let Server { allocations, ports, config, stats, .. } = self;
+        let Some(allocation) = allocations.get_mut(relay) else {
             return self.drop_packet(Reason::NoAllocation);
         };
         let Some(permission) = allocation.permissions.get(peer.ip(), now) else {
             return self.drop_packet(Reason::NoPermission);
         };
-        let Permission { access, .. } = *permission;
+        let reachable = match permission.access {
+            PeerAccess::Anywhere => Some(peer),
+            PeerAccess::LiveRelays => ports.live_relay(peer),
+            PeerAccess::NotListeners => {
+                ports.live_relay(peer).or((!config.peers.is_listener(&peer)).then_some(peer))
+            }
+        };
+        let Some(peer) = reachable else {
+            return self.drop_packet(Reason::OwnAddress);
+        };
         let bytes = span.len() as u64;
         allocation.usage.client_packets += 1;
         allocation.usage.client_bytes += bytes;
-        let Some(peer) = self.reachable(access, peer) else {
-            return self.drop_packet(Reason::OwnAddress);
-        };
-        self.stats.client_packets += 1;
-        self.stats.client_bytes += bytes;
+        stats.client_packets += 1;
+        stats.client_bytes += bytes;
         let to = Egress::Peer { relay, peer };
         Verdict::Forward(Forward { to, head: Edge::EMPTY, span, tail: Edge::EMPTY, dont_fragment })
-    }
-
-    /// Where a datagram to a permitted peer really goes; `None` if it must not.
-    #[inline]
-    fn reachable(&self, access: PeerAccess, peer: SocketAddr) -> Option<SocketAddr> {
-        match access {
-            PeerAccess::Anywhere => Some(peer),
-            PeerAccess::LiveRelays => self.ports.live_relay(peer),
-            PeerAccess::NotListeners => {
-                let live = self.ports.live_relay(peer);
-                live.or((!self.config.peers.is_listener(&peer)).then_some(peer))
-            }
-        }
     }
 }
 

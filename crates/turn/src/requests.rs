@@ -22,7 +22,7 @@ use crate::peers::PeerAccess;
 use crate::reason::Reason;
 use crate::server::Server;
 use crate::time::Now;
-use crate::tuple::{Client, RelayId, WaitId};
+use crate::tuple::{Client, RelayId, SessionId, WaitId};
 use crate::verdict::Verdict;
 
 /// One request being worked on.
@@ -85,9 +85,11 @@ impl Server {
         if let Err(reason) = self.is_served(method) {
             return self.drop_packet(reason);
         }
-        let known = self.allocations.find(&request.client.tuple);
+        // The session is named before the request may end it.
+        let relay = self.allocations.find(&request.client.tuple);
+        let session = relay.and_then(|relay| self.allocations.get(relay)).map(|allocation| allocation.session);
         let outcome = self.process(request);
-        self.report_processed(request, known, &outcome);
+        self.report_processed(request, session, &outcome);
         match outcome {
             Ok((Answer::Wait(wait), _)) => Verdict::Wait(wait),
             Ok((Answer::InProgress, _)) => self.drop_packet(Reason::InProgress),
@@ -168,7 +170,7 @@ impl Server {
     fn report_processed(
         &mut self,
         request: &Request<'_>,
-        relay: Option<RelayId>,
+        session: Option<SessionId>,
         outcome: &Result<(Answer, Option<Arc<User>>), Refusal>,
     ) {
         if !self.config.verbose || matches!(outcome, Ok((Answer::Wait(_) | Answer::InProgress, _))) {
@@ -180,7 +182,7 @@ impl Server {
         };
         self.report(Event::Processed {
             tuple: request.client.tuple,
-            session: relay.and_then(|relay| self.allocations.get(relay)).map(|allocation| allocation.session),
+            session,
             user: user.clone(),
             method: request.message.method(),
             refusal,

@@ -72,13 +72,13 @@ impl Server {
     }
 
     pub(crate) fn refuse(&mut self, request: &Request<'_>, refusal: &Refusal) -> Verdict<'_> {
-        if refusal.refused.reason == Reason::NoCredentials {
-            self.stats.challenges += 1;
-        }
         if refusal.user.is_none()
             && let Err(reason) = self.spend_budget(request)
         {
             return self.drop_packet(reason);
+        }
+        if refusal.refused.reason == Reason::NoCredentials {
+            self.stats.challenges += 1;
         }
         let nonce = self.nonce_for(request);
         let mut unknown = [0; 2 * LISTED_ATTRIBUTES];

@@ -49,11 +49,6 @@ impl Channels {
         (binding.expires > now).then_some(binding.number)
     }
 
-    /// How many there are, including those that expired since the last sweep.
-    pub(crate) fn len(&self) -> usize {
-        self.bindings.len()
-    }
-
     /// Binds a channel or renews its binding. Expired bindings are to be swept before.
     pub(crate) fn bind(&mut self, binding: Binding) -> Result<(), Conflict> {
         match (self.by_number(binding.number), self.by_peer(&binding.peer)) {
@@ -153,7 +148,7 @@ mod tests {
                 assert_eq!(channels.number(&peer, Timestamp(100)), None, "expired");
             }
             channels.sweep(Timestamp(100));
-            assert_eq!(channels.len(), 0);
+            assert_eq!(channels.bindings.len(), 0);
             assert_eq!(channels.bind(binding(0x4000, 77, 200)), Ok(()), "the number is free again");
         }
     }
@@ -166,6 +161,6 @@ mod tests {
         assert_eq!(channels.bind(binding(0x4001, 1, 100)), Err(Conflict));
         assert!(channels.conflicts(0x4001, &binding(0, 1, 0).peer));
         assert_eq!(channels.bind(binding(0x4000, 1, 200)), Ok(()));
-        assert_eq!((channels.len(), channels.next_expiry()), (1, Some(Timestamp(200))));
+        assert_eq!((channels.bindings.len(), channels.next_expiry()), (1, Some(Timestamp(200))));
     }
 }

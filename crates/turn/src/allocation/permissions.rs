@@ -37,10 +37,6 @@ impl Permissions {
         self.entries.len()
     }
 
-    pub(crate) fn contains(&self, ip: IpAddr) -> bool {
-        self.position(ip).is_some()
-    }
-
     /// Installs or renews a permission.
     pub(crate) fn grant(&mut self, permission: Permission) {
         match self.position(permission.ip) {

@@ -30,7 +30,7 @@ impl Server {
         }
         let value = message.value(AttributeType::XOR_PEER_ADDRESS).ok_or(bad(Reason::BadRequest))?;
         let (peer, access) = self.judge_peer(request, relay, value)?;
-        self.make_room(now, relay, peer.ip(), 1)?;
+        self.make_room(now, relay, &[(peer, access)])?;
         if self.allocations.get(relay).is_some_and(|it| it.channels.conflicts(number, &peer)) {
             self.sweep(now, relay);
         }

@@ -2,14 +2,14 @@
 //!
 //! All or nothing: every address is judged before the first is installed.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use turnpike_wire::{AttributeType, ErrorNumber};
 
 use super::{Answer, Refused, Request, refused};
-use crate::allocation::Permission;
+use crate::allocation::{Allocation, Permission};
 use crate::credentials::User;
 use crate::effect::Event;
 use crate::peers::PeerAccess;
@@ -25,37 +25,37 @@ impl Server {
         user: &Arc<User>,
     ) -> Result<Answer, Refused> {
         let relay = self.own_allocation(request, user)?;
-        let peers = || {
-            let attributes = request.message.attributes();
-            attributes.filter(|attribute| attribute.kind == AttributeType::XOR_PEER_ADDRESS)
-        };
-        if peers().next().is_none() {
+        let attributes = request.message.attributes();
+        let peers = attributes.filter(|attribute| attribute.kind == AttributeType::XOR_PEER_ADDRESS);
+        let judged: Result<Vec<_>, Refused> =
+            peers.map(|attribute| self.judge_peer(request, relay, attribute.value)).collect();
+        let judged = judged?;
+        if judged.is_empty() {
             return Err(refused(ErrorNumber::BAD_REQUEST, Reason::BadRequest));
         }
-        for attribute in peers() {
-            let (peer, _) = self.judge_peer(request, relay, attribute.value)?;
-            self.make_room(request.now.monotonic, relay, peer.ip(), peers().count())?;
-        }
-        for attribute in peers() {
-            let (peer, access) = self.judge_peer(request, relay, attribute.value)?;
+        self.make_room(request.now.monotonic, relay, &judged)?;
+        for (peer, access) in judged {
             self.grant(request.now.monotonic, relay, peer.ip(), access);
         }
         Ok(Answer::Done)
     }
 
-    /// Makes sure that `wanted` more permissions fit, sweeping out expired ones if need be.
+    /// Makes sure that permissions for `peers` fit, sweeping out expired ones if need be. Those that are
+    /// there already need no room.
     pub(super) fn make_room(
         &mut self,
         now: Timestamp,
         relay: RelayId,
-        peer: IpAddr,
-        wanted: usize,
+        peers: &[(SocketAddr, PeerAccess)],
     ) -> Result<(), Refused> {
         let most = self.config.max_permissions;
+        let mut addresses: Vec<IpAddr> = peers.iter().map(|(peer, _)| peer.ip()).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
         let full = |server: &Self| {
-            let allocation = server.allocations.get(relay);
-            allocation.is_some_and(|allocation| {
-                !allocation.permissions.contains(peer) && allocation.permissions.len() + wanted > most
+            server.allocations.get(relay).is_some_and(|Allocation { permissions, .. }| {
+                let new = addresses.iter().filter(|ip| permissions.get(**ip, now).is_none()).count();
+                new > 0 && permissions.len() + new > most
             })
         };
         if full(self) {

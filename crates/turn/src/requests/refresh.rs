@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use turnpike_wire::attributes::{Lifetime, RequestedAddressFamily};
-use turnpike_wire::{ErrorNumber, Family};
+use turnpike_wire::{AttributeError, ErrorNumber, Family};
 
 use super::{Answer, Refused, Request, refused};
 use crate::credentials::User;
@@ -16,17 +16,22 @@ impl Server {
     pub(super) fn refresh(&mut self, request: &Request<'_>, user: &Arc<User>) -> Result<Answer, Refused> {
         let bad = refused(ErrorNumber::BAD_REQUEST, Reason::BadRequest);
         let asked = request.message.get::<Lifetime>().map_err(|_| bad)?.map(|lifetime| lifetime.0);
-        let relay = match self.own_allocation(request, user) {
-            Ok(relay) => relay,
-            Err(_) if self.deleted.remembers(request, user) => return Ok(Answer::Lifetime(0)),
-            Err(refused) => return Err(refused),
-        };
-        let family = request.message.get::<RequestedAddressFamily>().map_err(|_| bad)?;
+        // A late copy of a delete must not end what the client has allocated since.
+        if self.deleted.remembers(request, user) {
+            return Ok(Answer::Lifetime(0));
+        }
+        let relay = self.own_allocation(request, user)?;
+        let other_family = refused(ErrorNumber::PEER_ADDRESS_FAMILY_MISMATCH, Reason::WrongFamily);
+        // A family nobody knows differs from the allocation's as well.
+        let family = request.message.get::<RequestedAddressFamily>().map_err(|error| match error {
+            AttributeError::Family => other_family,
+            _ => bad,
+        })?;
         let granted = if asked == Some(0) { 0 } else { self.granted_lifetime(asked) };
         let lifetime = Duration::from_secs(granted.into());
         let allocation = self.allocations.get_mut(relay).ok_or(bad)?;
         if family.is_some_and(|family| family.0 != Family::of(&allocation.port.local().ip())) {
-            return Err(refused(ErrorNumber::PEER_ADDRESS_FAMILY_MISMATCH, Reason::WrongFamily));
+            return Err(other_family);
         }
         allocation.expires = request.now.monotonic + lifetime;
         let session = allocation.session;

@@ -95,7 +95,7 @@ impl<'a> Attribute<'a> for UnknownAttributes<'a> {
     const TYPE: AttributeType = AttributeType::UNKNOWN_ATTRIBUTES;
 
     fn decode(value: &'a [u8], _: &TransactionId) -> Result<Self, AttributeError> {
-        if value.len() % 2 == 0 { Ok(UnknownAttributes(value)) } else { Err(AttributeError::Length) }
+        if value.len().is_multiple_of(2) { Ok(UnknownAttributes(value)) } else { Err(AttributeError::Length) }
     }
 
     fn length(&self) -> usize {

@@ -1,0 +1,6 @@
+//! Behaviour that users of coturn rely on.
+
+mod fingerprint;
+mod quotas;
+mod reason_phrases;
+mod rest_names;

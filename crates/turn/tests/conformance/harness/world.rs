@@ -1,0 +1,174 @@
+//! The server, its worker and the clock.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use turnpike_turn::{
+    Client, Effect, Egress, Event, Forward, Now, Ports, Quotas, RelayError, RelayId, RelayedPort, Server,
+    Timestamp, UnixTime, Verdict, WaitId,
+};
+
+use super::{Outcome, Reply};
+
+pub(crate) struct World {
+    pub(crate) server: Server,
+    pub(crate) now: Now,
+    pub(crate) ports: Arc<Ports>,
+    pub(crate) quotas: Arc<Quotas>,
+    /// Everything reported so far.
+    pub(crate) events: Vec<Event>,
+    /// Relay sockets that are open.
+    pub(crate) open: Vec<(RelayId, SocketAddr)>,
+    /// Relay sockets asked for and not answered yet; only with `answers` off.
+    pub(crate) asked: VecDeque<(WaitId, RelayId, SocketAddr)>,
+    /// Whether relay sockets are opened at once.
+    pub(crate) answers: bool,
+    /// How the next openings fail.
+    pub(crate) failures: VecDeque<RelayError>,
+    /// Every address that was to be opened.
+    pub(crate) attempts: Vec<SocketAddr>,
+    /// Whether ports are kept after their socket was closed.
+    pub(crate) keeps_ports: bool,
+    pub(crate) kept_ports: Vec<RelayedPort>,
+    transactions: u64,
+}
+
+impl World {
+    pub(crate) fn new(server: Server, ports: Arc<Ports>, quotas: Arc<Quotas>) -> Self {
+        World {
+            server,
+            now: Now { monotonic: Timestamp(3_600_000_000_000), unix: UnixTime(1_800_000_000) },
+            ports,
+            quotas,
+            events: Vec::new(),
+            open: Vec::new(),
+            asked: VecDeque::new(),
+            answers: true,
+            failures: VecDeque::new(),
+            attempts: Vec::new(),
+            keeps_ports: false,
+            kept_ports: Vec::new(),
+            transactions: 0,
+        }
+    }
+
+    /// A transaction id that was not used before.
+    pub(crate) fn transaction(&mut self) -> turnpike_wire::TransactionId {
+        self.transactions += 1;
+        let mut id = [0xC0; 12];
+        id[4..].copy_from_slice(&self.transactions.to_be_bytes());
+        turnpike_wire::TransactionId(id)
+    }
+
+    /// A packet from a client; a relay that is asked for is opened and the final answer returned.
+    pub(crate) fn receive(&mut self, from: Client, packet: &[u8]) -> Outcome {
+        let verdict = self.server.handle_client_packet(self.now, from, packet);
+        let outcome = carry_out(verdict, packet);
+        self.settle(outcome)
+    }
+
+    /// A datagram from a peer to the relayed address with this local form.
+    #[track_caller]
+    pub(crate) fn receive_from_peer(&mut self, relayed: SocketAddr, peer: &str, packet: &[u8]) -> Outcome {
+        let relay = self.relay_at(relayed);
+        self.receive_at(relay, peer.parse().expect("an address"), packet)
+    }
+
+    pub(crate) fn receive_at(&mut self, relay: RelayId, peer: SocketAddr, packet: &[u8]) -> Outcome {
+        let verdict = self.server.handle_peer_packet(self.now, relay, peer, packet);
+        let outcome = carry_out(verdict, packet);
+        self.settle(outcome)
+    }
+
+    /// Answers a relay that was asked for.
+    pub(crate) fn answer(&mut self, wait: WaitId, opened: Result<(), RelayError>) -> Outcome {
+        let verdict = self.server.handle_relay_opened(self.now, wait, opened);
+        let outcome = carry_out(verdict, &[]);
+        self.settle(outcome)
+    }
+
+    /// Lets time pass, with a look at everything that falls due on the way.
+    pub(crate) fn advance(&mut self, duration: Duration) {
+        let end = Now {
+            monotonic: self.now.monotonic + duration,
+            unix: UnixTime(self.now.unix.0 + duration.as_secs()),
+        };
+        while let Some(due) = self.server.poll_timeout().filter(|due| *due <= end.monotonic) {
+            let passed = due.since(self.now.monotonic);
+            self.now.monotonic = self.now.monotonic + passed;
+            self.now.unix.0 += passed.as_secs();
+            self.server.handle_timeout(self.now);
+            self.drain();
+        }
+        self.now = end;
+        self.server.check_invariants();
+    }
+
+    /// The name of the relay that is open at this local address.
+    #[track_caller]
+    pub(crate) fn relay_at(&self, local: SocketAddr) -> RelayId {
+        let found = self.open.iter().find(|(_, address)| *address == local);
+        found.unwrap_or_else(|| panic!("no relay is open at {local}")).0
+    }
+
+    /// Does what the server asks of its worker.
+    pub(crate) fn drain(&mut self) {
+        while let Some(effect) = self.server.poll_effect() {
+            match effect {
+                Effect::OpenRelay { wait, relay, address } => {
+                    self.attempts.push(address);
+                    self.asked.push_back((wait, relay, address));
+                }
+                Effect::CloseRelay { relay, port } => {
+                    let before = self.open.len();
+                    self.open.retain(|(open, _)| *open != relay);
+                    assert_eq!(self.open.len() + 1, before, "exactly one open relay is closed");
+                    if self.keeps_ports {
+                        self.kept_ports.push(port);
+                    }
+                }
+                Effect::Report(event) => self.events.push(event),
+            }
+        }
+    }
+
+    fn settle(&mut self, outcome: Outcome) -> Outcome {
+        self.drain();
+        match outcome {
+            Outcome::Wait(wait) if self.answers => {
+                let (asked, relay, address) = self.asked.pop_front().expect("a wait has its effect");
+                assert_eq!(asked, wait);
+                let opened = self.failures.pop_front().map_or(Ok(()), Err);
+                if opened.is_ok() {
+                    self.open.push((relay, address));
+                }
+                self.answer(wait, opened)
+            }
+            Outcome::ToPeer { relay, peer, data, dont_fragment, .. } => {
+                let from = self.open.iter().find(|(open, _)| *open == relay).expect("sent from an open relay").1;
+                Outcome::ToPeer { relay, from, peer, data, dont_fragment }
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+fn carry_out(verdict: Verdict<'_>, packet: &[u8]) -> Outcome {
+    match verdict {
+        Verdict::Reply { to, bytes } => Outcome::Reply(Reply { to, bytes: bytes.to_vec() }),
+        Verdict::Wait(wait) => Outcome::Wait(wait),
+        Verdict::Drop(reason) => Outcome::Drop(reason),
+        Verdict::Forward(Forward { to, head, span, tail, dont_fragment }) => {
+            let bytes = [head.as_slice(), &packet[span], tail.as_slice()].concat();
+            match to {
+                Egress::Client(to) => Outcome::ToClient { to, bytes },
+                Egress::Peer { relay, peer } => {
+                    let from = SocketAddr::from(([0; 4], 0));
+                    Outcome::ToPeer { relay, from, peer, data: bytes, dont_fragment }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! RFC 8489: Session Traversal Utilities for NAT (STUN).
+
+mod section_12;
+mod section_14;
+mod section_5;
+mod section_6_3;
+mod section_9_2;

@@ -1,0 +1,5 @@
+//! The contract between the core and its worker.
+
+mod answers;
+mod events;
+mod usage;

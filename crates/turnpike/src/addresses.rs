@@ -1,0 +1,127 @@
+//! Which addresses to listen on, to relay from, and to tell clients.
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::{Context, bail};
+use turnpike_config::Config;
+use turnpike_net::{InterfaceAddress, local_addresses};
+use turnpike_turn::RelayAddress;
+
+/// The addresses a server works with.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// Where clients come in.
+    pub listening: Vec<SocketAddr>,
+    /// Where relayed addresses are opened.
+    pub relays: Vec<RelayAddress>,
+    /// Every address of this machine but loopback.
+    pub own: Vec<IpAddr>,
+}
+
+impl Addresses {
+    /// What is configured, completed by what the machine has.
+    ///
+    /// # Errors
+    /// A configured address is not of this machine, or there is none at all.
+    pub fn find(config: &Config) -> anyhow::Result<Self> {
+        let local = local_addresses().context("cannot list this machine's addresses")?;
+        let has = |ip: IpAddr| local.iter().any(|found| found.address == ip);
+        let configured = config.listening_ips.iter().chain(&config.relay_ips);
+        for ip in configured.filter(|ip| !ip.is_unspecified()) {
+            // The whole of 127/8 is this machine, though one address of it is listed.
+            let is_ours = has(*ip) || ip.is_loopback() && ip.is_ipv4();
+            if !is_ours {
+                bail!("{ip} is no address of this machine; it has {}", listed(&local));
+            }
+        }
+        let usable: Vec<IpAddr> =
+            local.iter().filter(|found| !found.is_link_local()).map(|found| found.address).collect();
+        let listening =
+            if config.listening_ips.is_empty() { usable.clone() } else { config.listening_ips.clone() };
+        if listening.is_empty() {
+            bail!("this machine has no address to listen on; give one with listening-ip");
+        }
+        let relays = relay_ips(config, &listening, &usable);
+        Ok(Addresses {
+            listening: listening.iter().map(|ip| SocketAddr::new(*ip, config.listening_port)).collect(),
+            relays: relays.iter().map(|ip| relay_address(*ip, config)).collect(),
+            own: local.iter().map(|found| found.address).filter(|ip| !ip.is_loopback()).collect(),
+        })
+    }
+}
+
+/// The configured relay addresses; else the listening ones, without loopback where there is anything better.
+fn relay_ips(config: &Config, listening: &[IpAddr], usable: &[IpAddr]) -> Vec<IpAddr> {
+    let expand = |ips: &[IpAddr]| -> Vec<IpAddr> {
+        let mut expanded: Vec<IpAddr> = Vec::new();
+        for ip in ips {
+            match ip.is_unspecified() {
+                true => expanded.extend(usable.iter().filter(|found| found.is_ipv4() == ip.is_ipv4())),
+                false => expanded.push(*ip),
+            }
+        }
+        expanded.dedup();
+        expanded
+    };
+    if !config.relay_ips.is_empty() {
+        return expand(&config.relay_ips);
+    }
+    let all = expand(listening);
+    let better =
+        |ip: &IpAddr| all.iter().any(|other| other.is_ipv4() == ip.is_ipv4() && !other.is_loopback());
+    all.iter().filter(|ip| !ip.is_loopback() || !better(ip)).copied().collect()
+}
+
+/// A relay address with the external one that was configured for it, or for all.
+fn relay_address(address: IpAddr, config: &Config) -> RelayAddress {
+    let same_family =
+        config.external.iter().filter(|external| external.public.is_ipv4() == address.is_ipv4());
+    let own = same_family.clone().find(|external| external.private == Some(address));
+    let general = same_family.clone().find(|external| external.private.is_none());
+    let external = own.or(general).map(|external| external.public).filter(|public| *public != address);
+    RelayAddress { address, external }
+}
+
+fn listed(local: &[InterfaceAddress]) -> String {
+    let named: Vec<String> =
+        local.iter().map(|found| format!("{} ({})", found.address, found.interface)).collect();
+    named.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use turnpike_config::ExternalAddress;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_pair_maps_its_own_address_and_a_bare_one_the_rest_of_its_family() {
+        let external = vec![
+            ExternalAddress { public: ip("203.0.113.7"), private: Some(ip("10.0.0.1")) },
+            ExternalAddress { public: ip("203.0.113.8"), private: None },
+        ];
+        let config = Config { external, ..Config::default() };
+        let external = |address: &str| relay_address(ip(address), &config).external;
+        assert_eq!(external("10.0.0.1"), Some(ip("203.0.113.7")));
+        assert_eq!(external("10.0.0.2"), Some(ip("203.0.113.8")));
+        assert_eq!(external("203.0.113.8"), None);
+        assert_eq!(external("2001:db8::1"), None);
+    }
+
+    #[test]
+    fn loopback_is_relayed_from_only_where_there_is_nothing_better() {
+        let usable = [ip("127.0.0.1"), ip("::1"), ip("192.0.2.2")];
+        assert_eq!(relay_ips(&Config::default(), &usable, &usable), [ip("::1"), ip("192.0.2.2")]);
+        assert_eq!(relay_ips(&Config::default(), &usable[..1], &usable), [ip("127.0.0.1")]);
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_refused_with_those_of_this_one() {
+        let config = Config { listening_ips: vec![ip("203.0.113.250")], ..Config::default() };
+        let text = Addresses::find(&config).unwrap_err().to_string();
+        assert!(text.contains("203.0.113.250") && text.contains("127.0.0.1 (lo)"), "{text}");
+    }
+}

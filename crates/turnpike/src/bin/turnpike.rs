@@ -1,0 +1,30 @@
+//! One tool with friendly verbs.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap_complete::Shell;
+use turnpike::{cli, commands};
+
+fn main() -> ExitCode {
+    let matches = cli::command().get_matches();
+    let outcome = match matches.subcommand() {
+        Some(("up", arguments)) => commands::up::run(arguments),
+        Some(("credentials", arguments)) => commands::credentials::run(arguments),
+        Some(("explain", arguments)) => commands::explain::run(arguments),
+        Some(("completions", arguments)) => {
+            if let Some(shell) = arguments.get_one::<Shell>("shell") {
+                clap_complete::generate(*shell, &mut cli::command(), "turnpike", &mut std::io::stdout());
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        // Clap demands one of the verbs above.
+        _ => Ok(ExitCode::from(2)),
+    };
+    outcome.unwrap_or_else(|error| {
+        let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let (on, off) = if colour { ("\u{1b}[1;31m", "\u{1b}[0m") } else { ("", "") };
+        eprintln!("{on}turnpike:{off} {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,240 @@
+//! Starting and stopping the server: the only place that introduces all parts to each other.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context, bail};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::iterator::Signals;
+use turnpike_config::{Config, Loaded, LogLevel};
+use turnpike_control::{Level, Log, LogDestination, LogOptions, ReportSender, Reports};
+use turnpike_net::{UdpOptions, UdpSocket, holder_of_udp_port, raise_descriptor_limit};
+use turnpike_turn::{Init, NonceKey, Ports, Quotas};
+use turnpike_worker::{Command, Listener, Mailbox, Worker, WorkerInit};
+
+use crate::addresses::Addresses;
+use crate::rules::rules;
+use crate::startup_lines::{tell_notices, tell_ready, tell_rules};
+
+/// A server whose sockets are bound and whose threads run.
+pub struct Running {
+    log: Arc<Log>,
+    addresses: Addresses,
+    workers: Vec<(Mailbox, JoinHandle<io::Result<()>>)>,
+    reports: JoinHandle<()>,
+    signals: Signals,
+}
+
+impl Running {
+    /// Binds everything and starts the threads.
+    ///
+    /// # Errors
+    /// Something the configuration asks for cannot be had; nothing is left half-started.
+    pub fn start(loaded: &Loaded) -> anyhow::Result<Self> {
+        let config = &loaded.config;
+        let log = Arc::new(Log::open(log_options(config)).context("cannot open the log file")?);
+        tell_notices(&log, loaded);
+        // From here on a signal waits for `wait` rather than ending the process.
+        let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2])?;
+        let limit = raise_descriptor_limit().ok();
+        let addresses = Addresses::find(config)?;
+        let threads = config.threads.unwrap_or_else(cores);
+        let mut listeners = bind_listeners(config, &addresses.listening, threads)?;
+        let buffers = listeners.iter().flatten().map(UdpSocket::buffer_sizes).min().unwrap_or_default();
+        tell_rules(&log, config, limit, buffers);
+        let verbose = config.verbose || config.extra_verbose;
+        let (sender, reports) = Reports::channel(log.clone(), config.realm.as_str().into(), verbose);
+        let shared = Shared::new(config, &addresses)?;
+        let mut workers = Vec::new();
+        for number in 0..threads {
+            let own = listeners.iter_mut().filter_map(Vec::pop).map(|socket| Listener { socket }).collect();
+            workers.push(shared.start_worker(number, own, config, sender.clone())?);
+        }
+        drop(sender);
+        let reports = thread::Builder::new().name("reports".into()).spawn(move || reports.run())?;
+        write_pid(config.pidfile.as_deref(), &log);
+        tell_ready(&log, &addresses, threads);
+        Ok(Running { log, addresses, workers, reports, signals })
+    }
+
+    /// The addresses it works with.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Serves until SIGINT or SIGTERM comes, then ends every session and all threads.
+    ///
+    /// # Errors
+    /// A worker failed.
+    pub fn wait(mut self) -> anyhow::Result<()> {
+        for signal in self.signals.forever() {
+            match signal {
+                SIGINT | SIGTERM => {
+                    self.log.info(&format!("Terminating on signal {signal}"));
+                    break;
+                }
+                SIGHUP => match self.log.reopen() {
+                    Ok(()) => self.log.info("The log was reopened (SIGHUP)"),
+                    Err(error) => self.log.error(&format!("cannot reopen the log: {error}")),
+                },
+                other => self.log.warning(&format!("signal {other} does nothing in this version")),
+            }
+        }
+        self.stop()
+    }
+
+    fn stop(self) -> anyhow::Result<()> {
+        self.workers.iter().for_each(|(mailbox, _)| mailbox.send(Command::Stop));
+        let mut outcome = Ok(());
+        for (_, thread) in self.workers {
+            match thread.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => outcome = Err(anyhow::Error::new(error).context("a worker failed")),
+                Err(_) => outcome = Err(anyhow::anyhow!("a worker panicked")),
+            }
+        }
+        // The last sender is gone with the last worker, so the reports end too.
+        if self.reports.join().is_err() {
+            bail!("the log thread panicked");
+        }
+        outcome
+    }
+}
+
+/// What all workers hold in common.
+struct Shared {
+    rules: Arc<turnpike_turn::Config>,
+    ports: Arc<Ports>,
+    quotas: Arc<Quotas>,
+    nonce_key: NonceKey,
+}
+
+impl Shared {
+    fn new(config: &Config, addresses: &Addresses) -> anyhow::Result<Self> {
+        let nonce_key = match &config.nonce_secret {
+            Some(secret) => NonceKey::from_shared_secret(secret.expose().as_bytes()),
+            None => NonceKey::new(random()?),
+        };
+        Ok(Shared {
+            rules: Arc::new(rules(config, addresses)),
+            ports: Ports::new(&addresses.relays, config.min_port..=config.max_port),
+            quotas: Quotas::new(config.user_quota, config.total_quota),
+            nonce_key,
+        })
+    }
+
+    fn start_worker(
+        &self,
+        number: u16,
+        listeners: Vec<Listener>,
+        config: &Config,
+        sender: ReportSender,
+    ) -> anyhow::Result<(Mailbox, JoinHandle<io::Result<()>>)> {
+        let worker = Worker::new(WorkerInit {
+            server: Init {
+                config: self.rules.clone(),
+                worker: number,
+                ports: self.ports.clone(),
+                quotas: self.quotas.clone(),
+                nonce_key: self.nonce_key.clone(),
+                seed: random()?,
+            },
+            listeners,
+            relay_options: UdpOptions {
+                device: config.relay_device.clone(),
+                receive_buffer: config.socket_buffer,
+                send_buffer: config.socket_buffer,
+                ..UdpOptions::default()
+            },
+            report: Box::new(move |event| sender.send(event)),
+        })?;
+        let mailbox = worker.mailbox();
+        let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || worker.run())?;
+        Ok((mailbox, thread))
+    }
+}
+
+/// For each address a socket for each thread. All are bound before any is read, so that a client's 5-tuple never
+/// moves from one to another.
+fn bind_listeners(
+    config: &Config,
+    addresses: &[SocketAddr],
+    threads: u16,
+) -> anyhow::Result<Vec<Vec<UdpSocket>>> {
+    addresses
+        .iter()
+        .map(|address| {
+            let options = UdpOptions {
+                receive_buffer: config.socket_buffer,
+                send_buffer: config.socket_buffer,
+                packet_info: address.ip().is_unspecified(),
+                device: config.listening_device.clone(),
+                ..UdpOptions::default()
+            };
+            // Sockets that share an address let a second server in unnoticed: look first, sharing nothing.
+            let bound = UdpSocket::bind(*address, &options).and_then(|probe| {
+                drop(probe);
+                UdpSocket::bind_group(*address, threads.into(), &options)
+            });
+            bound.map_err(|error| explain_bind(error, *address))
+        })
+        .collect()
+}
+
+fn explain_bind(error: io::Error, address: SocketAddr) -> anyhow::Error {
+    let why = match error.kind() {
+        io::ErrorKind::AddrInUse => match holder_of_udp_port(address.port()) {
+            Some(holder) => format!(
+                "process {} ({}) holds it; stop that or choose another port with listening-port",
+                holder.process, holder.name
+            ),
+            None => "another process holds it; choose another port with listening-port".to_owned(),
+        },
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need a privilege: run as root, or grant CAP_NET_BIND_SERVICE".to_owned()
+        }
+        _ => "is it an address of this machine?".to_owned(),
+    };
+    anyhow::Error::new(error).context(format!("cannot listen on UDP {address}: {why}"))
+}
+
+fn log_options(config: &Config) -> LogOptions {
+    let destination = match config.log_file.as_deref() {
+        None | Some("stdout" | "-") => LogDestination::Stdout,
+        Some(path) => LogDestination::File {
+            path: path.into(),
+            dated: !config.simple_log,
+            also_stdout: !config.no_stdout_log,
+        },
+    };
+    LogOptions {
+        destination,
+        min_level: match config.log_min_level {
+            LogLevel::Debug => Level::Debug,
+            LogLevel::Info => Level::Info,
+            LogLevel::Warning => Level::Warning,
+            LogLevel::Error => Level::Error,
+        },
+        timestamp: config.dated_log.then(|| config.log_time_format.clone()),
+    }
+}
+
+fn write_pid(path: Option<&Path>, log: &Log) {
+    let Some(path) = path else { return };
+    if let Err(error) = std::fs::write(path, format!("{}\n", std::process::id())) {
+        log.warning(&format!("cannot write the process id to {}: {error}", path.display()));
+    }
+}
+
+fn cores() -> u16 {
+    thread::available_parallelism().map_or(1, |cores| cores.get().min(128) as u16)
+}
+
+fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(io::Error::from).context("the system gives no random bytes")?;
+    Ok(bytes)
+}

@@ -1,0 +1,5 @@
+//! The verbs of `turnpike`.
+
+pub mod credentials;
+pub mod explain;
+pub mod up;

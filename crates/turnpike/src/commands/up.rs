@@ -1,0 +1,207 @@
+//! `turnpike up`: the first run. Finds addresses, keeps a generated secret, and says what to do next.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::ArgMatches;
+use serde_json::json;
+use turnpike_config::{Config, ExternalAddress, Loaded, LogLevel, Secret};
+use turnpike_control::in_words;
+use turnpike_net::{default_route_source, holder_of_udp_port};
+
+use super::credentials::{as_json, parse_duration, snippet, time_of, unix_now};
+use crate::addresses::Addresses;
+use crate::boot::Running;
+use crate::rest::RestCredential;
+use crate::state::{KeptSecret, StateDirectory};
+
+/// Runs the command: returns when the server is stopped.
+///
+/// # Errors
+/// The server cannot start; the message says what to do.
+pub fn run(arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let path = text(arguments, "state-dir").map_or_else(StateDirectory::default_path, PathBuf::from);
+    let kept = StateDirectory::open(&path)?.secret()?;
+    let mut config = config(arguments, &kept)?;
+    let moved = pick_port(&mut config)?;
+    let loaded = Loaded { config, ..Loaded::default() };
+    let running = Running::start(&loaded)?;
+    let lifetime = parse_duration(text(arguments, "ttl").unwrap_or("24h"))?;
+    let user = text(arguments, "user").unwrap_or("demo");
+    let found = Found {
+        uris: uris(&loaded.config, running.addresses()),
+        credential: RestCredential::mint(&kept.secret, user, ':', unix_now(), lifetime),
+        good_for: lifetime.as_secs(),
+        kept,
+        moved,
+    };
+    if arguments.get_flag("json") {
+        println!("{:#}", found.json(&loaded.config, running.addresses()));
+    } else {
+        found.print(&loaded.config, running.addresses());
+    }
+    running.wait()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What there is to tell.
+struct Found {
+    uris: Vec<String>,
+    credential: RestCredential,
+    good_for: u64,
+    kept: KeptSecret,
+    /// Why another port than the wanted one is used.
+    moved: Option<String>,
+}
+
+impl Found {
+    fn print(&self, config: &Config, addresses: &Addresses) {
+        let RestCredential { username, password, expires } = &self.credential;
+        println!("\nTurnpike is up.\n\nAddresses");
+        for address in addresses.listening.iter().filter(|address| !address.ip().is_loopback()) {
+            println!("  {:<42} {}", address.to_string(), how_found(address.ip(), config));
+        }
+        for relay in &addresses.relays {
+            let told =
+                relay.external.map(|external| format!(", clients are told {external}")).unwrap_or_default();
+            println!("  relaying from {}{told}", relay.address);
+        }
+        if let Some(moved) = &self.moved {
+            println!("  {moved}");
+        }
+        println!("\nPorts to open in the firewall");
+        println!("  UDP {}            clients come in", config.listening_port);
+        println!("  UDP {}-{}     media", config.min_port, config.max_port);
+        println!("\nURIs");
+        self.uris.iter().for_each(|uri| println!("  {uri}"));
+        println!("\nCredential (good for {}, until {})", in_words(self.good_for), time_of(*expires));
+        println!("  username  {username}\n  password  {password}");
+        println!("\nFor a browser\n{}", indented(&snippet(&self.uris, &self.credential)));
+        let made = if self.kept.is_new { "made now" } else { "from an earlier run" };
+        println!("\nSecret: {} ({made}; keep it private)", self.kept.path.display());
+        println!("\nNext");
+        println!("  turnpike credentials --user alice --ttl 4h    mint another credential");
+        println!("  turnpike credentials decode USER PASSWORD     find out why one is refused");
+        println!("  turnserver -h                                 every option, as coturn has them");
+        println!("  Ctrl-C                                        stop\n");
+    }
+
+    fn json(&self, config: &Config, addresses: &Addresses) -> serde_json::Value {
+        let mut found = as_json(&self.uris, &self.credential);
+        found["listening"] = addresses.listening.iter().map(SocketAddr::to_string).collect();
+        let relays = addresses.relays.iter().map(|relay| {
+            json!({ "address": relay.address.to_string(), "external": relay.advertised().to_string() })
+        });
+        found["relays"] = relays.collect();
+        found["relayPorts"] = json!([config.min_port, config.max_port]);
+        found["realm"] = json!(config.realm);
+        found["secretFile"] = json!(self.kept.path);
+        found
+    }
+}
+
+fn config(arguments: &ArgMatches, kept: &KeptSecret) -> anyhow::Result<Config> {
+    let mut config = Config {
+        listening_port: *arguments.get_one("port").unwrap_or(&3478),
+        min_port: *arguments.get_one("min-port").unwrap_or(&49_152),
+        max_port: *arguments.get_one("max-port").unwrap_or(&65_535),
+        realm: text(arguments, "realm").unwrap_or("turnpike").to_owned(),
+        use_auth_secret: true,
+        secrets: vec![Secret::new(&kept.secret)],
+        verbose: arguments.get_flag("verbose"),
+        allow_loopback_peers: arguments.get_flag("allow-loopback-peers"),
+        log_min_level: LogLevel::Warning,
+        ..Config::default()
+    };
+    if config.min_port > config.max_port {
+        bail!("--min-port {} is above --max-port {}", config.min_port, config.max_port);
+    }
+    if config.verbose {
+        config.log_min_level = LogLevel::Info;
+    }
+    for ip in arguments.get_many::<String>("listening-ip").into_iter().flatten() {
+        config.listening_ips.push(address(ip, "listening-ip")?);
+    }
+    if let Some(ip) = text(arguments, "external-ip") {
+        config.external.push(ExternalAddress { public: address(ip, "external-ip")?, private: None });
+    }
+    for range in arguments.get_many::<String>("allowed-peer-ip").into_iter().flatten() {
+        config
+            .allowed_peers
+            .push(range.parse().map_err(|error: String| anyhow::anyhow!("--allowed-peer-ip: {error}"))?);
+    }
+    Ok(config)
+}
+
+/// Moves on from a port that somebody holds; says who does.
+fn pick_port(config: &mut Config) -> anyhow::Result<Option<String>> {
+    let wanted = config.listening_port;
+    let listening = Addresses::find(config)?.listening;
+    let free =
+        |port: u16| listening.iter().all(|address| std::net::UdpSocket::bind((address.ip(), port)).is_ok());
+    if free(wanted) {
+        return Ok(None);
+    }
+    let holder = holder_of_udp_port(wanted)
+        .map(|holder| format!("process {} ({})", holder.process, holder.name))
+        .unwrap_or_else(|| "another process".to_owned());
+    let Some(port) = (wanted..=u16::MAX).skip(1).take(PORTS_TRIED).find(|port| free(*port)) else {
+        bail!(
+            "{holder} holds UDP port {wanted}, and the next {PORTS_TRIED} are taken too; choose one with --port"
+        );
+    };
+    config.listening_port = port;
+    Ok(Some(format!("port {port} is used, because {holder} holds {wanted}")))
+}
+
+/// The URIs to hand out: the address the Internet is reached from first.
+fn uris(config: &Config, addresses: &Addresses) -> Vec<String> {
+    let route = |ip: &IpAddr| default_route_source(ip.is_ipv4()) == Some(*ip);
+    let mut reachable: Vec<IpAddr> =
+        addresses.listening.iter().map(SocketAddr::ip).filter(|ip| !ip.is_loopback()).collect();
+    if reachable.is_empty() {
+        reachable = addresses.listening.iter().map(SocketAddr::ip).collect();
+    }
+    reachable.sort_by_key(|ip| (ip.is_ipv6(), !route(ip)));
+    let told = reachable.iter().map(|ip| {
+        let relay = addresses.relays.iter().find(|relay| relay.address == *ip);
+        relay.map_or(*ip, turnpike_turn::RelayAddress::advertised)
+    });
+    let mut uris: Vec<String> = told
+        .map(|ip| match ip {
+            IpAddr::V4(ip) => format!("turn:{ip}:{}", config.listening_port),
+            IpAddr::V6(ip) => format!("turn:[{ip}]:{}", config.listening_port),
+        })
+        .collect();
+    uris.dedup();
+    uris
+}
+
+fn how_found(ip: IpAddr, config: &Config) -> &'static str {
+    if config.listening_ips.contains(&ip) {
+        return "given by --listening-ip";
+    }
+    let public = turnpike_turn::PeerRules::default().judge(ip).is_ok();
+    match (default_route_source(ip.is_ipv4()) == Some(ip), public) {
+        (true, true) => "found on the default route",
+        (true, false) => "found on the default route; private: from outside, give --external-ip PUBLIC",
+        (false, true) => "found on an interface",
+        (false, false) => "found on an interface; private",
+    }
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}
+
+fn text<'a>(arguments: &'a ArgMatches, name: &str) -> Option<&'a str> {
+    arguments.get_one::<String>(name).map(String::as_str)
+}
+
+fn address(text: &str, option: &str) -> anyhow::Result<IpAddr> {
+    text.parse().map_err(|_| anyhow::anyhow!("--{option}: {text:?} is no IP address"))
+}
+
+const PORTS_TRIED: usize = 100;

@@ -1,0 +1,11 @@
+//! The server and its tools, as programs. `boot` is the only place that knows every part of the server.
+
+pub mod addresses;
+pub mod boot;
+pub mod cli;
+pub mod commands;
+pub mod rest;
+mod rules;
+mod startup_lines;
+pub mod state;
+pub mod tools;

@@ -1,0 +1,68 @@
+//! From the operator's configuration to the rules of the core.
+
+use std::sync::Arc;
+
+use turnpike_config::{self as config, Password};
+use turnpike_turn::{ChannelRange, Config, Credentials, DefaultFamily, IpRange, PeerRules};
+use turnpike_wire::Family;
+
+use crate::addresses::Addresses;
+
+/// The core's rules for this configuration.
+pub(crate) fn rules(settings: &config::Config, addresses: &Addresses) -> Config {
+    let mut rules = Config::new(Arc::new(credentials(settings)));
+    rules.peers = peer_rules(settings, addresses);
+    rules.software = settings.software.then(|| concat!("Turnpike ", env!("CARGO_PKG_VERSION")).into());
+    rules.reason_phrases = settings.reason_phrases;
+    rules.always_fingerprint = settings.fingerprint;
+    rules.binding = !settings.no_stun;
+    rules.authenticated_binding = settings.secure_stun;
+    rules.mapped_address = settings.mapped_address;
+    rules.relaying = !settings.stun_only;
+    rules.channels = if settings.rfc5766_channels { ChannelRange::Rfc5766 } else { ChannelRange::Rfc8656 };
+    rules.default_family = match settings.default_family {
+        config::DefaultFamily::Ipv4 => DefaultFamily::Of(Family::Ipv4),
+        config::DefaultFamily::Ipv6 => DefaultFamily::Of(Family::Ipv6),
+        config::DefaultFamily::Keep => DefaultFamily::Client,
+    };
+    rules.max_lifetime = settings.max_lifetime;
+    rules.permission_lifetime = settings.permission_lifetime;
+    rules.channel_lifetime = settings.channel_lifetime;
+    rules.nonce_lifetime = settings.nonce_lifetime;
+    if settings.limit_unauthorized {
+        rules.challenge_rate = settings.unauthorized_rate;
+        rules.challenge_burst = settings.unauthorized_rate;
+    }
+    rules.verbose = settings.verbose || settings.extra_verbose;
+    rules
+}
+
+fn credentials(settings: &config::Config) -> Credentials {
+    if settings.no_auth {
+        return Credentials::anonymous(&settings.realm);
+    }
+    let mut credentials = Credentials::new(&settings.realm);
+    for user in &settings.users {
+        match &user.password {
+            Password::Clear(password) => credentials.add_user(&user.name, password.expose()),
+            Password::Key(key) => credentials.add_user_key(&user.name, key.0),
+        }
+    }
+    if settings.use_auth_secret {
+        settings.secrets.iter().for_each(|secret| credentials.add_secret(secret.expose().as_bytes()));
+    }
+    credentials.set_separator(settings.rest_separator);
+    credentials
+}
+
+fn peer_rules(settings: &config::Config, addresses: &Addresses) -> PeerRules {
+    let range = |range: &config::PeerRange| IpRange { first: range.first, last: range.last };
+    PeerRules {
+        allowed: settings.allowed_peers.iter().map(range).collect(),
+        denied: settings.denied_peers.iter().map(range).collect(),
+        allow_loopback: settings.allow_loopback_peers,
+        own_addresses: addresses.own.clone(),
+        relays: addresses.relays.clone(),
+        listening_ports: vec![settings.listening_port],
+    }
+}

@@ -1,0 +1,105 @@
+//! What the log says at start: the lines that scripts wait for, and what an operator needs to know at a glance.
+
+use std::collections::BTreeSet;
+
+use turnpike_config::{Config, Loaded, Severity};
+use turnpike_control::Log;
+use turnpike_net::DescriptorLimit;
+use turnpike_turn::refused_by_default;
+
+use crate::addresses::Addresses;
+
+/// What the operator said, as far as there is something to say about it.
+pub(crate) fn tell_notices(log: &Log, loaded: &Loaded) {
+    match &loaded.file {
+        Some(path) => log.info(&format!("Configuration file: {}", path.display())),
+        None => log.info("Configuration file: none"),
+    }
+    for notice in &loaded.notices {
+        let text = format!("{}: {}", notice.origin, notice.text);
+        match notice.severity {
+            Severity::Info => log.info(&text),
+            Severity::Warning => log.warning(&text),
+        }
+    }
+}
+
+/// Which transports are on, who may relay, which peers may be reached, and how much fits.
+pub(crate) fn tell_rules(
+    log: &Log,
+    config: &Config,
+    limit: Option<DescriptorLimit>,
+    buffers: (usize, usize),
+) {
+    log.info(&format!("UDP clients: on, port {}", config.listening_port));
+    for transport in ["TCP", "TLS", "DTLS"] {
+        log.info(&format!("{transport} clients: off (not in this version)"));
+    }
+    log.info("Database: none");
+    log.info(&who_may_relay(config));
+    if !config.stun_only {
+        log.info(&refused_peers(config));
+    }
+    if let Some(limit) = limit {
+        let allocations = limit.now.saturating_sub(DESCRIPTORS_BESIDES);
+        log.info(&format!(
+            "File descriptors: {} (was {}), enough for {allocations} allocations",
+            limit.now, limit.before
+        ));
+    }
+    let (receive, send) = buffers;
+    if receive < config.socket_buffer || send < config.socket_buffer {
+        log.warning(&format!(
+            "Socket buffers: {receive} bytes in, {send} out, where {} were asked for; raise net.core.rmem_max and net.core.wmem_max",
+            config.socket_buffer
+        ));
+    } else {
+        log.info(&format!("Socket buffers: {receive} bytes in, {send} out"));
+    }
+}
+
+/// The lines that scripts wait for; the last says that the server is ready.
+pub(crate) fn tell_ready(log: &Log, addresses: &Addresses, threads: u16) {
+    for address in &addresses.listening {
+        log.info(&format!("Listener address to use: {}", address.ip()));
+    }
+    for relay in &addresses.relays {
+        log.info(&format!("Relay address to use: {}", relay.address));
+        if let Some(external) = relay.external {
+            log.info(&format!("  clients are told: {external}"));
+        }
+    }
+    log.info(&format!("Total relay threads: {threads}"));
+    log.info("Total auth threads: 1");
+}
+
+fn who_may_relay(config: &Config) -> String {
+    if config.stun_only {
+        return "Relaying: off (stun-only)".to_owned();
+    }
+    if config.no_auth {
+        return "Relaying: for everybody (no-auth)".to_owned();
+    }
+    format!(
+        "Relaying: for {} static users and {} REST secrets of realm {:?}",
+        config.users.len(),
+        config.secrets.len(),
+        config.realm
+    )
+}
+
+fn refused_peers(config: &Config) -> String {
+    let kinds: BTreeSet<&str> = refused_by_default().map(|(_, kind)| kind).collect();
+    let kinds = kinds.into_iter().filter(|kind| *kind != "loopback" || !config.allow_loopback_peers);
+    let opened = match config.allowed_peers.len() {
+        0 => String::new(),
+        count => format!(" but for {count} opened ranges"),
+    };
+    format!(
+        "Peers: public addresses only; refused are {}{opened}; open more with allowed-peer-ip=ADDRESS, RANGE or CIDR",
+        kinds.collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// Descriptors that are not relay sockets.
+const DESCRIPTORS_BESIDES: u64 = 64;

@@ -1,0 +1,11 @@
+//! The command-line tools that come with the server: a TURN client for load and diagnosis, an echo peer, a STUN
+//! client and a self-test. Their flags, summary lines and exit codes are those of coturn's tools of the same
+//! names, so that scripts written for those work unchanged.
+
+mod arguments;
+mod output;
+pub mod peer;
+mod randomness;
+pub mod rfc5769check;
+pub mod stunclient;
+pub mod uclient;

@@ -1,0 +1,265 @@
+// coturn's command-line tools against the server under test, and ours against Debian's coturn.
+
+import { mkdirSync } from "node:fs";
+import { dirname, join } from "node:path";
+
+import { answers } from "../harness/datagram.mjs";
+import { freePort, SECRET, TurnServer, USER } from "../harness/server.mjs";
+import { clientsFor, readSummary } from "./summary.mjs";
+import { DATA_VARIANTS, HOSTILE_VARIANTS, REFUSED_VARIANTS } from "./variants.mjs";
+
+export async function runCoturnTools(run) {
+  const { programs, report } = run;
+  const { reference } = programs;
+  const pairings = [
+    {
+      name: "coturn client",
+      tools: reference.client && dirname(reference.client),
+      server: programs.server,
+      ours: Boolean(programs.turnpike),
+    },
+    { name: "our client", tools: programs.tools, server: reference.server, ours: false },
+  ];
+  const complete = pairings.filter(({ name, tools, server }) => {
+    if (!tools) report.missing(SUITE, name, "turnutils_uclient");
+    else if (!server) report.missing(SUITE, name, "turnserver");
+    return tools && server;
+  });
+  const guarded = (pairing) => report.guard(SUITE, `${pairing.name}: its servers`, () => runPairing(run, pairing));
+  await Promise.all(complete.map(guarded));
+  if (programs.server && reference.client) await tutorialCase(run, dirname(reference.client));
+  if (programs.turnpike && programs.tools) await vectorsCase(run);
+}
+
+async function runPairing(run, pairing) {
+  const directory = join(run.workDirectory, SUITE, pairing.name.replace(/ /g, "_"));
+  mkdirSync(directory, { recursive: true });
+  const bench = await Bench.start(run, pairing, directory);
+  try {
+    const cases = [
+      ...DATA_VARIANTS.map((variant) => [variant.name, (at) => dataCase(bench, variant, at)]),
+      ...REFUSED_VARIANTS.map((variant) => [variant.name, (at) => refusedCase(bench, variant, at)]),
+      ...HOSTILE_VARIANTS.map((variant) => [variant.name, (at) => hostileCase(bench, variant, at)]),
+      ...[4, 6].map((family) => [`stunclient IPv${family}`, (at) => bindingCase(bench, family, at)]),
+    ];
+    // Two of our own clients reach each other whatever the peer rules say; coturn refuses them on loopback.
+    if (pairing.ours) cases.push([OWN_CLIENTS.name, (at) => dataCase(bench, OWN_CLIENTS, at)]);
+    await runTogether(cases, (name, body) => run.report.run(SUITE, `${pairing.name}: ${name}`, body));
+  } finally {
+    await bench.stop();
+  }
+}
+
+/** Runs the cases a few at a time: the tools spend their time waiting. */
+async function runTogether(cases, runCase) {
+  const queue = [...cases];
+  const lane = async () => {
+    for (let next = queue.shift(); next; next = queue.shift()) await runCase(...next);
+  };
+  await Promise.all(Array.from({ length: LANES }, lane));
+}
+
+/** The servers and the echo peer that all cases of a pairing share. */
+class Bench {
+  constructor(run, pairing, servers, peer) {
+    this.run = run;
+    this.pairing = pairing;
+    this.servers = servers;
+    this.peer = peer;
+  }
+
+  static async start(run, pairing, directory) {
+    // Debian's client picks channel numbers above the range that RFC 8656 leaves.
+    const compatible = pairing.ours ? ["--rfc5766-channel-numbers"] : [];
+    const start = (name, flags, secret) => {
+      const at = join(directory, name);
+      mkdirSync(at, { recursive: true });
+      return TurnServer.start(run.processes, pairing.server, {
+        addresses: ["127.0.0.1", "::1"],
+        directory: at,
+        ours: pairing.ours,
+        flags: [...compatible, ...flags],
+        secret,
+      });
+    };
+    const servers = {
+      open: await start("open", ["--allow-loopback-peers"]),
+      secret: await start("secret", ["--allow-loopback-peers"], true),
+      guarded: await start("guarded", []),
+    };
+    return new Bench(run, pairing, servers, await startPeer(run, pairing, directory));
+  }
+
+  /** Runs one of the pairing's tools and gives the ended process. */
+  async tool(program, args, at, lifetime = CLIENT_LIFETIME) {
+    const log = join(at, `${program}.log`);
+    const running = this.run.processes.start(join(this.pairing.tools, program), args, { log, lifetime });
+    return { status: await running.exited, output: running.output, tail: running.lastLines(2) };
+  }
+
+  client(variant, at, lifetime) {
+    return this.tool("turnutils_uclient", clientArguments(this, variant), at, lifetime);
+  }
+
+  /** Runs turnutils_stunclient and gives the reflexive address it printed. */
+  async binding(family, at) {
+    const address = family === 6 ? "::1" : "127.0.0.1";
+    const args = ["-p", String(this.servers.open.port), address];
+    let ended = await this.tool("turnutils_stunclient", args, at);
+    // Offered RFC 5780, coturn's tool takes the port after its first one, which another case may hold.
+    for (let again = 0; again < 5 && ended.output.includes("Address already in use"); again += 1) {
+      ended = await this.tool("turnutils_stunclient", args, at);
+    }
+    const { status, output, tail } = ended;
+    if (status !== 0) throw new Error(`exit status ${status}: ${tail}`);
+    const reflexive = new RegExp(`IPv${family}\\. UDP reflexive addr: (${address}:\\d+)`).exec(output);
+    if (!reflexive) throw new Error(`no reflexive address: ${tail}`);
+    return reflexive[1];
+  }
+
+  /** Fails unless the server still answers. */
+  async alive(server) {
+    const { port, process } = this.servers[server];
+    if (!process.alive) throw new Error(`the server ended: ${process.lastLines(3)}`);
+    await answers("127.0.0.1", port);
+  }
+
+  async stop() {
+    await Promise.all([...Object.values(this.servers), this.peer].map((each) => each.stop()));
+  }
+}
+
+async function startPeer(run, pairing, directory) {
+  const port = await freePort("127.0.0.1");
+  const args = ["-L", "127.0.0.1", "-L", "::1", "-p", String(port)];
+  const running = run.processes.start(join(pairing.tools, "turnutils_peer"), args, {
+    log: join(directory, "turnutils_peer.log"),
+    lifetime: 120,
+  });
+  for (const address of ["127.0.0.1", "::1"]) await answers(address, port, "are you there?");
+  return { port, stop: () => running.stop() };
+}
+
+function clientArguments({ servers, peer }, variant) {
+  const server = servers[variant.server];
+  const peers = {
+    echo4: ["-e", "127.0.0.1", "-r", String(peer.port), "-X"],
+    echo6: ["-e", "::1", "-r", String(peer.port), "-x"],
+    clients: ["-y", variant.family === 6 ? "-x" : "-X"],
+  };
+  const proof =
+    variant.server === "secret" ? ["-W", variant.secret ?? SECRET] : ["-w", variant.password ?? USER.credential];
+  return [
+    ...peers[variant.peer],
+    ...variant.flags,
+    ...["-u", variant.username ?? USER.username, ...proof],
+    ...["-p", String(server.port), variant.family === 6 ? "::1" : "127.0.0.1"],
+  ];
+}
+
+async function dataCase(bench, variant, at) {
+  const ended = await bench.client(variant, at);
+  return checkNothingLost(ended, variant);
+}
+
+function checkNothingLost({ status, output, tail }, { flags, clients, messages, length, peer }) {
+  if (status !== 0) throw new Error(`exit status ${status}: ${tail}`);
+  const summary = readSummary(output);
+  if (!summary) throw new Error(`no final summary: ${tail}`);
+  const expected = clientsFor({ ...clients, clientToClient: peer === "clients" }) * messages * length;
+  const { sentBytes, receivedBytes, lost, dropped } = summary;
+  if (sentBytes !== expected || receivedBytes !== expected || lost !== 0 || dropped !== 0) {
+    throw new Error(
+      `${flags.join(" ")}: expected ${expected} bytes each way, sent ${sentBytes}, received ${receivedBytes}, ` +
+        `lost ${lost}, dropped ${dropped}`,
+    );
+  }
+  return { detail: `${receivedBytes} bytes, 0 lost`, ...summary };
+}
+
+async function refusedCase(bench, variant, at) {
+  const { status, output, tail } = await bench.client(variant, at);
+  const summary = readSummary(output);
+  if (summary?.receivedBytes) throw new Error(`relayed ${summary.receivedBytes} bytes`);
+  if (status === 0) throw new Error("exit status 0");
+  const told = variant.word.exec(output);
+  if (!told) throw new Error(`exit status ${status} for another reason: ${tail}`);
+  await bench.alive(variant.server);
+  return { detail: `exit status ${status}, "${told[0]}"` };
+}
+
+async function hostileCase(bench, variant, at) {
+  await bench.client(variant, at, HOSTILE_LIFETIME);
+  await bench.alive(variant.server);
+  const ordinary = DATA_VARIANTS.find(({ name }) => name === "channels -c");
+  return dataCase(bench, ordinary, at);
+}
+
+async function bindingCase(bench, family, at) {
+  return { detail: await bench.binding(family, at) };
+}
+
+/** The line that popular tutorials start with, on the port they expect it on. */
+async function tutorialCase({ programs, processes, network, report }, tools) {
+  const name = "tutorial line --external-ip";
+  if (!network.isolated) return report.missing(SUITE, name, "a network namespace, for port 3478");
+  await report.run(SUITE, name, async (at) => {
+    const flags = [
+      "-v",
+      "--lt-cred-mech",
+      "--user",
+      "hello:world",
+      "--realm",
+      "example.org",
+      "--external-ip",
+      EXTERNAL,
+    ];
+    const server = processes.start(programs.server, flags, {
+      log: join(at, "turnserver.log"),
+      lifetime: 60,
+      directory: at,
+    });
+    await answers(network.ipv4, 3478);
+    const args = ["-v", "-y", "-c", "-u", "hello", "-w", "world", network.ipv4];
+    const log = join(at, "turnutils_uclient.log");
+    const client = processes.start(join(tools, "turnutils_uclient"), args, { log, lifetime: CLIENT_LIFETIME });
+    const status = await client.exited;
+    if (!server.alive) throw new Error(`the server ended: ${server.lastLines(2)}`);
+    await server.stop();
+    const relayed = new RegExp(`relay addr: ${EXTERNAL.replaceAll(".", "\\.")}:\\d+`);
+    if (!relayed.test(client.output)) throw new Error(`no relayed address on ${EXTERNAL}`);
+    // With several local addresses coturn may send what is for its external address to the wrong one of them.
+    if (!programs.turnpike) return { detail: `relayed address on ${EXTERNAL}` };
+    const variant = { flags: args, clients: { rtcp: false }, messages: 5, length: 100, peer: "clients" };
+    return checkNothingLost({ status, output: client.output, tail: client.lastLines(2) }, variant);
+  });
+}
+
+/** Our turnutils_rfc5769check; Debian ships none to compare with. */
+async function vectorsCase({ programs, processes, report }) {
+  await report.run(SUITE, "our turnutils_rfc5769check", async (at) => {
+    const program = join(programs.tools, "turnutils_rfc5769check");
+    const check = processes.start(program, [], { log: join(at, "rfc5769check.log"), lifetime: 20 });
+    const status = await check.exited;
+    const vectors = check.output.match(/result: success/g)?.length ?? 0;
+    if (status !== 0 || vectors === 0)
+      throw new Error(`exit status ${status}, ${vectors} vectors: ${check.lastLines(2)}`);
+    return { detail: `${vectors} vectors` };
+  });
+}
+
+const SUITE = "coturn-tools";
+const LANES = 6;
+const CLIENT_LIFETIME = 60; // seconds
+const HOSTILE_LIFETIME = 8;
+const EXTERNAL = "203.0.113.7";
+const OWN_CLIENTS = {
+  name: "own clients reach each other by default",
+  server: "guarded",
+  family: 4,
+  peer: "clients",
+  flags: ["-c"],
+  clients: { rtcp: false },
+  messages: 5,
+  length: 100,
+};

@@ -1,0 +1,93 @@
+// The ways turnutils_uclient is run. `flags` are what a person would type; `clients` feeds the expected byte count.
+//
+//   peer     "echo4" and "echo6": turnutils_peer on loopback; "clients": the clients' own relayed addresses (-y)
+//   family   the family of the server's address, 4 unless given
+//   server   "open" (loopback peers allowed), "secret" (the same with a REST secret), "guarded" (neither)
+
+const NO_ALLOCATION = /Cannot complete Allocation/;
+const FORBIDDEN = /error 403/;
+
+export const DATA_VARIANTS = [
+  { name: "channels -m 100", peer: "echo4", flags: ["-g", "-m", "100"], clients: { count: 100 } },
+  { name: "client to client -y -m 100", peer: "clients", flags: ["-g", "-m", "100"], clients: { count: 100 } },
+  {
+    name: "send -s -c -m 100",
+    peer: "echo4",
+    flags: ["-g", "-s", "-c", "-m", "100"],
+    clients: { count: 100, rtcp: false },
+  },
+  { name: "channels", peer: "echo4", flags: ["-g"], clients: {} },
+  { name: "channels -c", peer: "echo4", flags: ["-g", "-c"], clients: { rtcp: false } },
+  { name: "send -s", peer: "echo4", flags: ["-g", "-s"], clients: {} },
+  { name: "send -s -c", peer: "echo4", flags: ["-g", "-s", "-c"], clients: { rtcp: false } },
+  { name: "client to client -y", peer: "clients", flags: ["-g"], clients: {} },
+  { name: "client to client -y -c", peer: "clients", flags: ["-g", "-c"], clients: { rtcp: false } },
+  { name: "client to client -y -s", peer: "clients", flags: ["-g", "-s"], clients: {} },
+  { name: "client to client -y -s -c", peer: "clients", flags: ["-g", "-s", "-c"], clients: { rtcp: false } },
+  { name: "padded channels -D", peer: "echo4", flags: ["-D", "-l", "101"], length: 101, clients: {} },
+  {
+    name: "1200 bytes, 50 messages",
+    peer: "echo4",
+    flags: ["-l", "1200", "-n", "50", "-z", "5"],
+    length: 1200,
+    messages: 50,
+    clients: {},
+  },
+  { name: "extra requests -G", peer: "echo4", flags: ["-G"], clients: {} },
+  { name: "REST secret -W", server: "secret", peer: "echo4", flags: ["-g"], clients: {} },
+  {
+    name: "REST secret -W -y -s -c",
+    server: "secret",
+    peer: "clients",
+    flags: ["-g", "-s", "-c"],
+    clients: { rtcp: false },
+  },
+  { name: "REST secret -W -y -m 20", server: "secret", peer: "clients", flags: ["-m", "20"], clients: { count: 20 } },
+  { name: "IPv6 channels -x", family: 6, peer: "echo6", flags: ["-g"], clients: {} },
+  { name: "IPv6 send -x -s -c", family: 6, peer: "echo6", flags: ["-s", "-c"], clients: { rtcp: false } },
+  { name: "IPv6 client to client -x -y -c", family: 6, peer: "clients", flags: ["-c"], clients: { rtcp: false } },
+  { name: "IPv6 relay over IPv4", peer: "echo6", flags: [], clients: {} },
+  { name: "IPv4 relay over IPv6", family: 6, peer: "echo4", flags: [], clients: {} },
+].map((variant) => ({ server: "open", family: 4, length: 100, messages: 5, ...variant }));
+
+/** What must be refused: with the word that the client then prints, and without one byte relayed. */
+export const REFUSED_VARIANTS = [
+  { name: "wrong password is refused", password: "wrong", peer: "echo4", flags: ["-c"], word: NO_ALLOCATION },
+  { name: "unknown user is refused", username: "nobody", peer: "echo4", flags: ["-c"], word: NO_ALLOCATION },
+  {
+    name: "wrong REST secret is refused",
+    server: "secret",
+    secret: "wrong",
+    peer: "echo4",
+    flags: ["-c"],
+    word: NO_ALLOCATION,
+  },
+  {
+    name: "channel to a loopback peer is refused by default",
+    server: "guarded",
+    peer: "echo4",
+    flags: ["-c"],
+    word: FORBIDDEN,
+  },
+  {
+    name: "permission for a loopback peer is refused by default",
+    server: "guarded",
+    peer: "echo4",
+    flags: ["-c", "-s"],
+    word: FORBIDDEN,
+  },
+  {
+    name: "channel to an IPv6 loopback peer is refused by default",
+    server: "guarded",
+    family: 6,
+    peer: "echo6",
+    flags: ["-c"],
+    word: FORBIDDEN,
+  },
+].map((variant) => ({ server: "open", family: 4, ...variant }));
+
+/** Traffic that is wrong on purpose: nothing is demanded of it but that the server answers afterwards. */
+export const HOSTILE_VARIANTS = [
+  { name: "answers after negative tests -N", peer: "echo4", flags: ["-N", "-c", "-n", "20"] },
+  { name: "answers after malformed requests -R", peer: "echo4", flags: ["-R", "-c", "-n", "20"] },
+].map((variant) => ({ server: "open", family: 4, ...variant }));
