@@ -59,7 +59,8 @@ impl AttributeType {
         self.0 < 0x8000
     }
 
-    /// The name in the RFCs, or `None` for a number this library has no name for.
+    /// The name in the RFCs (RFC 3489's and ICE's included), or `None` for a number this library has no name
+    /// for.
     pub fn name(self) -> Option<&'static str> {
         NAMES.iter().find(|(kind, _)| *kind == self).map(|(_, name)| *name)
     }
@@ -76,11 +77,16 @@ macro_rules! attribute_types {
 
 attribute_types! {
     MAPPED_ADDRESS = 0x0001, "MAPPED-ADDRESS";
+    RESPONSE_ADDRESS = 0x0002, "RESPONSE-ADDRESS";
     CHANGE_REQUEST = 0x0003, "CHANGE-REQUEST";
+    SOURCE_ADDRESS = 0x0004, "SOURCE-ADDRESS";
+    CHANGED_ADDRESS = 0x0005, "CHANGED-ADDRESS";
     USERNAME = 0x0006, "USERNAME";
+    PASSWORD = 0x0007, "PASSWORD";
     MESSAGE_INTEGRITY = 0x0008, "MESSAGE-INTEGRITY";
     ERROR_CODE = 0x0009, "ERROR-CODE";
     UNKNOWN_ATTRIBUTES = 0x000A, "UNKNOWN-ATTRIBUTES";
+    REFLECTED_FROM = 0x000B, "REFLECTED-FROM";
     CHANNEL_NUMBER = 0x000C, "CHANNEL-NUMBER";
     LIFETIME = 0x000D, "LIFETIME";
     BANDWIDTH = 0x0010, "BANDWIDTH";
@@ -111,6 +117,8 @@ attribute_types! {
     ICMP = 0x8004, "ICMP";
     SOFTWARE = 0x8022, "SOFTWARE";
     ALTERNATE_SERVER = 0x8023, "ALTERNATE-SERVER";
+    TRANSACTION_TRANSMIT_COUNTER = 0x8025, "TRANSACTION-TRANSMIT-COUNTER";
+    CACHE_TIMEOUT = 0x8027, "CACHE-TIMEOUT";
     FINGERPRINT = 0x8028, "FINGERPRINT";
     ICE_CONTROLLED = 0x8029, "ICE-CONTROLLED";
     ICE_CONTROLLING = 0x802A, "ICE-CONTROLLING";

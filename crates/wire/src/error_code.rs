@@ -1,6 +1,6 @@
 //! The error codes a STUN/TURN server gives, and the phrase that goes with each.
 
-/// A number for ERROR-CODE (RFC 8489 §14.8, RFC 8656 §19, RFC 6062 §6.3, RFC 8016 §3.5).
+/// A number for ERROR-CODE (RFC 8489 §14.8, RFC 8656 §19, RFC 6062 §6.3, RFC 8016 §3.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ErrorNumber(u16);
 
@@ -50,7 +50,7 @@ impl ErrorNumber {
         self.0
     }
 
-    /// The phrase the RFCs give; empty for a number they do not name.
+    /// The phrase the RFCs give (401 with the older RFCs' word, which tools look for); empty for a number they do not name.
     pub const fn reason(self) -> &'static str {
         match self {
             ErrorNumber::TRY_ALTERNATE => "Try Alternate",

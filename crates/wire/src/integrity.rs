@@ -22,8 +22,8 @@ pub enum PasswordDigest {
 }
 
 /// A long-term credential's key: digest of `username:realm:password` (RFC 8489 §9.2.2).
-/// Its `Debug` form hides the bytes.
-#[derive(Clone, PartialEq, Eq)]
+/// Its `Debug` form hides the bytes, and two are compared in constant time.
+#[derive(Clone)]
 pub struct LongTermKey {
     bytes: [u8; 32],
     digest: PasswordDigest,
@@ -61,6 +61,14 @@ impl LongTermKey {
         self.digest
     }
 }
+
+impl PartialEq for LongTermKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest && bool::from(self.bytes.ct_eq(&other.bytes))
+    }
+}
+
+impl Eq for LongTermKey {}
 
 impl fmt::Debug for LongTermKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -127,7 +135,7 @@ impl Message<'_> {
     /// Checks MESSAGE-INTEGRITY-SHA256: 16 to 32 bytes, a multiple of four (RFC 8489 §14.6).
     pub fn verify_sha256(&self, key: &[u8]) -> Result<(), IntegrityError> {
         let (at, tag) = self.integrity_sha256().ok_or(IntegrityError::Missing)?;
-        if !(16..=SHA256_LENGTH).contains(&tag.len()) || tag.len() % 4 != 0 {
+        if !(16..=SHA256_LENGTH).contains(&tag.len()) || !tag.len().is_multiple_of(4) {
             return Err(IntegrityError::WrongLength);
         }
         let end = at + ATTRIBUTE_HEADER + padded(tag.len());

@@ -18,6 +18,7 @@ mod integrity;
 mod message;
 mod method;
 mod security_features;
+pub mod vectors;
 mod writer;
 
 pub use address::Family;

@@ -56,7 +56,7 @@ impl<'b> Message<'b> {
             return Err(ParseError::NoMagicCookie);
         }
         let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
-        if length % 4 != 0 || length != bytes.len() - HEADER_LENGTH {
+        if !length.is_multiple_of(4) || length != bytes.len() - HEADER_LENGTH {
             return Err(ParseError::WrongLength);
         }
         let mut message = Message {
@@ -152,13 +152,13 @@ impl<'b> Message<'b> {
         }
     }
 
-    /// Whether the FINGERPRINT, if there is one, is right; `None` without one (RFC 8489 §14.7).
+    /// Whether the FINGERPRINT, if there is one, is right; `None` without one. One that is not the last
+    /// attribute or not four bytes long is wrong (RFC 8489 §14.7).
     pub fn fingerprint_is_valid(&self) -> Option<bool> {
-        let at = self.fingerprint?;
-        let (_, length) = attribute_header(self.bytes, at)?;
-        let value = self.bytes.get(at + ATTRIBUTE_HEADER..at + ATTRIBUTE_HEADER + length)?;
-        let covered = &self.bytes[4..at];
-        Some(value == fingerprint::of(self.message_type(), at, covered).to_be_bytes())
+        let (at, value) = self.value_at(self.fingerprint?)?;
+        let is_last = at + ATTRIBUTE_HEADER + fingerprint::LENGTH == self.bytes.len();
+        let expected = fingerprint::of(self.message_type(), at, &self.bytes[4..at]);
+        Some(is_last && value == expected.to_be_bytes())
     }
 
     /// Offset and value of MESSAGE-INTEGRITY, if present.

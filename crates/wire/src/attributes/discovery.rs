@@ -26,8 +26,31 @@ fixed_attributes! {
                     pub port: bool } = CHANGE_REQUEST, 4,
         |value| Ok(ChangeRequest { ip: value[3] & 0x04 != 0, port: value[3] & 0x02 != 0 }),
         |this| [0, 0, 0, u8::from(this.ip) << 2 | u8::from(this.port) << 1];
-    /// Asks for the response at another port of the client (RFC 5780 §7.5).
-    ResponsePort (u16) = RESPONSE_PORT, 4,
-        |value| Ok(ResponsePort(u16::from_be_bytes([value[0], value[1]]))),
-        |this| { let [high, low] = this.0.to_be_bytes(); [high, low, 0, 0] };
+}
+
+/// Asks for the response at another port of the client (RFC 5780 §7.5).
+///
+/// The RFC's "two bytes of padding" are read by some as part of the value and by others as the padding every
+/// attribute has: both lengths are understood, the longer one is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResponsePort(pub u16);
+
+impl Attribute<'_> for ResponsePort {
+    const TYPE: AttributeType = AttributeType::RESPONSE_PORT;
+
+    fn decode(value: &[u8], _: &TransactionId) -> Result<Self, AttributeError> {
+        match *value {
+            [high, low] | [high, low, _, _] => Ok(ResponsePort(u16::from_be_bytes([high, low]))),
+            _ => Err(AttributeError::Length),
+        }
+    }
+
+    fn length(&self) -> usize {
+        4
+    }
+
+    fn encode(&self, value: &mut [u8], _: &TransactionId) {
+        let [high, low] = self.0.to_be_bytes();
+        value.copy_from_slice(&[high, low, 0, 0]);
+    }
 }

@@ -1,5 +1,7 @@
 //! Attributes of RFC 8489.
 
+use sha2::{Digest, Sha256};
+
 use super::{
     Attribute, AttributeError, AttributeType, address_attributes, bytes_attributes, fixed_attributes, plain,
     write_plain,
@@ -35,6 +37,17 @@ bytes_attributes! {
 fixed_attributes! {
     /// SHA-256 of `username:realm`, in place of USERNAME (RFC 8489 §14.4).
     UserHash ([u8; 32]) = USERHASH, 32, |value| Ok(UserHash(value)), |this| this.0;
+}
+
+impl UserHash {
+    /// The hash of a user's name in a realm, both prepared with OpaqueString by the caller.
+    pub fn of(username: &[u8], realm: &[u8]) -> Self {
+        let mut digest = Sha256::new();
+        digest.update(username);
+        digest.update(b":");
+        digest.update(realm);
+        UserHash(digest.finalize().into())
+    }
 }
 
 /// Why a request was refused (RFC 8489 §14.8).

@@ -5,7 +5,7 @@ use crate::message::TransactionId;
 
 bytes_attributes! {
     /// The name a client must ask its authorisation server for (RFC 7635 §6.1).
-    ThirdPartyAuthorization = THIRD_PARTY_AUTHORIZATION, max 255;
+    ThirdPartyAuthorization = THIRD_PARTY_AUTHORIZATION, max 65_535;
 }
 
 /// A token sealed by the authorisation server for this server (RFC 7635 §6.2).

@@ -18,7 +18,7 @@ bytes_attributes! {
     /// The payload of a Send or Data indication (RFC 8656 §18.4).
     Data = DATA, max 65_535;
     /// Proof of owning an allocation, to move it to another 5-tuple (RFC 8016 §3.3).
-    MobilityTicket = MOBILITY_TICKET, max 763;
+    MobilityTicket = MOBILITY_TICKET, max 65_535;
 }
 
 fixed_attributes! {
@@ -51,21 +51,22 @@ fixed_attributes! {
     /// Names a TCP connection to a peer (RFC 6062 §6.2.1).
     ConnectionId (u32) = CONNECTION_ID, 4,
         |value| Ok(ConnectionId(u32::from_be_bytes(value))), |this| this.0.to_be_bytes();
-    /// An ICMP error a peer's side sent (RFC 8656 §18.13).
-    Icmp { /// ICMP or ICMPv6 type.
+    /// An ICMP error a peer's side sent (RFC 8656 §18.13, whose figure gives the type 7 bits and the code 9).
+    Icmp { /// ICMP or ICMPv6 type, below 128 as all types of errors are; the higher bit is not sent.
            pub kind: u8,
            /// Its code.
            pub code: u8,
            /// The MTU for "fragmentation needed" and "packet too big", else zero.
            pub error_data: u32 } = ICMP, 8,
-        |value| Ok(Icmp {
-            kind: value[2],
-            code: value[3],
-            error_data: u32::from_be_bytes([value[4], value[5], value[6], value[7]]),
-        }),
+        |value| {
+            let [_, _, kind, code, d0, d1, d2, d3] = value;
+            // No ICMP code needs the ninth bit.
+            if kind & 1 != 0 { return Err(AttributeError::Range); }
+            Ok(Icmp { kind: kind >> 1, code, error_data: u32::from_be_bytes([d0, d1, d2, d3]) })
+        },
         |this| {
             let [d0, d1, d2, d3] = this.error_data.to_be_bytes();
-            [0, 0, this.kind, this.code, d0, d1, d2, d3]
+            [0, 0, this.kind << 1, this.code, d0, d1, d2, d3]
         };
 }
 
