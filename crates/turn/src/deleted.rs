@@ -9,33 +9,46 @@ use turnpike_wire::TransactionId;
 
 use crate::credentials::User;
 use crate::requests::Request;
+use crate::time::Timestamp;
 use crate::timers::{Timer, Timers};
 use crate::tuple::FiveTuple;
 
 #[derive(Debug, Default)]
 pub(crate) struct Deleted {
-    by_tuple: HashMap<FiveTuple, (TransactionId, Arc<User>)>,
+    by_tuple: HashMap<FiveTuple, Deletion>,
+}
+
+#[derive(Debug)]
+struct Deletion {
+    transaction: TransactionId,
+    owner: Arc<User>,
+    forgotten: Timestamp,
 }
 
 impl Deleted {
     pub(crate) fn remember(&mut self, request: &Request<'_>, user: &Arc<User>, timers: &mut Timers) {
         if self.by_tuple.len() < MOST {
             let tuple = request.client.tuple;
-            self.by_tuple.insert(tuple, (request.message.transaction_id(), user.clone()));
-            timers.set(request.now.monotonic + LIFETIME, Timer::Deleted(tuple));
+            let forgotten = request.now.monotonic + LIFETIME;
+            let transaction = request.message.transaction_id();
+            self.by_tuple.insert(tuple, Deletion { transaction, owner: user.clone(), forgotten });
+            timers.set(forgotten, Timer::Deleted(tuple));
         }
     }
 
     /// Whether this very request, of this user, has deleted an allocation.
     pub(crate) fn remembers(&self, request: &Request<'_>, user: &User) -> bool {
         let known = self.by_tuple.get(&request.client.tuple);
-        known.is_some_and(|(transaction, owner)| {
-            *transaction == request.message.transaction_id() && owner.name() == user.name()
+        known.is_some_and(|deletion| {
+            deletion.transaction == request.message.transaction_id() && deletion.owner.name() == user.name()
         })
     }
 
-    pub(crate) fn forget(&mut self, tuple: &FiveTuple) {
-        self.by_tuple.remove(tuple);
+    /// Forgets a deletion whose time is up; a later one on the same 5-tuple has a timer of its own.
+    pub(crate) fn forget(&mut self, now: Timestamp, tuple: &FiveTuple) {
+        if self.by_tuple.get(tuple).is_some_and(|deletion| deletion.forgotten <= now) {
+            self.by_tuple.remove(tuple);
+        }
     }
 }
 

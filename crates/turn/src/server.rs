@@ -117,7 +117,7 @@ impl Server {
             match timer {
                 Timer::Allocation(relay) => self.wake(now.monotonic, relay),
                 Timer::Reservation(token) => self.ports.expire(token, now.monotonic),
-                Timer::Deleted(tuple) => self.deleted.forget(&tuple),
+                Timer::Deleted(tuple) => self.deleted.forget(now.monotonic, &tuple),
             }
         }
     }

@@ -145,13 +145,19 @@ impl Server {
             .position(|index| self.ports.relay(*index).is_some_and(|relay| relay.address == server));
         self.turn = self.turn.wrapping_add(1);
         let first = same.unwrap_or(self.turn % relays.len());
-        for step in 0..relays.len() {
-            let index = relays[(first + step) % relays.len()];
-            if let Some(found) = self.ports.take(index, wish.parity, &mut self.random) {
-                return Ok(found);
-            }
-        }
-        Err(refused(ErrorNumber::INSUFFICIENT_CAPACITY, Reason::NoPort))
+        let found = self.take_port(&relays, first, wish.parity);
+        found.ok_or(refused(ErrorNumber::INSUFFICIENT_CAPACITY, Reason::NoPort))
+    }
+
+    /// Takes a fitting port on one of these relay addresses: on the `first` if it has one, or on another.
+    fn take_port(
+        &mut self,
+        relays: &[u16],
+        first: usize,
+        parity: Parity,
+    ) -> Option<(RelayedPort, Option<RelayedPort>)> {
+        let (after, before) = (&relays[first..], &relays[..first]);
+        after.iter().chain(before).find_map(|index| self.ports.take(*index, parity, &mut self.random))
     }
 
     fn open_relay(&mut self, pending: PendingAllocation) -> WaitId {
@@ -163,8 +169,9 @@ impl Server {
 
     /// Another process holds the port: tries the next one.
     fn retry(&mut self, now: Now, mut pending: PendingAllocation) -> Verdict<'_> {
-        let relay = pending.port.relay_index();
-        let found = pending.parity.and_then(|parity| self.ports.take(relay, parity, &mut self.random));
+        let relays: Vec<u16> = self.ports.of_family(pending.port.local().is_ipv4()).collect();
+        let first = relays.iter().position(|index| *index == pending.port.relay_index()).unwrap_or(0);
+        let found = pending.parity.and_then(|parity| self.take_port(&relays, first, parity));
         let Some((port, next)) = found else {
             return self.give_up(now, pending, Reason::NoPort);
         };
