@@ -4,55 +4,115 @@ use std::fmt;
 
 use crate::config::Config;
 use crate::error::ConfigError;
-use crate::load::{Environment, Loaded, Severity};
+use crate::load::{Environment, Loaded, Setting, Severity};
+use crate::options;
+use crate::values::boolean;
 
 impl Loaded {
-    /// Checks the options against each other and completes them.
-    pub(crate) fn check(&mut self, environment: &dyn Environment) -> Result<(), ConfigError> {
-        check_ranges(&self.config)?;
-        self.check_authentication()?;
+    /// Checks the options against each other and completes them. Returns what must not be.
+    pub(crate) fn check(&mut self, environment: &dyn Environment) -> Vec<ConfigError> {
+        self.complete();
+        let mut problems = Vec::new();
+        check_ranges(&self.config, &mut problems);
+        check_external(&self.config, &mut problems);
+        self.check_privileges(environment, &mut problems);
+        self.check_authentication(&mut problems);
         self.complete_realm(environment);
-        let Config { max_bps, bps_capacity, .. } = self.config;
-        if bps_capacity > 0 && max_bps == 0 {
-            return contradiction("bps-capacity needs max-bps: how much of it a session may have");
-        }
-        if self.config.external.iter().filter(|external| external.private.is_none()).count() > 2 {
-            return contradiction(
-                "external-ip without a private half may be given once for each address family",
-            );
-        }
-        Ok(())
+        problems.into_iter().map(ConfigError::Contradiction).collect()
     }
 
-    fn check_authentication(&mut self) -> Result<(), ConfigError> {
+    /// Brings values that coturn brings into their range there too, and says so.
+    fn complete(&mut self) {
+        let Config { threads, cpus, max_lifetime, .. } = self.config;
+        if let Some(asked) = threads.or(cpus) {
+            let usable = asked.clamp(1, MAX_THREADS);
+            self.config.threads = Some(usable);
+            if asked > usable {
+                let text = format!("{asked} threads are more than {MAX_THREADS}, so {usable} are used");
+                self.notice(Severity::Warning, "relay-threads", text);
+            }
+        }
+        if max_lifetime < DEFAULT_LIFETIME {
+            self.config.max_lifetime = DEFAULT_LIFETIME;
+            let text = "a lifetime is never shorter than 600 seconds, so 600 are used".to_owned();
+            self.notice(Severity::Warning, "max-allocate-lifetime", text);
+        }
+        if self.last("log-file").is_some_and(|setting| setting.value == "syslog") {
+            let text = "this version does not have syslog, so standard output is used".to_owned();
+            self.notice(Severity::Warning, "log-file", text);
+        }
+        let Config { listening_port, min_port, max_port, stun_only, .. } = self.config;
+        if !stun_only && (min_port..=max_port).contains(&listening_port) {
+            let text = format!(
+                "port {listening_port} is also one of the relay ports {min_port}-{max_port}; keep them apart"
+            );
+            self.notice(Severity::Warning, "listening-port", text);
+        }
+    }
+
+    /// A server that was told to give up its rights must not keep them.
+    fn check_privileges(&self, environment: &dyn Environment, problems: &mut Vec<String>) {
+        let asked = ["proc-user", "proc-group"].into_iter().find(|name| self.last(name).is_some());
+        if let Some(name) = asked.filter(|_| environment.is_root()) {
+            problems.push(format!(
+                "{name} asks the server to give up the rights of root, which this version cannot do: start it as \
+                 that user (systemd: User=, and AmbientCapabilities=CAP_NET_BIND_SERVICE for ports below 1024) and \
+                 take {name} out"
+            ));
+        }
+    }
+
+    fn check_authentication(&mut self, problems: &mut Vec<String>) {
+        self.heed_refusals();
         let config = &mut self.config;
         let has_users = !config.users.is_empty();
         if !config.secrets.is_empty() {
             config.use_auth_secret = true;
         }
-        let asked = config.long_term || config.use_auth_secret || has_users;
-        if config.no_auth && asked {
-            return contradiction(
+        if config.no_auth && (config.long_term || config.use_auth_secret || has_users) {
+            problems.push(
                 "no-auth contradicts lt-cred-mech, use-auth-secret, static-auth-secret and user: \
-                 take out one or the other",
+                 take out one or the other"
+                    .to_owned(),
             );
         }
-        if config.stun_only || config.no_auth {
-            if config.no_auth && !config.stun_only {
-                let text = "everybody may relay through this server without a password (no-auth)".to_owned();
-                self.notice(Severity::Warning, "no-auth", text);
-            }
-            return Ok(());
+        let has_credentials = has_users || !config.secrets.is_empty();
+        if config.secure_stun && !has_credentials {
+            problems.push("secure-stun demands credentials, but there are none: set some".to_owned());
         }
-        if !has_users && config.secrets.is_empty() {
-            return Err(no_credentials(config));
+        if config.no_auth && !config.stun_only {
+            let text = "everybody may relay through this server without a password (no-auth)".to_owned();
+            return self.notice(Severity::Warning, "no-auth", text);
+        }
+        if config.stun_only || config.no_auth {
+            return;
+        }
+        if !has_credentials {
+            problems.push(no_credentials(config));
         }
         if has_users && !config.long_term {
             config.long_term = true;
-            let text = "users are given, so lt-cred-mech is on".to_owned();
-            self.notice(Severity::Info, "user", text);
+            self.notice(Severity::Info, "user", "users are given, so lt-cred-mech is on".to_owned());
         }
-        Ok(())
+        if self.config.use_auth_secret && self.config.secrets.is_empty() && has_users {
+            let text = "there is no static-auth-secret, so only the users can come in".to_owned();
+            self.notice(Severity::Warning, "use-auth-secret", text);
+        }
+    }
+
+    /// What is switched off in so many words is off, even where users or secrets are given for it.
+    fn heed_refusals(&mut self) {
+        let refused = |setting: Option<&Setting>| setting.is_some_and(|it| boolean(&it.value) == Ok(false));
+        if refused(self.last("lt-cred-mech")) && !self.config.users.is_empty() {
+            self.config.users.clear();
+            let text = "it is off, so no user given by user= can come in".to_owned();
+            self.notice(Severity::Warning, "lt-cred-mech", text);
+        }
+        if refused(self.last("use-auth-secret")) && !self.config.secrets.is_empty() {
+            self.config.secrets.clear();
+            let text = "it is off, so static-auth-secret has no effect".to_owned();
+            self.notice(Severity::Warning, "use-auth-secret", text);
+        }
     }
 
     fn complete_realm(&mut self, environment: &dyn Environment) {
@@ -64,6 +124,15 @@ impl Loaded {
                 self.notice(Severity::Info, "realm", text);
             }
         }
+    }
+
+    /// What counts of everything that was set: all values of options that repeat, the last of the others.
+    fn effective(&self) -> impl Iterator<Item = &Setting> {
+        self.settings.iter().enumerate().filter_map(|(index, setting)| {
+            let repeats = options::find(setting.name).is_some_and(|option| option.repeats);
+            let again = || self.settings[index + 1..].iter().any(|later| later.name == setting.name);
+            (repeats || !again()).then_some(setting)
+        })
     }
 }
 
@@ -80,12 +149,12 @@ impl Report<'_> {
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Loaded { file, settings, notices, .. } = self.0;
+        let Loaded { file, notices, .. } = self.0;
         match file {
             Some(path) => writeln!(formatter, "configuration file: {}", path.display())?,
             None => writeln!(formatter, "configuration file: none")?,
         }
-        for (origin, name, value) in settings {
+        for Setting { origin, name, value } in self.0.effective() {
             writeln!(formatter, "  {name} = {value}  ({origin})")?;
         }
         for notice in notices {
@@ -98,44 +167,64 @@ impl fmt::Display for Report<'_> {
     }
 }
 
-fn check_ranges(config: &Config) -> Result<(), ConfigError> {
-    if config.min_port > config.max_port {
-        let (min, max) = (config.min_port, config.max_port);
-        return contradiction(&format!("min-port {min} is above max-port {max}: swap them"));
-    }
-    if !config.udp_relay && !config.tcp_relay {
-        return contradiction(
-            "no-udp-relay and no-tcp-relay together leave nothing to relay; for STUN alone use stun-only",
-        );
-    }
-    if !config.udp_relay && !config.stun_only {
-        return contradiction("no-udp-relay leaves nothing to relay: this version relays UDP alone");
-    }
-    if !config.udp {
-        return contradiction("no-udp leaves nobody to serve: this version has UDP listeners alone");
-    }
-    if config.stun_only && config.no_stun {
-        return contradiction("stun-only and no-stun together leave nothing to serve");
-    }
-    Ok(())
+fn check_ranges(config: &Config, problems: &mut Vec<String>) {
+    let mut refuse = |condition: bool, text: &str| {
+        if condition {
+            problems.push(text.to_owned());
+        }
+    };
+    let Config { min_port, max_port, udp_relay, tcp_relay, stun_only, .. } = *config;
+    refuse(min_port > max_port, &format!("min-port {min_port} is above max-port {max_port}: swap them"));
+    refuse(
+        !udp_relay && !tcp_relay,
+        "no-udp-relay and no-tcp-relay together leave nothing to relay; for STUN alone use stun-only",
+    );
+    refuse(
+        !udp_relay && tcp_relay && !stun_only,
+        "no-udp-relay leaves nothing to relay: this version relays UDP alone",
+    );
+    refuse(!config.udp, "no-udp leaves nobody to serve: this version has UDP listeners alone");
+    refuse(stun_only && config.no_stun, "stun-only and no-stun together leave nothing to serve");
+    refuse(
+        config.bps_capacity > 0 && config.max_bps == 0,
+        "bps-capacity needs max-bps: how much of it a session may have",
+    );
 }
 
-fn no_credentials(config: &Config) -> ConfigError {
+/// No relay address may have two external ones.
+fn check_external(config: &Config, problems: &mut Vec<String>) {
+    let key = |at: usize| config.external.get(at).map(|it| (it.private, it.public.is_ipv4()));
+    for later in 0..config.external.len() {
+        let Some(earlier) = (0..later).find(|earlier| key(*earlier) == key(later)) else { continue };
+        let (first, second) = (config.external[earlier].public, config.external[later].public);
+        let whom = match config.external[later].private {
+            Some(private) => format!("for the relay address {private}"),
+            None => {
+                "for all relay addresses of one family; write PUBLIC/PRIVATE to tell them apart".to_owned()
+            }
+        };
+        problems.push(format!("external-ip gives both {first} and {second} {whom}"));
+    }
+}
+
+fn no_credentials(config: &Config) -> String {
     let asked = match config.databases.first() {
         Some(database) => format!(" ({database} is not read: this version has no databases)"),
         None if config.use_auth_secret => " (use-auth-secret is set, but no static-auth-secret)".to_owned(),
         None if config.long_term => " (lt-cred-mech is set, but no user)".to_owned(),
         None => String::new(),
     };
-    ConfigError::Contradiction(format!(
+    format!(
         "nobody could use this server: it has no credentials{asked}.\n\
          Two ways out:\n\
          \x20 - give it some: `turnpike up` generates them, or set use-auth-secret and static-auth-secret=SECRET,\n\
          \x20   or lt-cred-mech, realm=REALM and user=NAME:PASSWORD\n\
          \x20 - or open it to everybody with no-auth: an open relay, for closed networks alone"
-    ))
+    )
 }
 
-fn contradiction(text: &str) -> Result<(), ConfigError> {
-    Err(ConfigError::Contradiction(text.to_owned()))
-}
+/// The lifetime of RFC 8656 §3.2, below which none is granted.
+const DEFAULT_LIFETIME: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// The most threads, as in coturn.
+const MAX_THREADS: u16 = 128;

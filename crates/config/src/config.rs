@@ -17,7 +17,7 @@ pub struct Config {
     pub listening_device: Option<String>,
     /// Whether UDP clients are served.
     pub udp: bool,
-    /// Bytes of socket buffer to ask for, each way.
+    /// Bytes of socket buffer to ask for, each way: 2 MiB.
     pub socket_buffer: usize,
     /// Addresses to relay from; empty for the listening addresses.
     pub relay_ips: Vec<IpAddr>,
@@ -29,8 +29,10 @@ pub struct Config {
     pub min_port: u16,
     /// Highest relayed port.
     pub max_port: u16,
-    /// Relay threads; `None` for one a core.
+    /// Threads that serve and relay, 1 to 128; `None` for one a core.
     pub threads: Option<u16>,
+    /// How many cores to count on when `threads` is not set; [`load`](crate::load) puts it there.
+    pub cpus: Option<u16>,
     /// Whether UDP is relayed.
     pub udp_relay: bool,
     /// Whether TCP is to be relayed.
@@ -61,7 +63,7 @@ pub struct Config {
     pub user_quota: u32,
     /// Most allocations in all; zero for no limit.
     pub total_quota: u32,
-    /// Longest lifetime of an allocation.
+    /// Longest lifetime of an allocation, 600 s or more.
     pub max_lifetime: Duration,
     /// Lifetime of a channel binding.
     pub channel_lifetime: Duration,
@@ -133,6 +135,7 @@ impl Default for Config {
             min_port: 49_152,
             max_port: 65_535,
             threads: None,
+            cpus: None,
             udp_relay: true,
             tcp_relay: true,
             default_family: DefaultFamily::Ipv4,

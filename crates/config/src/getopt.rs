@@ -1,218 +1,239 @@
-//! The command-line habits of GNU `getopt_long`: clusters of letters, attached values, `--name=value`, and
-//! unambiguous beginnings of long names. Shared by the server and its tools.
+//! Reads a command line the way GNU `getopt_long` does, for any table of options.
+//!
+//! Short letters cluster (`-avf`) and take their value attached or apart (`-p3478`, `-vp 3478`); long names take it
+//! after `=` or apart, and may be abbreviated while that is unambiguous; `--` ends the options. Words that are no
+//! options may stand anywhere, and are handed back in their place.
+//!
+//! Invariant: no input panics, and every word becomes part of exactly one item or of the error.
 
-use std::collections::VecDeque;
+use std::ffi::OsString;
+
+use crate::nearest::nearest;
+
+/// One row of a table of options.
+pub trait Spec {
+    /// The long names without dashes, the chief one first; empty if there is only a letter.
+    fn names(&self) -> &[&str];
+
+    /// The letter.
+    fn letter(&self) -> Option<char>;
+
+    /// Whether it takes a value.
+    fn takes(&self) -> Takes;
+
+    /// Whether it takes a value after its letter, where that differs.
+    fn letter_takes(&self) -> Takes {
+        self.takes()
+    }
+
+    /// Whether an abbreviation means this option only when it fits no option that says `false` here. It keeps names
+    /// added later from making old abbreviations ambiguous.
+    fn yields(&self) -> bool {
+        false
+    }
+}
 
 /// How an option takes a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takes {
     /// It takes none.
     Nothing,
-    /// It needs one: attached, after `=`, or the next word, whatever that looks like.
-    Value,
-    /// It may have one, but only attached or after `=`.
+    /// Only attached: `--name=value`, and after a letter `-a=no`, `-a0` or `-a1`, so that letters still cluster.
     OptionalValue,
+    /// It needs one: attached, or the next word, even if that begins with a hyphen.
+    Value,
 }
 
-/// An option as the parser sees it.
-#[derive(Clone, Copy, Debug)]
-pub struct Spec<'s> {
-    /// Its long name and the names it also goes by; none for an option with a letter alone.
-    pub long: &'s [&'s str],
-    /// Its letter.
-    pub short: Option<char>,
-    /// Whether it takes a value.
-    pub takes: Takes,
-}
-
-/// One thing found on the command line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
-    /// An option: its index among the specs, and its value.
-    Option(usize, Option<String>),
+/// What a command line holds, in order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Item<'table, S> {
+    /// An option.
+    Option {
+        /// Its row.
+        spec: &'table S,
+        /// As it was written, without the value: `--port`, `-p`.
+        spelled: String,
+        /// Its value, if one was given.
+        value: Option<String>,
+    },
     /// A word that belongs to no option.
     Positional(String),
 }
 
-/// Reads a command line.
+/// Why a command line is not understood. The text names the word and says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GetoptError {
+    /// No option has that name.
+    #[error("unknown option `{word}`{}", did_you_mean(.nearest.as_deref()))]
+    Unknown {
+        /// The word as written.
+        word: String,
+        /// The nearest known name, with its dashes.
+        nearest: Option<String>,
+    },
+    /// An abbreviation fits several options.
+    #[error("`{word}` could be {}: write the name out", .candidates.join(", "))]
+    Ambiguous {
+        /// The word as written.
+        word: String,
+        /// What it could be, with dashes.
+        candidates: Vec<String>,
+    },
+    /// A value is missing.
+    #[error("`{word}` needs a value: write `{example}`")]
+    MissingValue {
+        /// The option as written.
+        word: String,
+        /// How to write it.
+        example: String,
+    },
+    /// There is a value where none is allowed.
+    #[error("`{word}` takes no value, but `{value}` is attached to it: leave that out")]
+    UnexpectedValue {
+        /// The option as written.
+        word: String,
+        /// What is attached.
+        value: String,
+    },
+    /// A word is not UTF-8.
+    #[error("`{word}` holds bytes that are not UTF-8: write it in UTF-8")]
+    NotUtf8 {
+        /// The word, its bad bytes replaced.
+        word: String,
+    },
+}
+
+/// Reads the words of a command line, the program's name not among them.
 ///
 /// # Errors
-/// A word cannot be understood; the message names it and the nearest known name.
-pub fn parse(specs: &[Spec<'_>], arguments: impl IntoIterator<Item = String>) -> Result<Vec<Found>, String> {
-    let mut words: VecDeque<String> = arguments.into_iter().collect();
-    let mut found = Vec::new();
-    while let Some(word) = words.pop_front() {
+/// The first word that is not understood.
+pub fn parse<S: Spec>(
+    table: &[S],
+    words: impl IntoIterator<Item = OsString>,
+) -> Result<Vec<Item<'_, S>>, GetoptError> {
+    let mut reader = Reader { table, words: words.into_iter(), items: Vec::new() };
+    while let Some(word) = reader.next_word()? {
         if word == "--" {
-            found.extend(words.drain(..).map(Found::Positional));
+            while let Some(word) = reader.next_word()? {
+                reader.items.push(Item::Positional(word));
+            }
         } else if let Some(long) = word.strip_prefix("--") {
-            found.push(long_option(specs, long, &mut words)?);
-        } else if word.len() > 1 && word.starts_with('-') {
-            letters(specs, &word[1..], &mut words, &mut found)?;
+            reader.read_long(long)?;
+        } else if let Some(letters) = word.strip_prefix('-').filter(|letters| !letters.is_empty()) {
+            reader.read_cluster(letters)?;
         } else {
-            found.push(Found::Positional(word));
+            reader.items.push(Item::Positional(word));
         }
     }
-    Ok(found)
+    Ok(reader.items)
 }
 
-fn long_option(specs: &[Spec<'_>], word: &str, words: &mut VecDeque<String>) -> Result<Found, String> {
-    let (name, attached) = match word.split_once('=') {
-        Some((name, value)) => (name, Some(value.to_owned())),
-        None => (word, None),
-    };
-    let index = find_long(specs, name)?;
-    let value = match (specs[index].takes, attached) {
-        (Takes::Nothing, Some(_)) => return Err(format!("--{name} takes no value")),
-        (Takes::Value, None) => Some(words.pop_front().ok_or_else(|| format!("--{name} needs a value"))?),
-        (_, attached) => attached,
-    };
-    Ok(Found::Option(index, value))
+struct Reader<'table, S, W> {
+    table: &'table [S],
+    words: W,
+    items: Vec<Item<'table, S>>,
 }
 
-/// By its whole name, or by a beginning that only one option has.
-fn find_long(specs: &[Spec<'_>], name: &str) -> Result<usize, String> {
-    if let Some(index) = specs.iter().position(|spec| spec.long.contains(&name)) {
-        return Ok(index);
+impl<'table, S: Spec, W: Iterator<Item = OsString>> Reader<'table, S, W> {
+    fn next_word(&mut self) -> Result<Option<String>, GetoptError> {
+        let lossy = |word: OsString| GetoptError::NotUtf8 { word: word.to_string_lossy().into_owned() };
+        self.words.next().map(|word| word.into_string().map_err(lossy)).transpose()
     }
-    let begins = |spec: &Spec<'_>| !name.is_empty() && spec.long.iter().any(|long| long.starts_with(name));
-    let candidates: Vec<usize> = (0..specs.len()).filter(|index| begins(&specs[*index])).collect();
-    match candidates[..] {
-        [index] => Ok(index),
-        [] => {
-            let names = specs.iter().flat_map(|spec| spec.long.iter().copied());
-            let hint =
-                nearest(name, names).map(|near| format!("; did you mean --{near}?")).unwrap_or_default();
-            Err(format!("unknown option --{name}{hint}"))
-        }
-        _ => {
-            let names: Vec<String> = candidates
-                .iter()
-                .filter_map(|index| specs[*index].long.iter().find(|long| long.starts_with(name)))
-                .map(|long| format!("--{long}"))
-                .collect();
-            Err(format!("--{name} could mean {}", names.join(", ")))
-        }
-    }
-}
 
-fn letters(
-    specs: &[Spec<'_>],
-    cluster: &str,
-    words: &mut VecDeque<String>,
-    found: &mut Vec<Found>,
-) -> Result<(), String> {
-    let mut rest = cluster.chars();
-    while let Some(letter) = rest.next() {
-        let index = specs.iter().position(|spec| spec.short == Some(letter));
-        let index = index.ok_or_else(|| format!("unknown option -{letter}"))?;
-        let attached = rest.as_str();
-        match specs[index].takes {
-            Takes::Nothing => {
-                found.push(Found::Option(index, None));
-                continue;
+    fn read_long(&mut self, word: &str) -> Result<(), GetoptError> {
+        let (name, attached) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
+        let spec = self.find_long(name)?;
+        let spelled = format!("--{name}");
+        let value = match (spec.takes(), attached) {
+            (Takes::Nothing, Some(value)) => {
+                return Err(GetoptError::UnexpectedValue { word: spelled, value: value.into() });
             }
-            // A letter that may have a value is mostly used as a switch within a cluster: only digits or an
-            // equals sign make what follows a value.
-            Takes::OptionalValue => {
-                let value = attached.strip_prefix('=').or_else(|| {
-                    attached.starts_with(|first: char| first.is_ascii_digit()).then_some(attached)
-                });
-                let Some(value) = value else {
-                    found.push(Found::Option(index, None));
-                    continue;
-                };
-                found.push(Found::Option(index, Some(value.to_owned())));
-            }
-            Takes::Value if !attached.is_empty() => {
-                let value = attached.strip_prefix('=').unwrap_or(attached);
-                found.push(Found::Option(index, Some(value.to_owned())));
-            }
-            Takes::Value => {
-                let value = words.pop_front().ok_or_else(|| format!("-{letter} needs a value"))?;
-                found.push(Found::Option(index, Some(value)));
+            (Takes::Value, None) => Some(self.required(&spelled, &format!("{spelled}=VALUE"))?),
+            (_, attached) => attached.map(String::from),
+        };
+        self.items.push(Item::Option { spec, spelled, value });
+        Ok(())
+    }
+
+    fn read_cluster(&mut self, letters: &str) -> Result<(), GetoptError> {
+        let mut rest = letters.chars();
+        while let Some(letter) = rest.next() {
+            let spelled = format!("-{letter}");
+            let Some(spec) = self.table.iter().find(|spec| spec.letter() == Some(letter)) else {
+                return Err(GetoptError::Unknown { word: spelled, nearest: self.long_meant(letters) });
+            };
+            let attached = rest.as_str();
+            let value = match spec.letter_takes() {
+                Takes::Value if attached.is_empty() => {
+                    Some(self.required(&spelled, &format!("{spelled} VALUE"))?)
+                }
+                // getopt keeps the sign of `-p=3478`, which nobody ever means.
+                Takes::Value => Some(attached.strip_prefix('=').unwrap_or(attached).into()),
+                Takes::OptionalValue => optional_attached(attached).map(String::from),
+                Takes::Nothing => None,
+            };
+            let ends = value.is_some();
+            self.items.push(Item::Option { spec, spelled, value });
+            if ends {
+                break;
             }
         }
-        return Ok(());
+        Ok(())
     }
-    Ok(())
-}
 
-/// The name most like `word`, if one is like it at all.
-pub fn nearest<'n>(word: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
-    let ranked = names.into_iter().map(|name| (distance(word, name), name));
-    let (distance, name) = ranked.min_by_key(|(distance, _)| *distance)?;
-    (distance <= (word.chars().count() / 3).max(1)).then_some(name)
-}
+    fn required(&mut self, spelled: &str, example: &str) -> Result<String, GetoptError> {
+        let missing = || GetoptError::MissingValue { word: spelled.into(), example: example.into() };
+        self.next_word()?.ok_or_else(missing)
+    }
 
-/// How many characters must be put in, left out or replaced to make one word of the other. Words longer than any
-/// option's name are cut off: they are like none anyway.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().take(64).enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(row[j + 1] + 1);
+    fn find_long(&self, name: &str) -> Result<&'table S, GetoptError> {
+        if let Some(spec) = find_exact(self.table, name) {
+            return Ok(spec);
         }
+        for yielding in [false, true] {
+            let mut fitting = self.table.iter().filter(|spec| {
+                !name.is_empty()
+                    && spec.yields() == yielding
+                    && spec.names().iter().any(|long| long.starts_with(name))
+            });
+            let Some(first) = fitting.next() else { continue };
+            let others: Vec<&S> = fitting.collect();
+            if others.is_empty() {
+                return Ok(first);
+            }
+            let candidates = std::iter::once(first).chain(others).map(dashed).collect();
+            return Err(GetoptError::Ambiguous { word: format!("--{name}"), candidates });
+        }
+        let known = self.table.iter().flat_map(|spec| spec.names().iter().copied());
+        let nearest = nearest(name, known).map(|name| format!("--{name}"));
+        Err(GetoptError::Unknown { word: format!("--{name}"), nearest })
     }
-    row[b.len()]
+
+    /// A long name written with a single dash.
+    fn long_meant(&self, letters: &str) -> Option<String> {
+        let name = letters.split('=').next().unwrap_or(letters);
+        find_exact(self.table, name).map(dashed)
+    }
+}
+
+/// The row that has exactly this long name.
+pub fn find_exact<'table, S: Spec>(table: &'table [S], name: &str) -> Option<&'table S> {
+    table.iter().find(|spec| spec.names().contains(&name))
+}
+
+fn dashed(spec: &impl Spec) -> String {
+    format!("--{}", spec.names().first().unwrap_or(&""))
+}
+
+/// The value that is attached to a short letter whose value is optional.
+fn optional_attached(attached: &str) -> Option<&str> {
+    attached.strip_prefix('=').or_else(|| attached.starts_with(['0', '1']).then_some(attached))
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map_or_else(|| ": -h lists those there are".into(), |name| format!(": did you mean `{name}`?"))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SPECS: &[Spec<'_>] = &[
-        Spec { long: &["verbose"], short: Some('v'), takes: Takes::OptionalValue },
-        Spec { long: &["lt-cred-mech"], short: Some('a'), takes: Takes::OptionalValue },
-        Spec { long: &["fingerprint"], short: Some('f'), takes: Takes::OptionalValue },
-        Spec { long: &["listening-port"], short: Some('p'), takes: Takes::Value },
-        Spec { long: &["listening-ip"], short: Some('L'), takes: Takes::Value },
-        Spec { long: &[], short: Some('n'), takes: Takes::Nothing },
-    ];
-
-    fn parsed(line: &str) -> Result<Vec<Found>, String> {
-        parse(SPECS, line.split_ascii_whitespace().map(str::to_owned))
-    }
-
-    fn option(index: usize, value: Option<&str>) -> Found {
-        Found::Option(index, value.map(str::to_owned))
-    }
-
-    #[test]
-    fn letters_cluster_and_take_attached_or_following_values() {
-        let expected = vec![option(1, None), option(0, None), option(2, None)];
-        assert_eq!(parsed("-avf"), Ok(expected));
-        assert_eq!(parsed("-p3478"), Ok(vec![option(3, Some("3478"))]));
-        assert_eq!(
-            parsed("-vp 3478 -n"),
-            Ok(vec![option(0, None), option(3, Some("3478")), option(5, None)])
-        );
-        assert_eq!(parsed("-a1"), Ok(vec![option(1, Some("1"))]));
-        assert_eq!(parsed("-p -1"), Ok(vec![option(3, Some("-1"))]));
-    }
-
-    #[test]
-    fn long_names_take_values_and_may_be_shortened() {
-        assert_eq!(parsed("--listening-port=1"), Ok(vec![option(3, Some("1"))]));
-        assert_eq!(parsed("--listening-port 1"), Ok(vec![option(3, Some("1"))]));
-        assert_eq!(parsed("--verb --lt=no"), Ok(vec![option(0, None), option(1, Some("no"))]));
-        assert_eq!(parsed("--verbose false"), Ok(vec![option(0, None), Found::Positional("false".into())]));
-        assert_eq!(parsed("-- -v"), Ok(vec![Found::Positional("-v".into())]));
-    }
-
-    #[test]
-    fn what_is_not_understood_is_named() {
-        assert_eq!(
-            parsed("--listening"),
-            Err("--listening could mean --listening-port, --listening-ip".into())
-        );
-        assert_eq!(parsed("--verbos3"), Err("unknown option --verbos3; did you mean --verbose?".into()));
-        assert_eq!(parsed("--xyz"), Err("unknown option --xyz".into()));
-        assert_eq!(parsed("-y"), Err("unknown option -y".into()));
-        assert_eq!(parsed("-p"), Err("-p needs a value".into()));
-    }
-}
+#[path = "getopt_tests.rs"]
+mod tests;

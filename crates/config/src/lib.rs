@@ -11,12 +11,14 @@ mod file;
 pub mod getopt;
 mod help;
 mod load;
+mod nearest;
 pub mod options;
+mod search_path;
 mod values;
 
 pub use check::Report;
 pub use config::{Config, DefaultFamily, ExternalAddress, LogLevel, Password, StaticUser};
 pub use error::ConfigError;
-pub use help::{help, sample};
-pub use load::{Command, Environment, Loaded, Notice, Severity, SystemEnvironment, load};
+pub use help::{coloured_help, help, sample};
+pub use load::{Command, Environment, Loaded, Notice, Setting, Severity, SystemEnvironment, load};
 pub use values::{PeerRange, Secret};

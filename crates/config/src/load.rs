@@ -1,15 +1,18 @@
 //! From command line and file to a checked configuration. Defaults give way to the file, the file to the command
-//! line; lists add up.
+//! line; lists add up. This holds for the log options too, where coturn lets the file win.
 
 use std::ffi::OsString;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::error::ConfigError;
 use crate::file;
-use crate::getopt::{self, Found, Spec, Takes, nearest};
-use crate::options::{self, Effect, OptionSpec};
+use crate::getopt::{self, Item};
+use crate::nearest::nearest;
+use crate::options::{self, Effect, OptionSpec, Secrecy};
+use crate::search_path::{self, Found};
 use crate::values::boolean;
 
 /// What the command line asks for.
@@ -36,8 +39,19 @@ pub struct Loaded {
     pub notices: Vec<Notice>,
     /// The file that was read, if any.
     pub file: Option<PathBuf>,
-    /// What was set, in order: where, the option, and its value, secrets hidden.
-    pub settings: Vec<(String, &'static str, String)>,
+    /// Everything that was set, in order; of an option that does not repeat, the last counts.
+    pub settings: Vec<Setting>,
+}
+
+/// One thing that was set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Where: `FILE:LINE` or `command line`.
+    pub origin: String,
+    /// The option's chief name.
+    pub name: &'static str,
+    /// Its value as it may be shown, secrets hidden.
+    pub value: String,
 }
 
 /// Something the operator should know.
@@ -45,7 +59,7 @@ pub struct Loaded {
 pub struct Notice {
     /// How much it matters.
     pub severity: Severity,
-    /// Where it comes from.
+    /// Where it comes from: `FILE:LINE`, `command line`, or an option's name.
     pub origin: String,
     /// What it is, and what to do.
     pub text: String,
@@ -62,13 +76,19 @@ pub enum Severity {
 
 /// What loading needs of the world.
 pub trait Environment {
-    /// Reads a file.
+    /// Reads a file; a relative path starts in the working directory.
     ///
     /// # Errors
     /// As the system says.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+
     /// The name of this host, for a realm.
     fn host_name(&self) -> String;
+
+    /// Whether the process has the rights of root.
+    fn is_root(&self) -> bool {
+        false
+    }
 }
 
 /// The real world.
@@ -77,18 +97,31 @@ pub struct SystemEnvironment;
 
 impl Environment for SystemEnvironment {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        std::fs::read(path)
+        let mut bytes = Vec::new();
+        File::open(path)?.take(LONGEST_FILE + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > LONGEST_FILE {
+            let text = format!("it is longer than {} MiB: is it a configuration?", LONGEST_FILE >> 20);
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+        }
+        Ok(bytes)
     }
 
     fn host_name(&self) -> String {
         std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
+    }
+
+    fn is_root(&self) -> bool {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let users = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+        // The second number is the effective user.
+        users.and_then(|users| users.split_whitespace().nth(1)) == Some("0")
     }
 }
 
 /// Reads the command line (without the program's name) and the file it leads to.
 ///
 /// # Errors
-/// Something cannot be understood or must not be; nothing is guessed.
+/// Everything that cannot be understood or must not be, together; nothing is guessed.
 pub fn load(
     arguments: impl IntoIterator<Item = OsString>,
     environment: &dyn Environment,
@@ -98,31 +131,42 @@ pub fn load(
         Verb::Help => return Ok(Command::Help),
         Verb::Version => return Ok(Command::Version),
         Verb::Sample => return Ok(Command::Sample),
-        Verb::Run | Verb::Check => {}
+        _ => {}
     }
-    let mut loaded = Loaded::default();
+    let mut loading = Loading::default();
     if line.use_file {
-        loaded.read_file(line.file.as_deref(), environment)?;
+        loading.read_file(line.file.as_deref(), environment)?;
     }
-    for word in &line.positionals {
-        let text =
-            format!("{word:?} belongs to no option and was left out; values go behind = as in --verbose=no");
-        loaded.notice(Severity::Warning, COMMAND_LINE, text);
+    loading.apply_line(&line);
+    let Loading { mut loaded, mut problems } = loading;
+    // What is wrong already would only be repeated in other words.
+    if problems.is_empty() {
+        problems = loaded.check(environment);
     }
-    for (option, value) in &line.options {
-        loaded.apply(option, value.as_deref().unwrap_or_default(), COMMAND_LINE)?;
+    match ConfigError::of(problems, &loaded.notices) {
+        Some(error) => Err(error),
+        None if line.verb == Verb::Check => Ok(Command::Check(loaded)),
+        None => Ok(Command::Run(loaded)),
     }
-    loaded.check(environment)?;
-    Ok(if line.verb == Verb::Check { Command::Check(loaded) } else { Command::Run(loaded) })
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Verb {
+/// What an option about the command line itself asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Start the server: no such option is given.
     Run,
+    /// Check the configuration.
     Check,
+    /// Print the options.
     Help,
+    /// Print the version.
     Version,
+    /// Print a sample file.
     Sample,
+    /// Read this file.
+    File,
+    /// Read no file.
+    NoFile,
 }
 
 /// The command line taken apart.
@@ -131,179 +175,199 @@ struct CommandLine {
     file: Option<String>,
     use_file: bool,
     options: Vec<(&'static OptionSpec, Option<String>)>,
-    positionals: Vec<String>,
+    /// Words that belong to no option, each with the switch that stands before it without a value.
+    strays: Vec<(Option<&'static OptionSpec>, String)>,
 }
 
 impl CommandLine {
     fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, ConfigError> {
-        let mut words = Vec::new();
-        for word in arguments {
-            let not_text = |word: OsString| ConfigError::CommandLine(format!("{word:?} is not UTF-8"));
-            words.push(word.into_string().map_err(not_text)?);
-        }
-        let table: Vec<&'static OptionSpec> = options::all().collect();
-        let mut specs: Vec<Spec<'_>> = VERBS.to_vec();
-        specs.extend(table.iter().map(|option| option.spec()));
+        let words: Vec<OsString> = arguments.into_iter().collect();
         let mut line = CommandLine {
             verb: Verb::Run,
             file: None,
             use_file: true,
             options: Vec::new(),
-            positionals: Vec::new(),
+            strays: Vec::new(),
         };
-        for found in getopt::parse(&specs, words).map_err(ConfigError::CommandLine)? {
-            match found {
-                Found::Positional(word) => line.positionals.push(word),
-                Found::Option(0, path) => line.file = path,
-                Found::Option(1, _) => line.use_file = false,
-                Found::Option(2, _) => line.verb = Verb::Help,
-                Found::Option(3, _) => line.verb = Verb::Version,
-                Found::Option(4, _) => line.verb = Verb::Check,
-                Found::Option(5, _) => line.verb = Verb::Sample,
-                Found::Option(index, value) => line.options.push((table[index - VERBS.len()], value)),
+        let table: Vec<&'static OptionSpec> = options::all().collect();
+        let items = match getopt::parse(&table, words.iter().cloned()) {
+            Ok(items) => items,
+            // Whoever asks for help gets it, whatever else is wrong.
+            Err(error) => {
+                let asked = |wanted: &str| words.iter().any(|word| word == wanted);
+                line.verb = if asked("-h") || asked("--help") {
+                    Verb::Help
+                } else if asked("--version") {
+                    Verb::Version
+                } else {
+                    return Err(ConfigError::CommandLine(error.to_string()));
+                };
+                return Ok(line);
             }
+        };
+        let mut before = None;
+        for item in items {
+            before = match item {
+                Item::Option { spec, value, .. } => {
+                    let bare = spec.is_switch() && value.is_none();
+                    line.take(spec, value);
+                    bare.then_some(*spec)
+                }
+                Item::Positional(word) => {
+                    line.strays.push((before, word));
+                    None
+                }
+            };
         }
         Ok(line)
     }
+
+    fn take(&mut self, option: &'static OptionSpec, value: Option<String>) {
+        match option.effect {
+            Effect::Verb(Verb::File) => self.file = value,
+            Effect::Verb(Verb::NoFile) => self.use_file = false,
+            // Help wins over all others, as in coturn.
+            Effect::Verb(verb) if self.verb != Verb::Help => self.verb = verb,
+            Effect::Verb(_) => {}
+            _ => self.options.push((option, value)),
+        }
+    }
 }
 
-impl Loaded {
+/// A configuration in the making, and what is wrong with it.
+#[derive(Default)]
+struct Loading {
+    loaded: Loaded,
+    problems: Vec<ConfigError>,
+}
+
+impl Loading {
     fn read_file(&mut self, named: Option<&str>, environment: &dyn Environment) -> Result<(), ConfigError> {
-        let Some((path, bytes)) = find_file(named, environment)? else {
-            let text = "no turnserver.conf was found; running on the command line and defaults".to_owned();
-            self.notice(Severity::Info, "configuration file", text);
-            return Ok(());
+        let unreadable =
+            |path: &Path, problem: String| ConfigError::File { path: path.display().to_string(), problem };
+        let found = search_path::find(environment, named.unwrap_or(DEFAULT_FILE));
+        let Found { path, bytes } = match (found, named) {
+            (Ok(Some(found)), _) => found,
+            (Ok(None), None) => {
+                let text = format!("no {DEFAULT_FILE} was found; running on the command line and defaults");
+                self.loaded.notice(Severity::Info, "configuration file", text);
+                return Ok(());
+            }
+            (Ok(None), Some(name)) => {
+                let problem = "there is no such file; name another with -c, or run without one with -n";
+                return Err(unreadable(Path::new(name), problem.to_owned()));
+            }
+            (Err((path, error)), _) => return Err(unreadable(&path, error.to_string())),
         };
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let good = error.utf8_error().valid_up_to();
-            let line = error.as_bytes()[..good].iter().filter(|byte| **byte == b'\n').count() + 1;
-            ConfigError::File {
-                path: path.display().to_string(),
-                problem: format!("line {line} is not UTF-8"),
-            }
-        })?;
-        for setting in file::parse(&text) {
-            let origin = format!("{}:{}", path.display(), setting.line);
-            if let Some(oddity) = setting.oddity {
-                self.notice(Severity::Warning, &origin, oddity.to_owned());
-            }
-            match options::find(&setting.key) {
-                Some(option) => self.apply(option, &setting.value, &origin)?,
-                None => self.unknown_key(&setting.key, &origin),
-            }
+        let lines = file::parse(&bytes).map_err(|error| unreadable(&path, error.to_string()))?;
+        for line in lines {
+            self.apply_file_line(&line, &format!("{}:{}", path.display(), line.number));
         }
-        self.file = Some(path);
+        self.loaded.file = Some(path);
         Ok(())
+    }
+
+    fn apply_file_line(&mut self, line: &file::Line, origin: &str) {
+        for remark in &line.remarks {
+            self.loaded.notice(Severity::Warning, origin, (*remark).to_owned());
+        }
+        let Some(option) = options::find(&line.key) else { return self.unknown_key(&line.key, origin) };
+        if let Effect::Verb(_) = option.effect {
+            let text = format!("{} belongs on the command line, and was left out", option.name());
+            return self.loaded.notice(Severity::Warning, origin, text);
+        }
+        if line.commented && option.secrecy != Secrecy::Public {
+            let text = format!(
+                "what follows the # was taken for a comment; if it belongs to {}, put the value in double quotes",
+                option.name()
+            );
+            self.loaded.notice(Severity::Info, origin, text);
+        }
+        self.apply(option, &line.value, origin);
     }
 
     fn unknown_key(&mut self, key: &str, origin: &str) {
         let names = options::all().flat_map(|option| option.names.iter().copied());
         let hint = nearest(key, names).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-        self.notice(Severity::Warning, origin, format!("unknown option {key:?} was left out{hint}"));
+        self.loaded.notice(Severity::Warning, origin, format!("unknown option {key:?} was left out{hint}"));
     }
 
-    fn apply(&mut self, option: &'static OptionSpec, value: &str, origin: &str) -> Result<(), ConfigError> {
-        let wrong = |problem| ConfigError::Value {
-            origin: origin.to_owned(),
-            option: option.name().to_owned(),
-            problem,
-        };
-        self.settings.push((origin.to_owned(), option.name(), shown(option, value)));
+    fn apply_line(&mut self, line: &CommandLine) {
+        for (before, word) in &line.strays {
+            match before {
+                Some(switch) if boolean(word) == Ok(false) => {
+                    let name = switch.name();
+                    self.problems.push(ConfigError::CommandLine(format!(
+                        "--{name} {word} would switch {name} on, because a value must be attached: write --{name}={word}"
+                    )));
+                }
+                _ => {
+                    let text = format!(
+                        "{word:?} belongs to no option and was left out; values of switches go behind =, as in --verbose=no"
+                    );
+                    self.loaded.notice(Severity::Warning, COMMAND_LINE, text);
+                }
+            }
+        }
+        for (option, value) in &line.options {
+            self.apply(option, value.as_deref().unwrap_or_default(), COMMAND_LINE);
+        }
+    }
+
+    fn apply(&mut self, option: &'static OptionSpec, value: &str, origin: &str) {
+        let name = option.name();
+        self.loaded.settings.push(Setting { origin: origin.to_owned(), name, value: option.shown(value) });
+        let value = if value.is_empty() { option.bare.unwrap_or_default() } else { value };
+        if let Err(problem) = self.set(option, value, origin) {
+            let option = name.to_owned();
+            self.problems.push(ConfigError::Value { origin: origin.to_owned(), option, problem });
+        }
+    }
+
+    fn set(&mut self, option: &'static OptionSpec, value: &str, origin: &str) -> Result<(), String> {
+        let name = option.name();
+        let config = &mut self.loaded.config;
         match option.effect {
-            Effect::Switch(set) => set(&mut self.config, boolean(value).map_err(wrong)?),
-            Effect::Set(set) => set(&mut self.config, value).map_err(wrong)?,
+            Effect::Switch(set) => set(config, boolean(value)?),
+            Effect::Set(set) => set(config, value)?,
             Effect::Later(needs) => {
-                if option.needs_value() || boolean(value).map_err(wrong)? {
-                    let text =
-                        format!("{} has no effect yet: this version does not have {needs}", option.name());
-                    self.notice(Severity::Warning, origin, text);
+                if !option.is_switch() || boolean(value)? {
+                    let text = format!("{name} has no effect yet: this version does not have {needs}");
+                    self.loaded.notice(Severity::Warning, origin, text);
                 }
             }
             Effect::LaterFatal(note, why) => {
-                note(&mut self.config);
-                self.notice(Severity::Warning, origin, format!("{} has no effect yet: {why}", option.name()));
+                note(config);
+                self.loaded.notice(Severity::Warning, origin, format!("{name} has no effect yet: {why}"));
             }
-            Effect::Settled(how) => self.notice(Severity::Info, origin, format!("{}: {how}", option.name())),
+            Effect::Settled(how) => {
+                if option.is_switch() {
+                    boolean(value)?;
+                }
+                self.loaded.notice(Severity::Info, origin, format!("{name}: {how}"));
+            }
             Effect::Obsolete(instead) => {
-                self.notice(Severity::Warning, origin, format!("{} is no more: {instead}", option.name()));
+                self.loaded.notice(Severity::Warning, origin, format!("{name} is no more: {instead}"));
             }
+            Effect::Verb(_) => {}
         }
         Ok(())
     }
+}
 
+impl Loaded {
     pub(crate) fn notice(&mut self, severity: Severity, origin: &str, text: String) {
         self.notices.push(Notice { severity, origin: origin.to_owned(), text });
     }
-}
 
-/// The named file, which must be there, or the first `turnserver.conf` on the search path.
-fn find_file(
-    named: Option<&str>,
-    environment: &dyn Environment,
-) -> Result<Option<(PathBuf, Vec<u8>)>, ConfigError> {
-    let name = named.unwrap_or("turnserver.conf");
-    let candidates: Vec<PathBuf> = if name.starts_with('/') {
-        vec![name.into()]
-    } else {
-        SEARCH_PATH.iter().map(|folder| Path::new(folder).join(name)).collect()
-    };
-    for path in candidates {
-        match environment.read(&path) {
-            Ok(bytes) => return Ok(Some((path, bytes))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotADirectory => {}
-            Err(error) => {
-                let path = path.display().to_string();
-                return Err(ConfigError::File { path, problem: error.to_string() });
-            }
-        }
-    }
-    match named {
-        Some(name) => {
-            Err(ConfigError::File { path: name.to_owned(), problem: "there is no such file".to_owned() })
-        }
-        None => Ok(None),
+    /// Where and to what an option was set last.
+    pub(crate) fn last(&self, name: &str) -> Option<&Setting> {
+        self.settings.iter().rfind(|setting| setting.name == name)
     }
 }
 
-/// The value as it may be shown: secrets hidden.
-fn shown(option: &OptionSpec, value: &str) -> String {
-    let secret = ["user", "static-auth-secret", "stateless-nonce-secret", "cli-password", "pkey-pwd"];
-    let holds_secret = secret.contains(&option.name()) || matches!(option.effect, Effect::LaterFatal(..));
-    match value {
-        "" => "yes".to_owned(),
-        _ if option.name() == "user" => format!("{}:[redacted]", value.split(':').next().unwrap_or_default()),
-        _ if holds_secret || option.name() == "redis-statsdb" => "[redacted]".to_owned(),
-        _ => value.to_owned(),
-    }
-}
-
-/// Options that are about the command line itself.
-const VERBS: &[Spec<'static>] = &[
-    Spec { long: &[], short: Some('c'), takes: Takes::Value },
-    Spec { long: &[], short: Some('n'), takes: Takes::Nothing },
-    Spec { long: &["help"], short: Some('h'), takes: Takes::Nothing },
-    Spec { long: &["version"], short: None, takes: Takes::Nothing },
-    Spec { long: &["check-config"], short: None, takes: Takes::Nothing },
-    Spec { long: &["sample-config"], short: None, takes: Takes::Nothing },
-];
-
+const DEFAULT_FILE: &str = "turnserver.conf";
 const COMMAND_LINE: &str = "command line";
 
-const SEARCH_PATH: &[&str] = &[
-    ".",
-    "turnserver",
-    "coturn",
-    "etc",
-    "etc/turnserver",
-    "etc/coturn",
-    "../etc",
-    "../etc/turnserver",
-    "../etc/coturn",
-    "/etc",
-    "/etc/turnserver",
-    "/etc/coturn",
-    "/usr/local/etc",
-    "/usr/local/etc/turnserver",
-    "/usr/local/etc/coturn",
-];
+/// A file beyond this many bytes is no configuration.
+const LONGEST_FILE: u64 = 16 << 20;

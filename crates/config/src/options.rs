@@ -2,6 +2,7 @@
 
 mod administration;
 mod authentication;
+mod command_line;
 mod listening;
 mod logging;
 mod protocol;
@@ -12,6 +13,7 @@ use std::fmt;
 
 use crate::config::Config;
 use crate::getopt::{Spec, Takes};
+use crate::load::Verb;
 
 /// One option.
 #[derive(Clone, Copy)]
@@ -26,8 +28,29 @@ pub struct OptionSpec {
     pub default: &'static str,
     /// What it does, in one line or two.
     pub help: &'static str,
+    /// What a missing value means, where one may be left out.
+    pub bare: Option<&'static str>,
+    /// Whether it may be given several times, each adding to the others; otherwise the last counts.
+    pub repeats: bool,
+    /// Whether a running server can take a new value; otherwise it needs a restart.
+    pub reloadable: bool,
+    /// Which part of its value must not be shown.
+    pub secrecy: Secrecy,
+    /// Whether coturn does not have it.
+    pub ours: bool,
     /// What setting it does.
     pub effect: Effect,
+}
+
+/// Which part of a value must not be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrecy {
+    /// None.
+    Public,
+    /// What follows the first colon.
+    AfterColon,
+    /// All of it.
+    Secret,
 }
 
 /// What setting an option does.
@@ -45,6 +68,8 @@ pub enum Effect {
     Settled(&'static str),
     /// Nothing: an old option; says what to use.
     Obsolete(&'static str),
+    /// It is about the command line itself, and has no place in a file.
+    Verb(Verb),
 }
 
 /// A heading of the help text with its options.
@@ -58,6 +83,7 @@ pub struct Group {
 
 /// Every option, by heading.
 pub const GROUPS: &[Group] = &[
+    Group { title: "Command line", options: command_line::OPTIONS },
     Group { title: "Listening", options: listening::OPTIONS },
     Group { title: "Relaying", options: relay::OPTIONS },
     Group { title: "Users and secrets", options: authentication::OPTIONS },
@@ -89,49 +115,48 @@ impl OptionSpec {
         self.names[0]
     }
 
-    /// Whether a value is needed.
-    pub fn needs_value(&self) -> bool {
-        self.value.is_some()
+    /// Whether it is a switch, true if no value is attached.
+    pub fn is_switch(&self) -> bool {
+        self.value.is_none() && !matches!(self.effect, Effect::Verb(_))
     }
 
-    pub(crate) fn spec(&self) -> Spec<'static> {
-        let takes = if self.needs_value() { Takes::Value } else { Takes::OptionalValue };
-        Spec { long: self.names, short: self.short, takes }
+    /// A value of it as it may be shown: secrets hidden.
+    pub fn shown(&self, value: &str) -> String {
+        match (self.secrecy, value.split_once(':')) {
+            (Secrecy::Public, _) if value.is_empty() => self.bare.unwrap_or("yes").to_owned(),
+            (Secrecy::Public, _) => value.to_owned(),
+            (Secrecy::AfterColon, Some((name, _))) => format!("{name}:[redacted]"),
+            _ => "[redacted]".to_owned(),
+        }
     }
 
-    const fn switch(
-        name: &'static [&'static str],
-        effect: fn(&mut Config, bool),
+    const fn switch(names: &'static [&'static str], set: fn(&mut Config, bool), help: &'static str) -> Self {
+        OptionSpec::with(names, Effect::Switch(set), help)
+    }
+
+    const fn set(
+        names: &'static [&'static str],
+        value: &'static str,
+        set: fn(&mut Config, &str) -> Result<(), String>,
         help: &'static str,
     ) -> Self {
+        OptionSpec::with(names, Effect::Set(set), help).value(value)
+    }
+
+    const fn with(names: &'static [&'static str], effect: Effect, help: &'static str) -> Self {
         OptionSpec {
-            names: name,
+            names,
             short: None,
             value: None,
             default: "",
             help,
-            effect: Effect::Switch(effect),
+            bare: None,
+            repeats: false,
+            reloadable: false,
+            secrecy: Secrecy::Public,
+            ours: false,
+            effect,
         }
-    }
-
-    const fn set(
-        name: &'static [&'static str],
-        value: &'static str,
-        effect: fn(&mut Config, &str) -> Result<(), String>,
-        help: &'static str,
-    ) -> Self {
-        OptionSpec {
-            names: name,
-            short: None,
-            value: Some(value),
-            default: "",
-            help,
-            effect: Effect::Set(effect),
-        }
-    }
-
-    const fn with(names: &'static [&'static str], effect: Effect, help: &'static str) -> Self {
-        OptionSpec { names, short: None, value: None, default: "", help, effect }
     }
 
     const fn short(mut self, letter: char) -> Self {
@@ -147,6 +172,58 @@ impl OptionSpec {
     const fn value(mut self, value: &'static str) -> Self {
         self.value = Some(value);
         self
+    }
+
+    const fn bare(mut self, value: &'static str) -> Self {
+        self.bare = Some(value);
+        self
+    }
+
+    const fn repeats(mut self) -> Self {
+        self.repeats = true;
+        self
+    }
+
+    const fn reloadable(mut self) -> Self {
+        self.reloadable = true;
+        self
+    }
+
+    const fn secrecy(mut self, secrecy: Secrecy) -> Self {
+        self.secrecy = secrecy;
+        self
+    }
+
+    const fn ours(mut self) -> Self {
+        self.ours = true;
+        self
+    }
+}
+
+impl Spec for &OptionSpec {
+    fn names(&self) -> &[&str] {
+        self.names
+    }
+
+    fn letter(&self) -> Option<char> {
+        self.short
+    }
+
+    fn takes(&self) -> Takes {
+        match self.value {
+            Some(_) if self.bare.is_none() => Takes::Value,
+            None if matches!(self.effect, Effect::Verb(_)) => Takes::Nothing,
+            _ => Takes::OptionalValue,
+        }
+    }
+
+    fn letter_takes(&self) -> Takes {
+        // coturn's -K wants a value, although its long form is a switch.
+        if self.short == Some('K') { Takes::Value } else { self.takes() }
+    }
+
+    fn yields(&self) -> bool {
+        self.ours || administration::OBSOLETE.iter().any(|old| old.names == self.names)
     }
 }
 

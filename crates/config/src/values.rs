@@ -41,7 +41,7 @@ impl FromStr for PeerRange {
     /// Reads `address`, `address-address`, or `address/prefix`.
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some((address, prefix)) = text.split_once('/') {
-            return cidr(ip(address)?, prefix);
+            return Ok(cidr(ip(address)?, prefix)?.canonical());
         }
         let (first, last) = match text.split_once('-') {
             Some((first, last)) => (ip(first)?, ip(last)?),
@@ -53,16 +53,24 @@ impl FromStr for PeerRange {
         if first > last {
             return Err(format!("{text}: the first address is above the last"));
         }
-        Ok(PeerRange { first, last })
+        Ok(PeerRange { first, last }.canonical())
+    }
+}
+
+impl PeerRange {
+    /// A range of IPv4-mapped IPv6 addresses is the IPv4 range it stands for: peers are judged in that form.
+    fn canonical(self) -> Self {
+        let canonical = PeerRange { first: self.first.to_canonical(), last: self.last.to_canonical() };
+        let whole = canonical.first.is_ipv4() && canonical.last.is_ipv4();
+        if whole { canonical } else { self }
     }
 }
 
 fn cidr(address: IpAddr, prefix: &str) -> Result<PeerRange, String> {
     let bits = if address.is_ipv4() { 32 } else { 128 };
-    let prefix: u32 = prefix
-        .trim()
-        .parse()
-        .ok()
+    let prefix: u32 = Some(prefix.trim())
+        .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(|digits| digits.parse().ok())
         .filter(|prefix| *prefix <= bits)
         .ok_or_else(|| format!("/{prefix} is no prefix length: 0 to {bits}"))?;
     let host = u128::MAX.checked_shr(128 - bits + prefix).unwrap_or_default();
@@ -94,7 +102,7 @@ pub(crate) fn ip(text: &str) -> Result<IpAddr, String> {
 /// Reads an address, or a host name that is resolved now, once.
 pub(crate) fn host(text: &str) -> Result<IpAddr, String> {
     if let Ok(ip) = ip(text) {
-        return Ok(ip);
+        return Ok(ip.to_canonical());
     }
     let looks_like_address =
         text.contains(':') || text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
@@ -103,7 +111,10 @@ pub(crate) fn host(text: &str) -> Result<IpAddr, String> {
     }
     let resolved =
         (text, 0).to_socket_addrs().map_err(|error| format!("{text:?} does not resolve: {error}"))?;
-    resolved.map(|address| address.ip()).next().ok_or_else(|| format!("{text:?} has no address"))
+    resolved
+        .map(|address| address.ip().to_canonical())
+        .next()
+        .ok_or_else(|| format!("{text:?} has no address"))
 }
 
 /// Reads a number in a range; `unit` says what it counts.
@@ -145,9 +156,19 @@ mod tests {
         assert_eq!(range("0.0.0.0/0"), owned("0.0.0.0", "255.255.255.255"));
         assert_eq!(range("fd00::/8"), owned("fd00::", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"));
         assert_eq!(range("::/0"), owned("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"));
-        for wrong in
-            ["", "10.0.0", "10.0.0.9-10.0.0.1", "10.0.0.1-::1", "10.0.0.0/33", "10.0.0.0/", "::/129", "a-b"]
-        {
+        assert_eq!(range("::ffff:10.1.2.3/104"), owned("10.0.0.0", "10.255.255.255"));
+        assert_eq!(range("::ffff:10.0.0.1"), owned("10.0.0.1", "10.0.0.1"));
+        for wrong in [
+            "10.0.0.0/+8",
+            "",
+            "10.0.0",
+            "10.0.0.9-10.0.0.1",
+            "10.0.0.1-::1",
+            "10.0.0.0/33",
+            "10.0.0.0/",
+            "::/129",
+            "a-b",
+        ] {
             assert!(range(wrong).is_err(), "{wrong}");
         }
     }

@@ -7,25 +7,32 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use turnpike_config::{
-    Command, Environment, Loaded, PeerRange, Report, Severity, help, load, options, sample,
+    Command, Environment, Loaded, PeerRange, Report, Severity, coloured_help, help, load, options, sample,
 };
 
 #[derive(Default)]
-struct World(HashMap<PathBuf, Vec<u8>>);
+struct World {
+    files: HashMap<PathBuf, Vec<u8>>,
+    root: bool,
+}
 
 impl World {
     fn with(path: &str, text: &str) -> Self {
-        World(HashMap::from([(path.into(), text.as_bytes().to_vec())]))
+        World { files: HashMap::from([(path.into(), text.as_bytes().to_vec())]), root: false }
     }
 }
 
 impl Environment for World {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.0.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn host_name(&self) -> String {
         "relay1".to_owned()
+    }
+
+    fn is_root(&self) -> bool {
+        self.root
     }
 }
 
@@ -131,7 +138,7 @@ fn wrong_values_name_their_place_range_and_unit() {
     assert!(text.starts_with("/etc/turnserver.conf:2: allowed-peer-ip:"), "{text}");
     assert!(refusal("-n --no-auth --min-port 60000 --max-port 50000").contains("swap"));
     assert!(refusal("-n --no-auth --no-udp-relay --no-tcp-relay").contains("stun-only"));
-    assert!(refusal("-n --no-auth --verbos3").contains("did you mean --verbose?"));
+    assert!(refusal("-n --no-auth --verbos3").contains("did you mean `--verbose`?"));
     assert!(refusal("-c /nowhere.conf").contains("no such file"));
 }
 
@@ -148,6 +155,185 @@ fn what_this_version_does_not_have_is_said_plainly() {
 }
 
 #[test]
+fn a_file_as_jitsi_guides_have_it_is_read() {
+    let loaded = file(
+        "# jitsi-meet coturn config\nuse-auth-secret\nkeep-address-family\nstatic-auth-secret=abc#def\n\
+         realm=meet.example.org\ncert=/etc/coturn/certs/meet.example.org.fullchain.pem\n\
+         pkey=/etc/coturn/certs/meet.example.org.privkey.pem\nno-multicast-peers\nno-cli\nno-loopback-peers\n\
+         no-tcp-relay\nno-tcp\nlistening-port=3478\ntls-listening-port=5349\nno-tlsv1\nno-tlsv1_1\n\
+         cipher-list=ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384\n\
+         denied-peer-ip=0.0.0.0-0.255.255.255\ndenied-peer-ip=10.0.0.0-10.255.255.255\nsyslog\n",
+    )
+    .unwrap();
+    let config = loaded.config;
+    assert_eq!(config.secrets[0].expose(), "abc#def");
+    assert_eq!(config.denied_peers.len(), 2);
+    let warned: Vec<_> = loaded
+        .notices
+        .iter()
+        .filter(|notice| notice.severity == Severity::Warning)
+        .filter_map(|notice| notice.text.split(' ').next())
+        .collect();
+    assert_eq!(warned, ["cert", "pkey", "tls-listening-port", "cipher-list", "syslog"]);
+}
+
+#[test]
+fn numbers_that_coturn_lets_be_left_out_may_be_left_out() {
+    let config = file("no-auth\nstale-nonce\nmax-allocate-lifetime\nchannel-lifetime=700\n").unwrap().config;
+    assert_eq!(config.nonce_lifetime.as_secs(), 600);
+    assert_eq!(config.max_lifetime.as_secs(), 3600);
+    assert_eq!(config.channel_lifetime.as_secs(), 700);
+    let config = run("-n --stale-nonce --no-auth --unauthorized-ratelimit-rps").unwrap().config;
+    assert_eq!((config.nonce_lifetime.as_secs(), config.unauthorized_rate), (600, 10));
+    assert_eq!(run("-n --stale-nonce=0 --no-auth").unwrap().config.nonce_lifetime.as_secs(), 0);
+}
+
+#[test]
+fn values_that_coturn_brings_into_range_are_brought_there_and_told() {
+    let loaded = run("-n --no-auth -m 500 --max-allocate-lifetime=60").unwrap();
+    assert_eq!((loaded.config.threads, loaded.config.max_lifetime.as_secs()), (Some(128), 600));
+    let told = |origin: &str| loaded.notices.iter().any(|notice| notice.origin == origin);
+    assert!(told("relay-threads") && told("max-allocate-lifetime"));
+}
+
+#[test]
+fn cpus_counts_only_where_relay_threads_is_not_set_and_the_command_line_wins() {
+    let world = World::with("/etc/turnserver.conf", "no-auth\ncpus=4\n");
+    assert_eq!(run_in(&world, "").unwrap().config.threads, Some(4));
+    assert_eq!(run_in(&world, "--cpus=8").unwrap().config.threads, Some(8));
+    assert_eq!(run_in(&world, "--cpus=8 -m 2").unwrap().config.threads, Some(2));
+    assert_eq!(run_in(&world, "-m 0").unwrap().config.threads, Some(1));
+}
+
+#[test]
+fn what_is_switched_off_in_so_many_words_stays_off() {
+    let loaded = run("-n --use-auth-secret=no --static-auth-secret=x --user=a:b").unwrap();
+    assert!(loaded.config.secrets.is_empty() && !loaded.config.use_auth_secret);
+    let loaded = run("-n --lt-cred-mech=no --static-auth-secret=x --user=a:b").unwrap();
+    assert!(loaded.config.users.is_empty() && !loaded.config.long_term);
+    assert!(refusal("-n --lt-cred-mech=no --user=a:b").contains("no credentials"));
+}
+
+#[test]
+fn a_switch_followed_by_a_word_that_would_reverse_it_is_refused() {
+    let text = refusal("-n --no-auth false");
+    assert!(text.contains("--no-auth=false"), "{text}");
+    assert!(run("-n --no-auth true").is_ok() && run("-n --no-auth something").is_ok());
+}
+
+#[test]
+fn every_problem_is_told_at_once() {
+    let text = file("listening-port=abc\nuser=alice\nallowed-peer-ip=x\nverbose=perhaps\n").unwrap_err();
+    for line in ["conf:1: listening-port", "conf:2: user", "conf:3: allowed-peer-ip", "conf:4: verbose"] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    assert!(!text.contains("no credentials"), "{text}");
+    let text = refusal("-n --min-port=9 --max-port=8");
+    assert!(text.contains("swap") && text.contains("no credentials"), "{text}");
+}
+
+#[test]
+fn a_misspelt_key_that_leaves_the_server_without_credentials_is_told() {
+    let text = file("use-auth-secret\nstatic-auth-secert=x\n").unwrap_err();
+    assert!(text.starts_with("warning: /etc/turnserver.conf:2: unknown option"), "{text}");
+    assert!(text.contains("did you mean static-auth-secret?") && text.contains("no credentials"), "{text}");
+}
+
+#[test]
+fn root_is_not_kept_by_a_server_that_was_told_to_give_it_up() {
+    let mut world = World { root: true, ..World::default() };
+    let text = run_in(&world, "-n --no-auth --proc-user=turnserver").unwrap_err();
+    assert!(text.contains("systemd"), "{text}");
+    world.root = false;
+    assert!(run_in(&world, "-n --no-auth --proc-user=turnserver").is_ok());
+}
+
+#[test]
+fn one_relay_address_has_one_external_address() {
+    assert!(refusal("-n --no-auth -X 203.0.113.7 -X 203.0.113.8").contains("PUBLIC/PRIVATE"));
+    assert!(refusal("-n --no-auth -X 203.0.113.7/10.0.0.1 -X 203.0.113.8/10.0.0.1").contains("10.0.0.1"));
+    let loaded = run("-n --no-auth -X 203.0.113.7 -X 2001:db8::1 -X 203.0.113.8/10.0.0.1").unwrap();
+    assert_eq!(loaded.config.external.len(), 3);
+}
+
+#[test]
+fn a_comment_that_may_be_part_of_a_secret_is_told() {
+    let loaded = file("static-auth-secret=abc #def\n").unwrap();
+    assert_eq!(loaded.config.secrets[0].expose(), "abc");
+    assert!(loaded.notices.iter().any(|notice| notice.text.contains("double quotes")));
+}
+
+#[test]
+fn secure_stun_without_credentials_is_refused() {
+    assert!(refusal("-n --stun-only --secure-stun").contains("secure-stun"));
+    assert!(refusal("-n --no-auth --secure-stun").contains("secure-stun"));
+}
+
+#[test]
+fn files_are_looked_for_where_coturn_looks() {
+    for (path, line) in [
+        ("turnserver.conf", ""),
+        ("etc/coturn/turnserver.conf", ""),
+        ("/usr/local/etc/coturn/turnserver.conf", ""),
+        ("/etc/my.conf", "-c my.conf"),
+        ("/etc/turnserver/my.conf", "-c etc/my.conf"),
+        ("/srv/my.conf", "-c /srv/my.conf"),
+    ] {
+        let loaded =
+            run_in(&World::with(path, "no-auth"), line).unwrap_or_else(|why| panic!("{path}: {why}"));
+        assert_eq!(loaded.file.as_deref(), Some(Path::new(path)));
+    }
+    let world = World::with("/etc/turnserver.conf", "realm=\u{fffd}");
+    assert!(run_in(&world, "-n").unwrap_err().contains("no credentials"), "-n reads none");
+}
+
+#[test]
+fn a_file_that_is_not_utf8_is_refused_with_its_line() {
+    let mut world = World::default();
+    world.files.insert("/etc/turnserver.conf".into(), b"no-auth\nrealm=\xe9\n".to_vec());
+    let text = run_in(&world, "").unwrap_err();
+    assert!(text.contains("/etc/turnserver.conf") && text.contains("line 2"), "{text}");
+}
+
+#[test]
+fn help_is_given_whatever_else_is_wrong() {
+    let world = World::default();
+    for line in ["--nonsense -h", "--help", "-p -h --help", "-vh"] {
+        assert!(matches!(load(words(line), &world), Ok(Command::Help)), "{line}");
+    }
+    assert!(matches!(load(words("--version"), &world), Ok(Command::Version)));
+}
+
+#[test]
+fn abbreviations_that_coturn_takes_are_taken() {
+    let loaded = run("-n --no-auth --check --no-tlsv --listening-p 5000 --web-admin-l").unwrap();
+    assert_eq!(loaded.config.listening_port, 5000);
+    let set: Vec<_> = loaded.settings.iter().map(|setting| setting.name).collect();
+    assert!(set.contains(&"check-origin-consistency") && set.contains(&"no-tlsv1_2"), "{set:?}");
+}
+
+#[test]
+fn short_letters_have_coturns_habits() {
+    let config = run("-n -zK yes -A=ipv6 -L 127.0.0.1 -L ::1 -q3 -Q=9 -a0").unwrap().config;
+    assert_eq!((config.listening_ips.len(), config.user_quota, config.total_quota), (2, 3, 9));
+}
+
+#[test]
+fn the_report_shows_what_counts_and_where_it_comes_from() {
+    let world = World::with("/etc/turnserver.conf", "no-auth\nrealm=one\nallowed-peer-ip=10.0.0.1\n");
+    let loaded = run_in(&world, "--realm=two --allowed-peer-ip=10.0.0.2").unwrap();
+    let text = Report(&loaded).to_string();
+    assert!(text.contains("realm = two  (command line)") && !text.contains("one"), "{text}");
+    assert!(text.contains("10.0.0.1  (/etc/turnserver.conf:3)") && text.contains("10.0.0.2"), "{text}");
+}
+
+#[test]
+fn options_about_the_command_line_have_no_place_in_a_file() {
+    let loaded = file("no-auth\nno-config\n").unwrap();
+    assert!(loaded.notices.iter().any(|notice| notice.text.contains("belongs on the command line")));
+}
+
+#[test]
 fn secrets_reach_neither_report_nor_debug_output() {
     let loaded =
         run("-n --user=a:hunter2 --user=b:0x0123456789abcdef0123456789abcdef --static-auth-secret=hunter2 \
@@ -161,10 +347,12 @@ fn secrets_reach_neither_report_nor_debug_output() {
 fn every_option_of_coturn_is_known_and_in_the_help_text() {
     let text = help("turnserver");
     for name in include_str!("coturn_option_names.txt").split_ascii_whitespace() {
-        assert!(name == "version" || options::find(name).is_some(), "{name} is unknown");
+        assert!(options::find(name).is_some(), "{name} is unknown");
         assert!(text.contains(&format!("--{name}")), "{name} is not in the help text");
     }
-    assert!(text.lines().all(|line| line.chars().count() <= 110), "lines are wrapped");
+    let longest = text.lines().max_by_key(|line| line.chars().count()).unwrap();
+    assert!(longest.chars().count() <= 100, "{longest}");
+    assert!(!text.contains('\u{1b}') && coloured_help("turnserver").contains('\u{1b}'));
 }
 
 #[test]

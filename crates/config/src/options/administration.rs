@@ -1,14 +1,14 @@
 //! The process, and names that have had their day.
 
 use super::Effect::{Later, Obsolete, Settled};
-use super::OptionSpec;
+use super::{OptionSpec, Secrecy};
 
 pub(super) const OPTIONS: &[OptionSpec] = &[
     OptionSpec::set(
         &["pidfile"],
         "FILE",
         |config, value| {
-            config.pidfile = Some(value.into());
+            config.pidfile = Some(value.into()).filter(|_| !value.is_empty());
             Ok(())
         },
         "Where to write the process id.",
@@ -36,7 +36,9 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     OptionSpec::with(&["cli"], Later("the telnet console"), "Telnet console."),
     OptionSpec::with(&["cli-ip"], Later("the telnet console"), "Its address.").value("IP"),
     OptionSpec::with(&["cli-port"], Later("the telnet console"), "Its port.").value("PORT"),
-    OptionSpec::with(&["cli-password"], Later("the telnet console"), "Its password.").value("TEXT"),
+    OptionSpec::with(&["cli-password"], Later("the telnet console"), "Its password.")
+        .value("TEXT")
+        .secrecy(Secrecy::Secret),
     OptionSpec::with(&["cli-max-output-sessions"], Later("the telnet console"), "Sessions it prints.")
         .value("COUNT"),
     OptionSpec::with(&["web-admin"], Later("the web console"), "Web console."),
@@ -52,10 +54,10 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
 pub(super) const OBSOLETE: &[OptionSpec] = &[
     OptionSpec::with(&["no-cli"], Settled("there is no telnet console"), "No telnet console."),
     OptionSpec::with(&["prod"], Obsolete("what it hid is hidden by default"), "Formerly: hide the version."),
-    OptionSpec::with(
+    OptionSpec::switch(
         &["no-software-attribute"],
-        Settled("SOFTWARE is not sent unless asked for"),
-        "Do not tell clients what software this is.",
+        |config, on| config.software = !on,
+        "Do not tell clients what software this is; they are not told unless asked for.",
     ),
     OptionSpec::with(
         &["no-loopback-peers"],

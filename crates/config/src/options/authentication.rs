@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Effect::{Later, LaterFatal, Settled};
-use super::OptionSpec;
+use super::{OptionSpec, Secrecy};
 use crate::config::{HiddenKey, Password, StaticUser};
 use crate::values::{Secret, number};
 
@@ -25,7 +25,10 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         },
         "A user; instead of the password 0x and the 32 digits of its key; may be repeated.",
     )
-    .short('u'),
+    .short('u')
+    .repeats()
+    .reloadable()
+    .secrecy(Secrecy::AfterColon),
     OptionSpec::set(
         &["realm"],
         "TEXT",
@@ -56,7 +59,10 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
             Ok(())
         },
         "The shared secret; may be repeated, and all are tried.",
-    ),
+    )
+    .repeats()
+    .reloadable()
+    .secrecy(Secrecy::Secret),
     OptionSpec::set(
         &["rest-api-separator"],
         "CHARACTER",
@@ -85,11 +91,12 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         &["stale-nonce"],
         "SECONDS",
         |config, value| {
-            config.nonce_lifetime = Duration::from_secs(number(value, 0, 86_400, "seconds")?);
+            config.nonce_lifetime = Duration::from_secs(number(value, 0, u32::MAX.into(), "seconds")?);
             Ok(())
         },
         "How long a nonce is good; 0 for ever.",
     )
+    .bare("600")
     .default("600"),
     OptionSpec::with(
         &["stateless-nonce"],
@@ -100,11 +107,15 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         &["stateless-nonce-secret"],
         "SECRET",
         |config, value| {
+            if value.is_empty() {
+                return Err("an empty secret would let everybody make nonces".into());
+            }
             config.nonce_secret = Some(Secret::new(value));
             Ok(())
         },
         "Secret that the servers of a fleet share, so that each knows the others' nonces.",
-    ),
+    )
+    .secrecy(Secrecy::Secret),
     OptionSpec::switch(
         &["secure-stun"],
         |config, on| config.secure_stun = on,
@@ -130,23 +141,28 @@ pub(super) const DATABASES: &[OptionSpec] = &[
         "PostgreSQL database.",
     )
     .short('e')
-    .value("CONNECTION"),
+    .value("CONNECTION")
+    .secrecy(Secrecy::Secret),
     database(&["mysql-userdb"], |config| config.databases.push("mysql-userdb"), "MySQL or MariaDB database.")
         .short('M')
-        .value("CONNECTION"),
+        .value("CONNECTION")
+        .secrecy(Secrecy::Secret),
     database(&["mongo-userdb"], |config| config.databases.push("mongo-userdb"), "MongoDB database.")
         .short('J')
-        .value("URI"),
+        .value("URI")
+        .secrecy(Secrecy::Secret),
     database(&["redis-userdb"], |config| config.databases.push("redis-userdb"), "Redis database.")
         .short('N')
-        .value("CONNECTION"),
+        .value("CONNECTION")
+        .secrecy(Secrecy::Secret),
     OptionSpec::with(
         &["redis-statsdb"],
         Later("status in Redis"),
         "Redis database for the status of sessions.",
     )
     .short('O')
-    .value("CONNECTION"),
+    .value("CONNECTION")
+    .secrecy(Secrecy::Secret),
     OptionSpec::with(
         &["secret-key-file"],
         Later("databases"),
@@ -155,15 +171,19 @@ pub(super) const DATABASES: &[OptionSpec] = &[
     .value("FILE"),
     OptionSpec::with(
         &["no-auth-pings"],
-        Later("databases"),
+        Settled("there are no databases in this version"),
         "Do not query databases only to keep connections open.",
     ),
     OptionSpec::with(
         &["no-dynamic-ip-list"],
-        Later("databases"),
+        Settled("there are no databases in this version"),
         "Do not read peer ranges from the database.",
     ),
-    OptionSpec::with(&["no-dynamic-realms"], Later("databases"), "Do not read realms from the database."),
+    OptionSpec::with(
+        &["no-dynamic-realms"],
+        Settled("there are no databases in this version"),
+        "Do not read realms from the database.",
+    ),
 ];
 
 const fn database(

@@ -1,7 +1,8 @@
 //! Where clients come in.
 
 use super::Effect::{Later, Settled};
-use super::OptionSpec;
+use super::{OptionSpec, Secrecy};
+use crate::config::Config;
 use crate::values::{host, number};
 
 pub(super) const OPTIONS: &[OptionSpec] = &[
@@ -18,6 +19,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         "Address to listen on; may be repeated.",
     )
     .short('L')
+    .repeats()
     .default("every address of this machine that is not link-local"),
     OptionSpec::set(
         &["listening-port"],
@@ -34,7 +36,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         &["listening-device"],
         "NAME",
         |config, value| {
-            config.listening_device = Some(value.to_owned());
+            config.listening_device = Some(value.to_owned()).filter(|name| !name.is_empty());
             Ok(())
         },
         "Network interface to bind listeners to. An address is usually the better choice.",
@@ -44,10 +46,11 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         &["sock-buf-size"],
         "BYTES",
         |config, value| {
-            config.socket_buffer = number(value, 1, 1 << 30, "bytes")?;
+            let bytes = number(value, 0, 1 << 30, "bytes")?;
+            config.socket_buffer = if bytes == 0 { Config::default().socket_buffer } else { bytes };
             Ok(())
         },
-        "Socket buffer to ask the system for, each way; what was granted is logged at start.",
+        "Socket buffer to ask the system for, each way, 0 for the default; what was granted is logged at start.",
     )
     .default("2097152"),
     OptionSpec::switch(&["no-udp"], |config, on| config.udp = !on, "Do not serve UDP clients."),
@@ -73,7 +76,8 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         Later("auxiliary listeners"),
         "Further address to listen on, IP:PORT; may be repeated.",
     )
-    .value("IP:PORT"),
+    .value("IP:PORT")
+    .repeats(),
     OptionSpec::with(
         &["udp-recvmmsg"],
         Settled("datagrams are always received in batches"),
@@ -135,7 +139,9 @@ pub(super) const TLS: &[OptionSpec] = &[
         .value("PORT"),
     OptionSpec::with(&["cert"], Later("TLS listeners"), "Certificate chain, PEM.").value("FILE"),
     OptionSpec::with(&["pkey"], Later("TLS listeners"), "Private key, PEM.").value("FILE"),
-    OptionSpec::with(&["pkey-pwd"], Later("TLS listeners"), "Passphrase of the private key.").value("TEXT"),
+    OptionSpec::with(&["pkey-pwd"], Later("TLS listeners"), "Passphrase of the private key.")
+        .value("TEXT")
+        .secrecy(Secrecy::Secret),
     OptionSpec::with(
         &["CA-file"],
         Later("TLS listeners"),

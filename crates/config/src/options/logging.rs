@@ -16,10 +16,10 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
             if value.is_empty() {
                 return Err("the name of the log file is empty".into());
             }
-            config.log_file = Some(value.to_owned());
+            config.log_file = Some(value.to_owned()).filter(|name| name != "syslog");
             Ok(())
         },
-        "Log to this file as well; `stdout` or `-` for standard output alone.",
+        "Log to this file as well; `stdout` or `-` for standard output alone (so does `syslog` in this version).",
     )
     .short('l')
     .default("standard output"),
@@ -44,7 +44,8 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         },
         "Least level that is logged: debug, info, warning, error.",
     )
-    .default("debug"),
+    .default("debug")
+    .reloadable(),
     OptionSpec::switch(
         &["new-log-timestamp"],
         |config, on| config.dated_log = on,

@@ -57,13 +57,17 @@ pub(super) const ALTERNATES: &[OptionSpec] = &[
         Later("ALTERNATE-SERVER"),
         "Server to send clients to; may be repeated.",
     )
-    .value("IP[:PORT]"),
+    .value("IP[:PORT]")
+    .repeats(),
     OptionSpec::with(&["udp-alternate-server"], Later("ALTERNATE-SERVER"), "The same, for UDP clients.")
-        .value("IP[:PORT]"),
+        .value("IP[:PORT]")
+        .repeats(),
     OptionSpec::with(&["tcp-alternate-server"], Later("ALTERNATE-SERVER"), "The same, for TCP clients.")
-        .value("IP[:PORT]"),
+        .value("IP[:PORT]")
+        .repeats(),
     OptionSpec::with(&["tls-alternate-server"], Later("ALTERNATE-SERVER"), "The same, for TLS clients.")
-        .value("IP[:PORT]"),
+        .value("IP[:PORT]")
+        .repeats(),
     OptionSpec::with(
         &["udp-self-balance"],
         Later("ALTERNATE-SERVER"),

@@ -19,6 +19,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         "Address to relay from; may be repeated.",
     )
     .short('E')
+    .repeats()
     .default("the listening addresses"),
     OptionSpec::set(
         &["external-ip"],
@@ -39,12 +40,13 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         },
         "Address clients are told, behind a one-to-one NAT: for all relay addresses, or for one; may be repeated.",
     )
-    .short('X'),
+    .short('X')
+    .repeats(),
     OptionSpec::set(
         &["relay-device"],
         "NAME",
         |config, value| {
-            config.relay_device = Some(value.to_owned());
+            config.relay_device = Some(value.to_owned()).filter(|name| !name.is_empty());
             Ok(())
         },
         "Network interface to bind relay sockets to.",
@@ -54,7 +56,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         &["min-port"],
         "PORT",
         |config, value| {
-            config.min_port = number(value, 1024, u16::MAX, "a port")?;
+            config.min_port = number(value, 1, u16::MAX, "a port")?;
             Ok(())
         },
         "Lowest relay port.",
@@ -64,7 +66,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         &["max-port"],
         "PORT",
         |config, value| {
-            config.max_port = number(value, 1024, u16::MAX, "a port")?;
+            config.max_port = number(value, 1, u16::MAX, "a port")?;
             Ok(())
         },
         "Highest relay port.",
@@ -74,7 +76,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         &["relay-threads"],
         "COUNT",
         |config, value| {
-            config.threads = Some(number(value, 0, 128, "threads")?.max(1));
+            config.threads = Some(number(value, 0, u16::MAX, "threads")?.max(1));
             Ok(())
         },
         "Threads that serve and relay, 1 to 128.",
@@ -85,8 +87,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         &["cpus"],
         "COUNT",
         |config, value| {
-            let cpus = number(value, 1, 128, "cores")?;
-            config.threads = config.threads.or(Some(cpus));
+            config.cpus = Some(number(value, 1, u16::MAX, "cores")?);
             Ok(())
         },
         "Cores to count on when relay-threads is not set.",

@@ -18,7 +18,8 @@ pub(super) const LIMITS: &[OptionSpec] = &[
         "Most allocations of one user at once; 0 for no limit.",
     )
     .short('q')
-    .default("0"),
+    .default("0")
+    .reloadable(),
     OptionSpec::set(
         &["total-quota"],
         "COUNT",
@@ -29,7 +30,8 @@ pub(super) const LIMITS: &[OptionSpec] = &[
         "Most allocations in all; 0 for no limit.",
     )
     .short('Q')
-    .default("0"),
+    .default("0")
+    .reloadable(),
     OptionSpec::set(
         &["max-bps"],
         "BYTES",
@@ -54,31 +56,34 @@ pub(super) const LIMITS: &[OptionSpec] = &[
         &["max-allocate-lifetime"],
         "SECONDS",
         |config, value| {
-            config.max_lifetime = Duration::from_secs(number(value, 600, 86_400, "seconds")?);
+            config.max_lifetime = Duration::from_secs(number(value, 1, u32::MAX.into(), "seconds")?);
             Ok(())
         },
-        "Longest lifetime a client is granted, 600 to 86400.",
+        "Longest lifetime a client is granted, 600 or more.",
     )
+    .bare("3600")
     .default("3600"),
     OptionSpec::set(
         &["channel-lifetime"],
         "SECONDS",
         |config, value| {
-            config.channel_lifetime = Duration::from_secs(number(value, 1, 86_400, "seconds")?);
+            config.channel_lifetime = Duration::from_secs(number(value, 1, u32::MAX.into(), "seconds")?);
             Ok(())
         },
         "Lifetime of a channel. RFC 8656 says 600.",
     )
+    .bare("600")
     .default("600"),
     OptionSpec::set(
         &["permission-lifetime"],
         "SECONDS",
         |config, value| {
-            config.permission_lifetime = Duration::from_secs(number(value, 1, 86_400, "seconds")?);
+            config.permission_lifetime = Duration::from_secs(number(value, 1, u32::MAX.into(), "seconds")?);
             Ok(())
         },
         "Lifetime of a permission. RFC 8656 says 300.",
     )
+    .bare("300")
     .default("300"),
     OptionSpec::with(
         &["max-allocate-timeout"],
@@ -100,6 +105,7 @@ pub(super) const LIMITS: &[OptionSpec] = &[
         },
         "That limit, for each source address; a nonce that comes back is refunded.",
     )
+    .bare("10")
     .default("10"),
 ];
 
@@ -112,7 +118,9 @@ pub(super) const PEERS: &[OptionSpec] = &[
             Ok(())
         },
         "Open peer addresses: IP, IP-IP or CIDR; may be repeated; wins over denied-peer-ip.",
-    ),
+    )
+    .repeats()
+    .reloadable(),
     OptionSpec::set(
         &["denied-peer-ip"],
         "RANGE",
@@ -121,7 +129,9 @@ pub(super) const PEERS: &[OptionSpec] = &[
             Ok(())
         },
         "Refuse peer addresses: IP, IP-IP or CIDR; may be repeated.",
-    ),
+    )
+    .repeats()
+    .reloadable(),
     OptionSpec::switch(
         &["allow-loopback-peers"],
         |config: &mut Config, on| config.allow_loopback_peers = on,
