@@ -1,0 +1,393 @@
+//! A naive server: what RFC 8489 and RFC 8656 say, over plain lists that are searched from end to end.
+//!
+//! It shares no logic with the core: it reads bytes, derives keys and checks integrity by itself. Where the
+//! core may choose (port, nonce, token, session), the model learns the choice and checks that it was allowed.
+
+mod credentials;
+mod data;
+mod message;
+mod peers;
+mod requests;
+mod response;
+mod settle;
+
+pub(crate) use credentials::{long_term_key, rest_password};
+pub(crate) use settle::Counters;
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use turnpike_turn::{
+    Client, EndCause, Now, Reason, RelayError, RelayId, SessionId, Timestamp, Usage, WaitId,
+};
+
+use credentials::{Identity, IssuedNonce, Refusal};
+use message::Parsed;
+use peers::Access;
+use requests::Wanted;
+use response::{Asked, Bucket, Response};
+
+use crate::observed::Report;
+use crate::settings::Settings;
+
+/// The state of all workers together.
+#[derive(Clone, Debug)]
+pub(crate) struct Model {
+    settings: Settings,
+    allocations: Vec<Allocation>,
+    pending: Vec<Pending>,
+    reservations: Vec<Reservation>,
+    /// Ports of ended allocations whose sockets are still being closed.
+    closing: Vec<SocketAddr>,
+    deleted: Vec<Deleted>,
+    nonces: Vec<IssuedNonce>,
+    buckets: Vec<((u16, IpAddr), Bucket)>,
+    sessions: Vec<SessionId>,
+    tokens: Vec<[u8; 8]>,
+    counters: Vec<Counters>,
+    /// What the core is to report for the input at hand.
+    reports: Vec<Report>,
+    /// The sockets it is to close.
+    closings: Vec<(RelayId, SocketAddr)>,
+}
+
+/// Where an input comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source {
+    /// Which worker got it.
+    pub(crate) worker: u16,
+    /// The client.
+    pub(crate) client: Client,
+}
+
+/// What the core is to do with one input.
+#[derive(Clone, Debug)]
+pub(crate) enum Expected {
+    /// Drop it.
+    Drop(Reason),
+    /// Send this to a peer.
+    ToPeer {
+        /// From which relayed address.
+        relay: RelayId,
+        /// To whom.
+        peer: SocketAddr,
+        /// What.
+        data: Vec<u8>,
+        /// Unfragmented.
+        dont_fragment: bool,
+    },
+    /// Send this to a client.
+    ToClient {
+        /// To whom.
+        to: Client,
+        /// By a channel, or as a Data indication.
+        channel: Option<u16>,
+        /// From whom.
+        peer: SocketAddr,
+        /// Whether an indication carries FINGERPRINT.
+        fingerprint: bool,
+        /// What.
+        data: Vec<u8>,
+    },
+    /// Answer.
+    Reply(Box<Response>),
+    /// Answer that an allocation was made.
+    Allocate {
+        /// The answer.
+        response: Box<Response>,
+        /// The allocation to be.
+        pending: Box<Pending>,
+        /// When.
+        now: Timestamp,
+    },
+    /// Open a socket of the core's choice.
+    Open(Box<Wanted>),
+    /// The input has no verdict.
+    Nothing,
+}
+
+#[derive(Clone, Debug)]
+struct Allocation {
+    worker: u16,
+    client: Client,
+    owner: Identity,
+    relay: RelayId,
+    session: SessionId,
+    local: SocketAddr,
+    id: [u8; 12],
+    created: Timestamp,
+    expires: Timestamp,
+    token: Option<[u8; 8]>,
+    lacks_family: bool,
+    fingerprint: bool,
+    permissions: Vec<Permission>,
+    channels: Vec<Channel>,
+    usage: Usage,
+}
+
+#[derive(Clone, Debug)]
+struct Permission {
+    peer: IpAddr,
+    access: Access,
+    expires: Timestamp,
+}
+
+#[derive(Clone, Debug)]
+struct Channel {
+    number: u16,
+    peer: SocketAddr,
+    expires: Timestamp,
+}
+
+/// An Allocate whose socket is being opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Pending {
+    wait: WaitId,
+    relay: RelayId,
+    local: SocketAddr,
+    wanted: Wanted,
+    attempts: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Reservation {
+    worker: u16,
+    token: [u8; 8],
+    local: SocketAddr,
+    expires: Timestamp,
+}
+
+#[derive(Clone, Debug)]
+struct Deleted {
+    worker: u16,
+    client: Client,
+    id: [u8; 12],
+    name: String,
+    forgotten: Timestamp,
+}
+
+impl Model {
+    /// A server that was just started.
+    pub(crate) fn new(settings: Settings) -> Self {
+        let counters = vec![Counters::default(); usize::from(settings.workers)];
+        Model {
+            settings,
+            allocations: Vec::new(),
+            pending: Vec::new(),
+            reservations: Vec::new(),
+            closing: Vec::new(),
+            deleted: Vec::new(),
+            nonces: Vec::new(),
+            buckets: Vec::new(),
+            sessions: Vec::new(),
+            tokens: Vec::new(),
+            counters,
+            reports: Vec::new(),
+            closings: Vec::new(),
+        }
+    }
+
+    /// A packet from a client.
+    pub(crate) fn client_packet(&mut self, now: Now, source: Source, packet: &[u8]) -> Expected {
+        let expected = match packet.first() {
+            None => Err(Reason::Empty),
+            Some(0..=3) => self.message(now, source, packet),
+            Some(64..=127) => self.channel_data(now, source, packet),
+            Some(_) => Err(Reason::NotStun),
+        };
+        expected.unwrap_or_else(|reason| self.drop_for(source.worker, reason))
+    }
+
+    /// A datagram from a peer.
+    pub(crate) fn peer_packet(
+        &mut self,
+        now: Now,
+        worker: u16,
+        relay: RelayId,
+        peer: SocketAddr,
+        packet: &[u8],
+    ) -> Expected {
+        let expected = self.data_from_peer(now, worker, relay, peer, packet);
+        expected.unwrap_or_else(|reason| self.drop_for(worker, reason))
+    }
+
+    /// The answer to a request to open a socket.
+    pub(crate) fn relay_opened(
+        &mut self,
+        now: Now,
+        worker: u16,
+        wait: WaitId,
+        opened: Result<(), RelayError>,
+    ) -> Expected {
+        let at = self.pending.iter().position(|it| it.wait == wait && it.wanted.source.worker == worker);
+        match at {
+            None => self.drop_for(worker, Reason::StaleRelay),
+            Some(at) => self.opened(now, at, opened),
+        }
+    }
+
+    /// Time has passed.
+    pub(crate) fn timeout(&mut self, now: Now, worker: u16) -> Expected {
+        let now = now.monotonic;
+        let due = |it: &Allocation| it.worker == worker && it.expires <= now;
+        for ended in self.allocations.extract_if(.., |it| due(it)).collect::<Vec<_>>() {
+            self.end(now, ended, EndCause::Expired);
+        }
+        self.reservations.retain(|it| it.worker != worker || it.expires > now);
+        Expected::Nothing
+    }
+
+    /// The worker stops.
+    pub(crate) fn shutdown(&mut self, now: Now, worker: u16) -> Expected {
+        for ended in self.allocations.extract_if(.., |it| it.worker == worker).collect::<Vec<_>>() {
+            self.end(now.monotonic, ended, EndCause::Shutdown);
+        }
+        Expected::Nothing
+    }
+
+    /// The rules have changed.
+    pub(crate) fn reload(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    /// A closed socket's port is free again.
+    pub(crate) fn port_released(&mut self, local: SocketAddr) {
+        self.closing.retain(|it| *it != local);
+    }
+
+    /// How many ports are taken.
+    pub(crate) fn ports_taken(&self) -> usize {
+        let pairs = self.pending.iter().filter(|it| it.wanted.pair).count();
+        self.allocations.len() + self.pending.len() + pairs + self.reservations.len() + self.closing.len()
+    }
+
+    /// How many quota places are taken.
+    pub(crate) fn places_taken(&self) -> usize {
+        self.allocations.len() + self.pending.len()
+    }
+
+    /// When the first allocation of a worker expires.
+    pub(crate) fn next_expiry(&self, worker: u16) -> Option<Timestamp> {
+        let own = self.allocations.iter().filter(|it| it.worker == worker);
+        own.map(|it| it.expires).min()
+    }
+
+    fn message(&mut self, now: Now, source: Source, packet: &[u8]) -> Result<Expected, Reason> {
+        let message = Parsed::read(packet)?;
+        if message.class > 1 {
+            return Err(Reason::UnexpectedResponse);
+        }
+        if !message.fingerprint_fits() {
+            return Err(Reason::WrongFingerprint);
+        }
+        match (message.class, message.method) {
+            (1, SEND) if self.settings.relaying => self.send_indication(now, source, &message),
+            (1, BINDING) => Err(Reason::KeepAlive),
+            (1, _) => Err(Reason::UnknownMethod),
+            _ => self.request(now, source, &message),
+        }
+    }
+
+    /// The request that the socket was for is granted, tried again, or refused.
+    fn opened(&mut self, now: Now, at: usize, opened: Result<(), RelayError>) -> Expected {
+        let mut pending = self.pending[at].clone();
+        let worker = pending.wanted.source.worker;
+        if opened == Err(RelayError::AddressInUse) && pending.attempts < 16 {
+            if !pending.wanted.by_token && self.some_port_fits(&pending.wanted) {
+                pending.wanted.instead_of = Some(at);
+                return Expected::Open(Box::new(pending.wanted));
+            }
+            self.pending.remove(at);
+            return self.give_up(worker, &pending.wanted, Reason::NoPort);
+        }
+        self.pending.remove(at);
+        if opened.is_err() {
+            return self.give_up(worker, &pending.wanted, Reason::RelayFailed);
+        }
+        if self.settings.verbose {
+            self.processed(&pending.wanted.asked, None, Some(&pending.wanted.owner), None);
+        }
+        let Wanted { asked, owner, lifetime, pair, lacks_family, .. } = &pending.wanted;
+        let attributes = self.allocated(pending.local, *lifetime, asked, None, *lacks_family);
+        let mut response = self.success(worker, asked, attributes, Some(owner));
+        response.new_token = *pair;
+        let (response, pending) = (Box::new(response), Box::new(pending));
+        Expected::Allocate { response, pending, now: now.monotonic }
+    }
+
+    fn give_up(&mut self, worker: u16, wanted: &Wanted, reason: Reason) -> Expected {
+        if self.settings.verbose {
+            self.processed(&wanted.asked, None, Some(&wanted.owner), Some((508, reason)));
+        }
+        let identity = Some(wanted.owner.clone());
+        let refusal = Refusal { identity, ..Refusal::plain(508, reason) };
+        Expected::Reply(Box::new(self.error(worker, &wanted.asked, &refusal, Vec::new())))
+    }
+
+    fn end(&mut self, now: Timestamp, ended: Allocation, cause: EndCause) {
+        self.counters[usize::from(ended.worker)].allocations_ended += 1;
+        self.reports.push(Report::Ended {
+            session: ended.session,
+            user: ended.owner.name,
+            tuple: ended.client.tuple,
+            relayed: self.advertised(ended.local),
+            cause,
+            duration: Duration::from_nanos(now.0 - ended.created.0),
+            usage: ended.usage,
+        });
+        self.closings.push((ended.relay, ended.local));
+        self.closing.push(ended.local);
+    }
+
+    fn processed(
+        &mut self,
+        asked: &Asked,
+        session: Option<SessionId>,
+        user: Option<&Identity>,
+        refusal: Option<(u16, Reason)>,
+    ) {
+        self.reports.push(Report::Processed {
+            tuple: asked.client.tuple,
+            session,
+            user: user.map(|user| user.name.clone()),
+            method: asked.method,
+            refusal,
+        });
+    }
+
+    fn allocation(&self, source: &Source) -> Option<&Allocation> {
+        let same = |it: &&Allocation| it.worker == source.worker && it.client.tuple == source.client.tuple;
+        self.allocations.iter().find(same)
+    }
+
+    fn allocation_mut(&mut self, source: &Source) -> Option<&mut Allocation> {
+        let same =
+            |it: &&mut Allocation| it.worker == source.worker && it.client.tuple == source.client.tuple;
+        self.allocations.iter_mut().find(same)
+    }
+
+    fn is_taken(&self, local: SocketAddr) -> bool {
+        let second =
+            |it: &Pending| it.wanted.pair.then(|| SocketAddr::new(it.local.ip(), it.local.port() + 1));
+        self.allocations.iter().any(|it| it.local == local)
+            || self.pending.iter().any(|it| it.local == local || second(it) == Some(local))
+            || self.reservations.iter().any(|it| it.local == local)
+            || self.closing.contains(&local)
+    }
+
+    fn advertised(&self, local: SocketAddr) -> SocketAddr {
+        SocketAddr::new(peers::external(&self.settings, local.ip()), local.port())
+    }
+
+    fn drop_for(&mut self, worker: u16, reason: Reason) -> Expected {
+        self.count(worker, reason);
+        Expected::Drop(reason)
+    }
+
+    fn count(&mut self, worker: u16, reason: Reason) {
+        self.counters[usize::from(worker)].refusals.push(reason);
+    }
+}
+
+const BINDING: u16 = 0x001;
+const SEND: u16 = 0x006;

@@ -1,0 +1,131 @@
+//! Application data, the plain way (RFC 8656 §11, §12).
+
+use std::net::SocketAddr;
+
+use turnpike_turn::{Now, Reason, RelayId};
+
+use super::message::{Parsed, number, read_xored};
+use super::peers::{Access, canonical, external};
+use super::requests::unknown_attributes;
+use super::{Expected, Model, Source};
+
+impl Model {
+    pub(super) fn channel_data(
+        &mut self,
+        now: Now,
+        source: Source,
+        packet: &[u8],
+    ) -> Result<Expected, Reason> {
+        if packet.len() < 4 || packet.len() - 4 < usize::from(number(&packet[2..])) {
+            return Err(Reason::BadChannelData);
+        }
+        let allocation = self.allocation(&source).ok_or(Reason::NoAllocation)?;
+        let live = allocation.channels.iter().filter(|channel| channel.expires > now.monotonic);
+        let channel =
+            live.clone().find(|channel| channel.number == number(packet)).ok_or(Reason::NoChannel)?;
+        let (peer, length) = (channel.peer, usize::from(number(&packet[2..])));
+        self.data_to_peer(now, source, peer, packet[4..4 + length].to_vec(), false)
+    }
+
+    pub(super) fn send_indication(
+        &mut self,
+        now: Now,
+        source: Source,
+        message: &Parsed,
+    ) -> Result<Expected, Reason> {
+        let allocation = self.allocation(&source).ok_or(Reason::NoAllocation)?;
+        if !unknown_attributes(message).is_empty() {
+            return Err(Reason::UnknownAttribute);
+        }
+        let data = message.value(DATA).ok_or(Reason::BadSend)?;
+        let peer = message.value(XOR_PEER_ADDRESS).ok_or(Reason::BadSend)?;
+        let peer = read_xored(peer, &message.id).ok_or(Reason::BadSend)?;
+        let peer = canonical(&self.settings, peer);
+        if peer.is_ipv4() != allocation.local.is_ipv4() {
+            return Err(Reason::WrongFamily);
+        }
+        self.data_to_peer(now, source, peer, data.to_vec(), message.value(DONT_FRAGMENT).is_some())
+    }
+
+    pub(super) fn data_from_peer(
+        &mut self,
+        now: Now,
+        worker: u16,
+        relay: RelayId,
+        peer: SocketAddr,
+        packet: &[u8],
+    ) -> Result<Expected, Reason> {
+        let peer = SocketAddr::new(external(&self.settings, peer.ip()), peer.port());
+        let at = self.allocations.iter().position(|it| it.worker == worker && it.relay == relay);
+        let at = at.ok_or(Reason::StaleRelay)?;
+        let access = self.access(now, at, peer).ok_or(Reason::NoPermission)?;
+        if access == Access::LiveOnly && self.live_relay(peer).is_none() {
+            return Err(Reason::OwnAddress);
+        }
+        let fingerprint = self.allocations[at].fingerprint || self.settings.always_fingerprint;
+        let allocation = &mut self.allocations[at];
+        let live = allocation.channels.iter().filter(|channel| channel.expires > now.monotonic);
+        let channel = live.clone().find(|channel| channel.peer == peer).map(|channel| channel.number);
+        let padded = packet.len().div_ceil(4) * 4;
+        let header = 20 + if peer.is_ipv4() { 12 } else { 24 } + 4;
+        let whole = match channel {
+            Some(_) => 4 + packet.len(),
+            None => header + padded + if fingerprint { 8 } else { 0 },
+        };
+        if whole > 65_507 {
+            return Err(Reason::TooLarge);
+        }
+        allocation.usage.peer_packets += 1;
+        allocation.usage.peer_bytes += packet.len() as u64;
+        let counters = &mut self.counters[usize::from(worker)];
+        counters.peer_packets += 1;
+        counters.peer_bytes += packet.len() as u64;
+        let (to, data) = (allocation.client, packet.to_vec());
+        Ok(Expected::ToClient { to, channel, peer, fingerprint, data })
+    }
+
+    fn data_to_peer(
+        &mut self,
+        now: Now,
+        source: Source,
+        peer: SocketAddr,
+        data: Vec<u8>,
+        dont_fragment: bool,
+    ) -> Result<Expected, Reason> {
+        let same =
+            |it: &super::Allocation| it.worker == source.worker && it.client.tuple == source.client.tuple;
+        let at = self.allocations.iter().position(same).ok_or(Reason::NoAllocation)?;
+        let access = self.access(now, at, peer).ok_or(Reason::NoPermission)?;
+        let listener = peer.port() == self.settings.listening_port;
+        let target = match access {
+            Access::Foreign => Some(peer),
+            Access::LiveOnly => self.live_relay(peer),
+            Access::Opened => self.live_relay(peer).or(if listener { None } else { Some(peer) }),
+        };
+        let peer = target.ok_or(Reason::OwnAddress)?;
+        let allocation = &mut self.allocations[at];
+        allocation.usage.client_packets += 1;
+        allocation.usage.client_bytes += data.len() as u64;
+        let counters = &mut self.counters[usize::from(source.worker)];
+        counters.client_packets += 1;
+        counters.client_bytes += data.len() as u64;
+        Ok(Expected::ToPeer { relay: allocation.relay, peer, data, dont_fragment })
+    }
+
+    /// How the allocation may reach a peer: by a permission for its IP address that has not expired.
+    fn access(&self, now: Now, at: usize, peer: SocketAddr) -> Option<Access> {
+        let permissions = self.allocations[at].permissions.iter();
+        let mut fitting = permissions.filter(|it| it.peer == peer.ip() && it.expires > now.monotonic);
+        fitting.next().map(|permission| permission.access)
+    }
+
+    /// The local form of a relayed transport address that is open, whichever worker it belongs to.
+    fn live_relay(&self, peer: SocketAddr) -> Option<SocketAddr> {
+        let fits = |it: &&super::Allocation| it.local == peer || self.advertised(it.local) == peer;
+        self.allocations.iter().find(fits).map(|it| it.local)
+    }
+}
+
+const XOR_PEER_ADDRESS: u16 = 0x0012;
+const DATA: u16 = 0x0013;
+const DONT_FRAGMENT: u16 = 0x001A;

@@ -1,0 +1,464 @@
+//! The world: virtual clocks, a queue of what happens next, the workers under test, their sockets, and the
+//! network between them and everybody else.
+//!
+//! Each input goes to a worker's core and to the model; [`World`] compares what they say at once.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use turnpike_turn::{
+    Client, Effect, Egress, FiveTuple, Init, Link, NonceKey, Now, Ports, Quotas, RelayError, RelayId,
+    RelayedPort, Server, Timestamp, Transport, UnixTime, WaitId,
+};
+
+use crate::model::{Expected, Model, Source};
+use crate::network::{Datagram, Faults, SECOND};
+use crate::observed::{Action, Observed, Opening, Report};
+use crate::random::Random;
+use crate::settings::{Settings, ip};
+use crate::trace::Trace;
+
+/// Servers, model, network and clock.
+#[derive(Debug)]
+pub(crate) struct World {
+    /// The randomness of the network and the operating system.
+    pub(crate) random: Random,
+    /// The rules in force.
+    pub(crate) settings: Settings,
+    /// How bad the network is.
+    pub(crate) faults: Faults,
+    /// Nanoseconds since the beginning.
+    pub(crate) now: u64,
+    /// What was recorded.
+    pub(crate) trace: Trace,
+    /// Inputs handed to a core so far.
+    pub(crate) inputs: u64,
+    /// How the core reacted, for the tally.
+    pub(crate) actions: BTreeMap<String, u64>,
+    model: Model,
+    servers: Vec<Server>,
+    ports: Arc<Ports>,
+    quotas: Arc<Quotas>,
+    sockets: Vec<Socket>,
+    queue: BTreeMap<(u64, u64), Happening>,
+    sequence: u64,
+    unix_offset: i64,
+    /// By how many nanoseconds each worker wakes too late.
+    lateness: Vec<u64>,
+    /// Permille of relay sockets that cannot be opened, and of answers that come twice.
+    socket_failures: u64,
+}
+
+/// Something that will happen.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    /// A datagram arrives.
+    Arrival(Datagram),
+    /// An actor does something.
+    Wake(usize),
+    /// A worker is told how opening a socket went.
+    RelayOpened(u16, WaitId, Result<(), RelayError>),
+    /// A socket has been closed and its port is dropped.
+    Release(RelayedPort),
+    /// The operator changes the rules.
+    Reload,
+    /// Somebody sets the clock.
+    ClockStep,
+}
+
+#[derive(Debug)]
+struct Socket {
+    worker: u16,
+    relay: RelayId,
+    local: SocketAddr,
+}
+
+impl World {
+    /// The world before anything has happened.
+    pub(crate) fn new(mut random: Random, trace: Trace) -> Self {
+        let settings = Settings::random(&mut random);
+        let faults = Faults::random(&mut random);
+        let ports = Ports::new(&settings.relays, settings.first_port..=settings.last_port);
+        let quotas = Quotas::new(settings.user_quota, settings.total_quota);
+        let nonce_key = NonceKey::new(random.bytes());
+        let mut servers = Vec::new();
+        for worker in 0..settings.workers {
+            servers.push(Server::new(Init {
+                config: settings.config(),
+                worker,
+                ports: ports.clone(),
+                quotas: quotas.clone(),
+                nonce_key: nonce_key.clone(),
+                seed: seed(random.bytes()),
+            }));
+        }
+        World {
+            socket_failures: *random.pick(&[0, 50, 300]),
+            lateness: vec![0; servers.len()],
+            model: Model::new(settings.clone()),
+            random,
+            settings,
+            faults,
+            now: SECOND,
+            trace,
+            inputs: 0,
+            actions: BTreeMap::new(),
+            servers,
+            ports,
+            quotas,
+            sockets: Vec::new(),
+            queue: BTreeMap::new(),
+            sequence: 0,
+            unix_offset: 0,
+        }
+    }
+
+    /// Both clocks.
+    pub(crate) fn clocks(&self) -> Now {
+        let unix = UNIX_START + (self.now / SECOND) as i64 + self.unix_offset;
+        Now { monotonic: Timestamp(self.now), unix: UnixTime(unix as u64) }
+    }
+
+    /// Lets something happen after `delay` nanoseconds.
+    pub(crate) fn schedule(&mut self, delay: u64, happening: Happening) {
+        self.sequence += 1;
+        self.queue.insert((self.now + delay, self.sequence), happening);
+    }
+
+    /// Puts a datagram on the network.
+    pub(crate) fn send(&mut self, datagram: Datagram) {
+        for (delay, datagram) in self.faults.transmit(datagram, &mut self.random) {
+            self.schedule(delay, Happening::Arrival(datagram));
+        }
+    }
+
+    /// Moves on to what happens next, workers' timers included; `None` at the end of all things.
+    pub(crate) fn next_happening(&mut self) -> Result<Option<Happening>, String> {
+        loop {
+            let next = self.queue.keys().next().map(|(at, _)| *at);
+            let timers = (0..self.settings.workers).filter_map(|worker| {
+                let due = self.servers[usize::from(worker)].poll_timeout()?.0;
+                Some((due.max(self.now) + self.lateness[usize::from(worker)], worker))
+            });
+            let timer = timers.min();
+            match (next, timer) {
+                (None, None) => return Ok(None),
+                (Some(at), timer) if timer.is_none_or(|(due, _)| at < due) => {
+                    self.now = at;
+                    return Ok(self.queue.pop_first().map(|(_, happening)| happening));
+                }
+                (_, Some((due, worker))) => {
+                    self.now = due;
+                    self.wake(worker)?;
+                }
+                (Some(_), None) => unreachable!("without timers the queue is next"),
+            }
+        }
+    }
+
+    /// Hands a client's datagram to the worker it belongs to.
+    pub(crate) fn client_packet(&mut self, datagram: &Datagram) -> Result<(), String> {
+        let tuple = FiveTuple { transport: Transport::Udp, server: datagram.to, client: datagram.from };
+        let worker = self.worker_of(datagram.from);
+        let client = Client { link: Link(worker.into()), tuple };
+        self.wake_if_due(worker)?;
+        let now = self.clocks();
+        let expected = self.model.client_packet(now, Source { worker, client }, &datagram.bytes);
+        let verdict = self.servers[usize::from(worker)].handle_client_packet(now, client, &datagram.bytes);
+        let action = Action::of(verdict, &datagram.bytes);
+        self.conclude(worker, ("client packet", datagram), expected, action)
+    }
+
+    /// Hands a datagram to the relay socket it is for, if there is one.
+    pub(crate) fn peer_packet(&mut self, datagram: &Datagram) -> Result<(), String> {
+        let local = self.local_form(datagram.to);
+        let Some(socket) = self.sockets.iter().find(|socket| socket.local == local) else { return Ok(()) };
+        let (worker, relay, peer) = (socket.worker, socket.relay, datagram.from);
+        self.wake_if_due(worker)?;
+        let now = self.clocks();
+        let expected = self.model.peer_packet(now, worker, relay, peer, &datagram.bytes);
+        let server = &mut self.servers[usize::from(worker)];
+        let action =
+            Action::of(server.handle_peer_packet(now, relay, peer, &datagram.bytes), &datagram.bytes);
+        self.conclude(worker, ("peer packet", datagram), expected, action)
+    }
+
+    /// Tells a worker how opening a socket went.
+    pub(crate) fn relay_opened(
+        &mut self,
+        worker: u16,
+        wait: WaitId,
+        opened: Result<(), RelayError>,
+    ) -> Result<(), String> {
+        self.wake_if_due(worker)?;
+        let now = self.clocks();
+        let expected = self.model.relay_opened(now, worker, wait, opened);
+        let verdict = self.servers[usize::from(worker)].handle_relay_opened(now, wait, opened);
+        let action = Action::of(verdict, &[]);
+        self.conclude(worker, ("relay opened", &format!("{wait:?} {opened:?}")), expected, action)
+    }
+
+    /// Drops the port of a closed socket.
+    pub(crate) fn release(&mut self, port: RelayedPort) {
+        self.model.port_released(port.local());
+    }
+
+    /// Changes the rules of all workers.
+    pub(crate) fn reload(&mut self) {
+        let mut settings = self.settings.clone();
+        settings.change(&mut self.random);
+        self.apply(settings);
+    }
+
+    /// Sets the wall clock forwards or backwards.
+    pub(crate) fn step_clock(&mut self) {
+        self.unix_offset += *self.random.pick(&[-3600, -60, -11, -5, 5, 60, 3600, 100_000]);
+        self.trace.record(&self.unix_offset, || "the clock is set");
+    }
+
+    /// Stops all workers.
+    pub(crate) fn shut_down(&mut self) -> Result<(), String> {
+        for worker in 0..self.settings.workers {
+            self.wake_if_due(worker)?;
+            let now = self.clocks();
+            let expected = self.model.shutdown(now, worker);
+            self.servers[usize::from(worker)].handle_shutdown(now);
+            self.conclude(worker, ("shutdown", &0), expected, Action::Nothing)?;
+        }
+        Ok(())
+    }
+
+    /// Whether an address is one of the server's listeners.
+    pub(crate) fn is_listener(&self, address: SocketAddr) -> bool {
+        LISTENERS.iter().any(|listener| ip(listener) == address.ip())
+            && address.port() == self.settings.listening_port
+    }
+
+    /// The relayed transport addresses that are open, as the outside sees them.
+    pub(crate) fn relayed(&self) -> Vec<SocketAddr> {
+        self.sockets.iter().map(|socket| self.outer_form(socket.local)).collect()
+    }
+
+    /// What must hold at any time, and takes a little longer to check.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let taken = self.ports.taken() as usize;
+        if taken != self.model.ports_taken() {
+            return Err(format!("{taken} ports are taken, expected {}", self.model.ports_taken()));
+        }
+        let places = self.quotas.taken() as usize;
+        if places != self.model.places_taken() {
+            return Err(format!("{places} quota places are taken, expected {}", self.model.places_taken()));
+        }
+        for worker in 0..self.settings.workers {
+            self.model.check_stats(worker, self.servers[usize::from(worker)].stats())?;
+        }
+        Ok(())
+    }
+
+    /// What must hold when everything has come to its end.
+    pub(crate) fn check_end(&self) -> Result<(), String> {
+        self.check()?;
+        let left = (self.ports.taken(), self.quotas.taken(), self.sockets.len());
+        if left != (0, 0, 0) {
+            return Err(format!("(ports, quota places, sockets) are left behind: {left:?}"));
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, settings: Settings) {
+        self.trace.record(&format!("{settings:?}"), || format!("reload {settings:?}"));
+        self.settings = settings.clone();
+        self.model.reload(settings);
+        for server in &mut self.servers {
+            server.handle_config(self.settings.config());
+        }
+    }
+
+    /// Wakes a worker whose timer is due, as its loop does before it looks at packets.
+    fn wake_if_due(&mut self, worker: u16) -> Result<(), String> {
+        let due = self.servers[usize::from(worker)].poll_timeout();
+        // Now and then a worker wakes for nothing.
+        if due.is_some_and(|due| due.0 <= self.now) || self.random.chance(5) {
+            self.wake(worker)?;
+        }
+        Ok(())
+    }
+
+    fn wake(&mut self, worker: u16) -> Result<(), String> {
+        let now = self.clocks();
+        let expected = self.model.timeout(now, worker);
+        self.servers[usize::from(worker)].handle_timeout(now);
+        let late = self.random.chance(100);
+        self.lateness[usize::from(worker)] = if late { self.random.below(SECOND / 5) } else { 0 };
+        self.conclude(worker, ("timeout", &0), expected, Action::Nothing)?;
+        match self.servers[usize::from(worker)].poll_timeout() {
+            Some(due) if due.0 <= self.now => Err("a timer is still due after handle_timeout".into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Drains the effects of an input, compares it with the model, and carries out what the core wants.
+    fn conclude<T: std::hash::Hash + std::fmt::Debug>(
+        &mut self,
+        worker: u16,
+        (kind, input): (&str, &T),
+        expected: Expected,
+        action: Action,
+    ) -> Result<(), String> {
+        self.inputs += 1;
+        let server = &mut self.servers[usize::from(worker)];
+        let (mut openings, mut closings, mut reports) = (Vec::new(), Vec::new(), Vec::new());
+        let mut ports = Vec::new();
+        while let Some(effect) = server.poll_effect() {
+            match effect {
+                Effect::OpenRelay { wait, relay, address } => openings.push(Opening { wait, relay, address }),
+                Effect::CloseRelay { relay, port } => {
+                    closings.push((relay, port.local()));
+                    ports.push(port);
+                }
+                Effect::Report(event) => reports.push(Report::of(&event)),
+            }
+        }
+        let observed = Observed { action, openings, closings, reports };
+        let now = self.clocks();
+        let text = || format!("{} worker {worker} {kind} {input:?}\n    -> {observed:?}", self.now);
+        self.trace.record(&(self.now, worker, kind, input, observed.action.essence()), text);
+        self.model.settle(now, expected, &observed).map_err(|difference| {
+            format!(
+                "at {} ns, worker {worker}, {kind} {input:?}\n{difference}\nobserved: {observed:?}",
+                self.now
+            )
+        })?;
+        let server = &self.servers[usize::from(worker)];
+        server.check_invariants();
+        let (due, expiry) = (server.poll_timeout(), self.model.next_expiry(worker));
+        if expiry.is_some_and(|expiry| due.is_none_or(|due| due > expiry)) {
+            return Err(format!("the next timer is at {due:?}, an allocation expires at {expiry:?}"));
+        }
+        self.carry_out(worker, observed, ports);
+        Ok(())
+    }
+
+    fn carry_out(&mut self, worker: u16, observed: Observed, ports: Vec<RelayedPort>) {
+        for opening in observed.openings {
+            self.open_socket(worker, opening);
+        }
+        for port in ports {
+            self.sockets.retain(|socket| socket.local != port.local());
+            let delay = if self.random.chance(200) { self.random.below(SECOND) } else { 0 };
+            self.schedule(delay, Happening::Release(port));
+        }
+        let tally = match &observed.action {
+            Action::Drop(reason) => format!("dropped: {}", reason.code()),
+            Action::Reply { bytes, .. } => reply_tally(bytes),
+            Action::Forward { to: Egress::Peer { .. }, .. } => "to a peer".into(),
+            Action::Forward { bytes, .. } if bytes[0] & 0xC0 == 0x40 => "to a client by a channel".into(),
+            Action::Forward { .. } => "to a client by an indication".into(),
+            Action::Wait(_) => "waiting".into(),
+            Action::Nothing => "nothing".into(),
+        };
+        *self.actions.entry(tally).or_default() += 1;
+        match observed.action {
+            Action::Forward { to: Egress::Peer { relay, peer }, bytes, .. } => {
+                let socket = self.sockets.iter().find(|it| it.worker == worker && it.relay == relay);
+                if let Some(socket) = socket {
+                    // To another relayed address of this host it goes without passing the NAT.
+                    let own = self.settings.relays.iter().any(|relay| relay.address == peer.ip());
+                    let from = if own { socket.local } else { self.outer_form(socket.local) };
+                    self.send(Datagram { from, to: peer, bytes });
+                }
+            }
+            Action::Forward { to: Egress::Client(to), bytes, .. } | Action::Reply { to, bytes } => {
+                self.send(Datagram { from: to.tuple.server, to: to.tuple.client, bytes });
+            }
+            Action::Wait(_) | Action::Drop(_) | Action::Nothing => {}
+        }
+    }
+
+    /// The operating system opens a socket, or cannot; the answer comes soon, late, or twice.
+    fn open_socket(&mut self, worker: u16, opening: Opening) {
+        let result = match self.random.chance(self.socket_failures) {
+            false => Ok(()),
+            true if self.random.chance(800) => Err(RelayError::AddressInUse),
+            true => Err(RelayError::Other),
+        };
+        if result.is_ok() {
+            let Opening { relay, address: local, .. } = opening;
+            self.sockets.push(Socket { worker, relay, local });
+        }
+        let late = self.random.chance(50);
+        let delay = self.random.below(if late { 20 * SECOND } else { SECOND / 1000 });
+        self.schedule(delay, Happening::RelayOpened(worker, opening.wait, result));
+        if self.random.chance(self.socket_failures / 5) {
+            let later = delay + self.random.below(SECOND);
+            self.schedule(later, Happening::RelayOpened(worker, opening.wait, result));
+        }
+    }
+
+    /// The kernel keeps a 5-tuple on one worker.
+    fn worker_of(&self, client: SocketAddr) -> u16 {
+        client.port() % self.settings.workers
+    }
+
+    fn outer_form(&self, local: SocketAddr) -> SocketAddr {
+        let relay = self.settings.relays.iter().find(|relay| relay.address == local.ip());
+        relay.map_or(local, |relay| SocketAddr::new(relay.advertised(), local.port()))
+    }
+
+    fn local_form(&self, outer: SocketAddr) -> SocketAddr {
+        let relay = self.settings.relays.iter().find(|relay| relay.external == Some(outer.ip()));
+        relay.map_or(outer, |relay| SocketAddr::new(relay.address, outer.port()))
+    }
+}
+
+/// Client addresses whose challenge budgets are their own. Which sources share one is the core's secret, so it
+/// is found out by asking: whoever is refused at once shares with somebody before him.
+pub(crate) fn separate_sources(
+    candidates: &[std::net::IpAddr],
+    settings: &Settings,
+) -> Vec<std::net::IpAddr> {
+    let single = Settings { challenge_burst: 1, challenge_rate: 0, anonymous: false, ..settings.clone() };
+    let single = Settings { relaying: true, ..single };
+    let mut server = Server::new(Init {
+        config: single.config(),
+        worker: 0,
+        ports: Ports::new(&single.relays, single.first_port..=single.last_port),
+        quotas: Quotas::new(0, 0),
+        nonce_key: NonceKey::new([0; 16]),
+        seed: seed([0; 16]),
+    });
+    let allocate = [0, 3, 0, 0, 0x21, 0x12, 0xA4, 0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let mut separate = Vec::new();
+    for candidate in candidates {
+        let (server_address, client) =
+            (SocketAddr::new(ip(LISTENERS[0]), 3478), SocketAddr::new(*candidate, 9));
+        let tuple = FiveTuple { transport: Transport::Udp, server: server_address, client };
+        let verdict = server.handle_client_packet(Now::default(), Client { link: Link(0), tuple }, &allocate);
+        if matches!(verdict, turnpike_turn::Verdict::Reply { .. }) {
+            separate.push(*candidate);
+        }
+    }
+    separate
+}
+
+fn seed(first: [u8; 16]) -> [u8; 32] {
+    let mut seed = [0; 32];
+    seed[..16].copy_from_slice(&first);
+    seed[16..].copy_from_slice(&HASH_SEED);
+    seed
+}
+
+fn reply_tally(bytes: &[u8]) -> String {
+    match crate::actors::error_of(bytes) {
+        Some(number) => format!("error {number}"),
+        None => "success".into(),
+    }
+}
+
+/// Where the server listens.
+pub(crate) const LISTENERS: [&str; 3] = ["192.0.2.1", "203.0.113.20", "2600:9::5"];
+/// The half of the seed that the challenge budget hashes with; the same for all workers.
+const HASH_SEED: [u8; 16] = [7; 16];
+/// 2026-01-01, as good a day as any.
+const UNIX_START: i64 = 1_767_225_600;
