@@ -1,0 +1,210 @@
+//! Calls through a server: a client socket with its own 5-tuple each, an allocation, and a channel to a peer.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use turnpike_client::{AllocateOptions, Client, ClientConfig, Credentials, Event};
+
+use crate::lab::{Lab, PEER_ADDRESS};
+use crate::server::{PASSWORD, USERNAME};
+use crate::stop::Stop;
+use crate::syscalls::{Epoll, force_receive_buffer};
+
+/// The sockets of a number of calls, and what the server granted them.
+pub(crate) struct Calls {
+    /// One socket a call, connected to the server.
+    pub(crate) clients: Vec<UdpSocket>,
+    /// The peers' sockets; calls share them evenly.
+    pub(crate) peers: Vec<UdpSocket>,
+    /// Each call's relayed transport address, once established.
+    pub(crate) relayed: Vec<SocketAddr>,
+    config: Arc<ClientConfig>,
+}
+
+/// How establishing went.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Establishment {
+    /// From the first request to the last answer.
+    pub(crate) elapsed: Duration,
+    /// Requests sent more than once: answers lost or late.
+    pub(crate) retransmitted: u64,
+}
+
+impl Calls {
+    /// Opens the sockets of `count` calls to `server`; sends nothing yet.
+    pub(crate) fn open(lab: &Lab, server: SocketAddr, count: usize, peers: usize) -> Result<Self> {
+        let clients = lab.client.inside(|| {
+            (0..count)
+                .map(|_| {
+                    let socket = UdpSocket::bind("0.0.0.0:0")?;
+                    socket.connect(server)?;
+                    socket.set_nonblocking(true)?;
+                    Ok(socket)
+                })
+                .collect::<Result<Vec<_>>>()
+        });
+        let peers = lab.peer.inside(|| {
+            (0..peers.min(count))
+                .map(|_| {
+                    let socket = UdpSocket::bind((PEER_ADDRESS, 0))?;
+                    socket.set_nonblocking(true)?;
+                    force_receive_buffer(&socket, RECEIVE_BUFFER)?;
+                    Ok(socket)
+                })
+                .collect::<Result<Vec<_>>>()
+        });
+        let credentials = Credentials { username: USERNAME.to_owned(), password: PASSWORD.to_owned() };
+        // The same dialogue with both servers: MD5 keys, which is all coturn knows.
+        let config = ClientConfig {
+            credentials: Some(credentials),
+            keep_alive: false,
+            fingerprint: false,
+            password_algorithms: false,
+            ..ClientConfig::default()
+        };
+        Ok(Calls {
+            clients: clients.context("open the clients' sockets")?,
+            peers: peers.context("open the peers' sockets")?,
+            relayed: Vec::new(),
+            config: Arc::new(config),
+        })
+    }
+
+    /// How many calls there are.
+    pub(crate) fn count(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// The index of a call's peer socket. Calls that follow each other share one.
+    pub(crate) fn peer_of(&self, call: usize) -> usize {
+        call * self.peers.len() / self.clients.len()
+    }
+
+    /// Allocates and binds a channel for every call, `at_once` of them under way at any time: a first request
+    /// that is challenged, Allocate, ChannelBind.
+    pub(crate) fn establish(&mut self, at_once: usize, stop: &Stop) -> Result<Establishment> {
+        let peer_addresses =
+            self.peers.iter().map(UdpSocket::local_addr).collect::<std::io::Result<Vec<_>>>()?;
+        let mut dialogues = Dialogues {
+            begun: Instant::now(),
+            under_way: (0..self.count()).map(|_| None).collect(),
+            relayed: vec![None; self.count()],
+            transmitted: 0,
+            finished: 0,
+        };
+        let mut epoll = Epoll::new()?;
+        for (call, socket) in self.clients.iter().enumerate() {
+            epoll.add(socket, call as u64)?;
+        }
+        let mut begun = 0;
+        let mut swept = Instant::now();
+        while dialogues.finished < self.count() {
+            stop.check()?;
+            ensure!(dialogues.begun.elapsed() < ESTABLISH_LIMIT, "establishing calls takes too long");
+            while begun < self.count() && begun - dialogues.finished < at_once {
+                dialogues.begin(self, begun)?;
+                begun += 1;
+            }
+            let readable: Vec<u64> = epoll.wait(SWEEP)?.collect();
+            for call in readable {
+                let call = call as usize;
+                dialogues.advance(self, call, peer_addresses[self.peer_of(call)])?;
+            }
+            if swept.elapsed() >= SWEEP {
+                dialogues.retransmit(self)?;
+                swept = Instant::now();
+            }
+        }
+        let elapsed = dialogues.begun.elapsed();
+        let needed = (REQUESTS_PER_CALL * self.count()) as u64;
+        self.relayed = dialogues.relayed.into_iter().flatten().collect();
+        ensure!(self.relayed.len() == self.count(), "a call has no relayed address");
+        Ok(Establishment { elapsed, retransmitted: dialogues.transmitted.saturating_sub(needed) })
+    }
+}
+
+/// All dialogues of one establishment.
+struct Dialogues {
+    begun: Instant,
+    under_way: Vec<Option<Box<Client>>>,
+    relayed: Vec<Option<SocketAddr>>,
+    transmitted: u64,
+    finished: usize,
+}
+
+impl Dialogues {
+    fn begin(&mut self, calls: &Calls, call: usize) -> Result<()> {
+        let mut seed = *b"turnpike-bench..";
+        seed[..4].copy_from_slice(&(call as u32).to_be_bytes());
+        let mut client = Client::new(Arc::clone(&calls.config), seed);
+        client.allocate(self.begun.elapsed(), AllocateOptions::default())?;
+        self.transmit(&mut client, &calls.clients[call])?;
+        self.under_way[call] = Some(Box::new(client));
+        Ok(())
+    }
+
+    /// Takes what arrived for a call and sends what follows from it.
+    fn advance(&mut self, calls: &Calls, call: usize, peer: SocketAddr) -> Result<()> {
+        let socket = &calls.clients[call];
+        let mut bytes = [0; 2048];
+        let length = match socket.recv(&mut bytes) {
+            Ok(length) => length,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(anyhow!(error).context("the server's socket is gone")),
+        };
+        let Some(mut client) = self.under_way[call].take() else { return Ok(()) };
+        let now = self.begun.elapsed();
+        match client.handle_input(now, &bytes[..length]) {
+            Some(Event::Allocated(allocated)) => {
+                self.relayed[call] = Some(allocated.relayed);
+                client.bind_channel(now, CHANNEL, peer)?;
+            }
+            Some(Event::ChannelBound { .. }) => {
+                self.finished += 1;
+                return Ok(());
+            }
+            Some(Event::Failed { method, failure, .. }) => {
+                bail!("call {call}: {} failed: {failure}", method.name().unwrap_or("a request"))
+            }
+            _ => {}
+        }
+        self.transmit(&mut client, socket)?;
+        self.under_way[call] = Some(client);
+        Ok(())
+    }
+
+    fn retransmit(&mut self, calls: &Calls) -> Result<()> {
+        let now = self.begun.elapsed();
+        for call in 0..self.under_way.len() {
+            let Some(mut client) = self.under_way[call].take() else { continue };
+            if client.poll_timeout().is_some_and(|due| due <= now) {
+                client.handle_timeout(now);
+                if let Some(Event::Failed { failure, .. }) = client.poll_event() {
+                    bail!("call {call}: {failure}");
+                }
+                self.transmit(&mut client, &calls.clients[call])?;
+            }
+            self.under_way[call] = Some(client);
+        }
+        Ok(())
+    }
+
+    fn transmit(&mut self, client: &mut Client, socket: &UdpSocket) -> Result<()> {
+        let mut bytes = [0; 2048];
+        while let Some(length) = client.poll_transmit(&mut bytes) {
+            socket.send(&bytes[..length]).context("send a request")?;
+            self.transmitted += 1;
+        }
+        Ok(())
+    }
+}
+
+/// The channel every call binds; channels are counted per 5-tuple.
+pub(crate) const CHANNEL: u16 = 0x4000;
+/// Allocate, Allocate once more after the challenge, ChannelBind.
+const REQUESTS_PER_CALL: usize = 3;
+const ESTABLISH_LIMIT: Duration = Duration::from_secs(60);
+const SWEEP: Duration = Duration::from_millis(100);
+const RECEIVE_BUFFER: usize = 8 << 20;
