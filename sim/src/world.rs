@@ -312,7 +312,9 @@ impl World {
         let mut ports = Vec::new();
         while let Some(effect) = server.poll_effect() {
             match effect {
-                Effect::OpenRelay { wait, relay, address } => openings.push(Opening { wait, relay, address }),
+                Effect::OpenRelay { wait, relay, address, .. } => {
+                    openings.push(Opening { wait, relay, address })
+                }
                 Effect::CloseRelay { relay, port } => {
                     closings.push((relay, port.local()));
                     ports.push(port);

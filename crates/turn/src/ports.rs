@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,6 +26,8 @@ struct RelayPorts {
     relay: RelayAddress,
     taken: Box<[AtomicU64]>,
     live: Box<[AtomicU64]>,
+    /// The words in which the range lies.
+    words: Range<usize>,
     /// Bits of `taken` that stand for ports outside the range and are never freed.
     out_of_range: u32,
 }
@@ -76,26 +78,23 @@ impl Ports {
         self.relays.iter().map(RelayPorts::taken_in_range).sum()
     }
 
-    /// Takes a random port, and its successor if a pair is asked for.
+    /// Takes a random port (RFC 6056), and its successor if a pair is asked for.
     pub(crate) fn take(
         self: &Arc<Self>,
         relay: u16,
         parity: Parity,
         random: &mut Random,
     ) -> Option<(RelayedPort, Option<RelayedPort>)> {
-        let taken = &self.relays.get(usize::from(relay))?.taken;
+        let RelayPorts { taken, words, .. } = self.relays.get(usize::from(relay))?;
         let start = random.next_u64();
-        for step in 0..=taken.len() {
-            let index = (start as usize % taken.len() + step) % taken.len();
-            // The first word is looked at twice: above the random bit, and at the end below it.
-            let rotation = if step == 0 { (start >> 32) as u32 % 64 } else { 0 };
-            if let Some(bit) = take_bit(&taken[index], parity, rotation) {
-                let port = (index * 64) as u16 + bit as u16;
-                let named = |port| RelayedPort { ports: self.clone(), relay, port };
-                return Some((named(port), (parity == Parity::EvenPair).then(|| named(port + 1))));
-            }
-        }
-        None
+        let (first, from) = (start as u32 as usize, (start >> 32) as u32 % 64);
+        let (port, next) = (0..words.len()).find_map(|step| {
+            let index = words.start + (first + step) % words.len();
+            let port = (index * 64) as u16 + take_bit(&taken[index], parity, from)? as u16;
+            Some((port, (parity == Parity::EvenPair).then_some(port + 1)))
+        })?;
+        let named = |port| RelayedPort { ports: self.clone(), relay, port };
+        Some((named(port), next.map(named)))
     }
 
     /// The relay form of an own address at which a relayed port is open.
@@ -145,7 +144,8 @@ impl RelayPorts {
         let taken = (0..WORDS).map(word).collect();
         let live = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
         let in_range = u32::from(*range.end()).saturating_sub(u32::from(*range.start())) + 1;
-        RelayPorts { relay, taken, live, out_of_range: 65_536 - in_range }
+        let words = usize::from(range.start() / 64)..usize::from(range.end() / 64) + 1;
+        RelayPorts { relay, taken, live, words, out_of_range: 65_536 - in_range }
     }
 
     fn is_live(&self, port: u16) -> bool {
@@ -201,7 +201,7 @@ impl Drop for RelayedPort {
     }
 }
 
-/// Takes a free bit of the wanted parity at or above `from`, and the next one for a pair.
+/// Takes the first free bit of the wanted parity from `from` on, around the end, and the next one for a pair.
 fn take_bit(word: &AtomicU64, parity: Parity, from: u32) -> Option<u32> {
     let mut current = word.load(Ordering::Relaxed);
     loop {
@@ -210,11 +210,11 @@ fn take_bit(word: &AtomicU64, parity: Parity, from: u32) -> Option<u32> {
             Parity::Even => !current & EVEN_BITS,
             Parity::EvenPair => !current & (!current >> 1) & EVEN_BITS,
         };
-        let candidates = free & (u64::MAX << from);
-        if candidates == 0 {
+        if free == 0 {
             return None;
         }
-        let bit = candidates.trailing_zeros();
+        let above = free & (u64::MAX << from);
+        let bit = if above == 0 { free } else { above }.trailing_zeros();
         let wanted = if parity == Parity::EvenPair { 0b11 << bit } else { 1 << bit };
         match word.compare_exchange_weak(current, current | wanted, Ordering::AcqRel, Ordering::Relaxed) {
             Ok(_) => return Some(bit),
@@ -254,6 +254,18 @@ mod tests {
             drop(held);
             assert_eq!(ports.taken(), 0);
         }
+    }
+
+    #[test]
+    fn ports_are_spread_over_the_whole_range_from_the_first_on() {
+        let (ports, mut random) = ports(49_152..=65_535);
+        let held: Vec<_> = (0..1024).map_while(|_| ports.take(0, Parity::Any, &mut random)).collect();
+        let mut quarters = [0; 4];
+        held.iter().for_each(|(port, _)| quarters[usize::from(port.port() - 49_152) / 4096] += 1);
+        assert!(quarters.iter().all(|count| (180..330).contains(count)), "{quarters:?}");
+        let neighbours =
+            held.windows(2).filter(|pair| pair[1].0.port().abs_diff(pair[0].0.port()) < 64).count();
+        assert!(neighbours < 30, "{neighbours} of 1023 next to the one before");
     }
 
     #[test]

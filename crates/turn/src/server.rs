@@ -116,7 +116,10 @@ impl Server {
         while let Some(timer) = self.timers.pop_due(now.monotonic) {
             match timer {
                 Timer::Allocation(relay) => self.wake(now.monotonic, relay),
-                Timer::Reservation(token) => self.ports.expire(token, now.monotonic),
+                Timer::Reservation(token) => {
+                    self.ports.expire(token, now.monotonic);
+                    self.effects.push_back(Effect::DropReserved { token });
+                }
                 Timer::Deleted(tuple) => self.deleted.forget(now.monotonic, &tuple),
             }
         }

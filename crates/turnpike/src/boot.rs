@@ -13,7 +13,7 @@ use turnpike_config::{Config, Loaded, LogLevel};
 use turnpike_control::{Level, Log, LogDestination, LogOptions, ReportSender, Reports};
 use turnpike_net::{UdpOptions, UdpSocket, holder_of_udp_port, raise_descriptor_limit};
 use turnpike_turn::{Init, NonceKey, Ports, Quotas};
-use turnpike_worker::{Command, Listener, Mailbox, Worker, WorkerInit};
+use turnpike_worker::{Command, HeldPorts, Listener, Mailbox, Worker, WorkerInit};
 
 use crate::addresses::Addresses;
 use crate::rules::rules;
@@ -110,6 +110,7 @@ struct Shared {
     ports: Arc<Ports>,
     quotas: Arc<Quotas>,
     nonce_key: NonceKey,
+    held_ports: HeldPorts,
 }
 
 impl Shared {
@@ -123,6 +124,7 @@ impl Shared {
             ports: Ports::new(&addresses.relays, config.min_port..=config.max_port),
             quotas: Quotas::new(config.user_quota, config.total_quota),
             nonce_key,
+            held_ports: HeldPorts::default(),
         })
     }
 
@@ -149,6 +151,7 @@ impl Shared {
                 send_buffer: config.socket_buffer,
                 ..UdpOptions::default()
             },
+            held_ports: self.held_ports.clone(),
             report: Box::new(move |event| sender.send(event)),
         })?;
         let mailbox = worker.mailbox();

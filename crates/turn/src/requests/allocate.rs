@@ -16,7 +16,7 @@ use super::{Answer, Refused, Request, refused};
 use crate::allocation::Allocation;
 use crate::config::DefaultFamily;
 use crate::credentials::User;
-use crate::effect::{Effect, Event};
+use crate::effect::{Effect, Event, Reserve};
 use crate::ports::{Parity, RelayedPort};
 use crate::reason::Reason;
 use crate::requests::Refusal;
@@ -25,7 +25,7 @@ use crate::time::{Now, Timestamp};
 use crate::timers::Timer;
 use crate::tuple::{SessionId, WaitId};
 use crate::verdict::Verdict;
-use crate::waiting::PendingAllocation;
+use crate::waiting::{PendingAllocation, PortChoice};
 
 /// What an Allocate asks for.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +70,7 @@ impl Server {
             relay: self.allocations.reserve(),
             port,
             reserved,
-            parity: wish.token.is_none().then_some(wish.parity),
+            choice: wish.token.map_or(PortChoice::Free(wish.parity), PortChoice::Reserved),
             attempts: 1,
             lifetime: self.granted_lifetime(wish.lifetime),
             fingerprint: request.reply().fingerprint,
@@ -162,8 +162,13 @@ impl Server {
 
     fn open_relay(&mut self, pending: PendingAllocation) -> WaitId {
         let (relay, address) = (pending.relay, pending.port.local());
+        let reserve = match (pending.choice, &pending.reserved) {
+            (PortChoice::Reserved(token), _) => Reserve::Held { token },
+            (_, Some((next, token))) => Reserve::Next { token: *token, address: next.local() },
+            _ => Reserve::No,
+        };
         let wait = self.waiting.insert(pending);
-        self.effects.push_back(Effect::OpenRelay { wait, relay, address });
+        self.effects.push_back(Effect::OpenRelay { wait, relay, address, reserve });
         wait
     }
 
@@ -171,7 +176,10 @@ impl Server {
     fn retry(&mut self, now: Now, mut pending: PendingAllocation) -> Verdict<'_> {
         let relays: Vec<u16> = self.ports.of_family(pending.port.local().is_ipv4()).collect();
         let first = relays.iter().position(|index| *index == pending.port.relay_index()).unwrap_or(0);
-        let found = pending.parity.and_then(|parity| self.take_port(&relays, first, parity));
+        let found = match pending.choice {
+            PortChoice::Free(parity) => self.take_port(&relays, first, parity),
+            PortChoice::Reserved(_) => None,
+        };
         let Some((port, next)) = found else {
             return self.give_up(now, pending, Reason::NoPort);
         };

@@ -117,7 +117,7 @@ impl World {
     pub(crate) fn drain(&mut self) {
         while let Some(effect) = self.server.poll_effect() {
             match effect {
-                Effect::OpenRelay { wait, relay, address } => {
+                Effect::OpenRelay { wait, relay, address, .. } => {
                     self.attempts.push(address);
                     self.asked.push_back((wait, relay, address));
                 }
