@@ -319,6 +319,8 @@ impl World {
                     closings.push((relay, port.local()));
                     ports.push(port);
                 }
+                // Nobody else takes ports in this world, so none need to be held.
+                Effect::DropReserved { .. } => {}
                 Effect::Report(event) => reports.push(Report::of(&event)),
             }
         }

@@ -108,3 +108,80 @@ impl RelaySockets {
         (relay_socket.generation == relay.generation).then_some(relay_socket.socket)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Binds what a test wants to be free or taken.
+    fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+        UdpSocket::bind(address, &UdpOptions::default())
+    }
+
+    /// A free address whose next port is free as well.
+    fn free_pair() -> (SocketAddr, SocketAddr) {
+        let pairs = (0..100).filter_map(|_| {
+            let first = bind("127.0.0.1:0".parse().unwrap()).ok()?;
+            let address = first.local_address();
+            let next = SocketAddr::new(address.ip(), address.port().checked_add(1)?);
+            bind(next).ok().map(|_| (address, next))
+        });
+        pairs.into_iter().next().expect("some pair of ports is free")
+    }
+
+    fn relay(slot: u32) -> RelayId {
+        RelayId { slot, generation: 0 }
+    }
+
+    struct Worker {
+        relays: RelaySockets,
+        sockets: Sockets,
+        poller: Poller,
+    }
+
+    impl Worker {
+        fn new(held: &HeldPorts) -> Self {
+            let relays = RelaySockets::new(UdpOptions::default(), held.clone());
+            Worker { relays, sockets: Sockets::default(), poller: Poller::new().unwrap() }
+        }
+
+        fn open(&mut self, slot: u32, address: SocketAddr, reserve: Reserve) -> Result<(), RelayError> {
+            let Worker { relays, sockets, poller } = self;
+            relays.open(relay(slot), address, reserve, sockets, poller)
+        }
+    }
+
+    #[test]
+    fn a_reserved_port_is_nobody_elses_until_it_is_claimed_on_any_worker() {
+        let held = HeldPorts::default();
+        let (mut one, mut other) = (Worker::new(&held), Worker::new(&held));
+        let (address, next) = free_pair();
+        let token = [7; 8];
+        assert_eq!(one.open(0, address, Reserve::Next { token, address: next }), Ok(()));
+        assert_eq!(bind(next).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(other.open(0, next, Reserve::Held { token }), Ok(()));
+        one.relays.drop_held(token);
+        assert_eq!(bind(next).unwrap_err().kind(), io::ErrorKind::AddrInUse, "it is the claimer's now");
+        other.relays.close(relay(0), &mut other.sockets);
+        assert!(bind(next).is_ok());
+    }
+
+    #[test]
+    fn a_reserved_port_that_nobody_claims_is_closed() {
+        let mut worker = Worker::new(&HeldPorts::default());
+        let (address, next) = free_pair();
+        assert_eq!(worker.open(0, address, Reserve::Next { token: [1; 8], address: next }), Ok(()));
+        worker.relays.drop_held([1; 8]);
+        assert!(bind(next).is_ok());
+    }
+
+    #[test]
+    fn of_a_pair_both_ports_are_bound_or_neither() {
+        let mut worker = Worker::new(&HeldPorts::default());
+        let (address, next) = free_pair();
+        let _taken = bind(next).unwrap();
+        let reserve = Reserve::Next { token: [1; 8], address: next };
+        assert_eq!(worker.open(0, address, reserve), Err(RelayError::AddressInUse));
+        assert!(bind(address).is_ok());
+    }
+}

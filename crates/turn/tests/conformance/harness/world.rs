@@ -129,6 +129,8 @@ impl World {
                         self.kept_ports.push(port);
                     }
                 }
+                // Nobody else takes ports in this world, so none need to be held.
+                Effect::DropReserved { .. } => {}
                 Effect::Report(event) => self.events.push(event),
             }
         }
