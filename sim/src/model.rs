@@ -130,6 +130,8 @@ struct Permission {
     peer: IpAddr,
     access: Access,
     expires: Timestamp,
+    /// Whether a refusal under it was reported.
+    told: bool,
 }
 
 #[derive(Clone, Debug)]
