@@ -28,7 +28,7 @@ fn a_worker_allocates_nothing_for_what_it_relays_and_answers() {
     let relayed = allocate(&client);
     bind_channel(&client, bound.local_addr().unwrap());
     permit(&client, unbound.local_addr().unwrap());
-    let mut exchange = || {
+    let exchange = || {
         by_channel(&client, &bound, relayed);
         by_indication(&client, &unbound, relayed);
         binding(&client);
