@@ -11,7 +11,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use turnpike_config::{Config, Loaded, LogLevel};
 use turnpike_control::{Level, Log, LogDestination, LogOptions, ReportSender, Reports};
-use turnpike_net::{UdpOptions, UdpSocket, holder_of_udp_port, raise_descriptor_limit};
+use turnpike_net::{UdpOptions, UdpSocket, holder_of_udp_address, raise_descriptor_limit};
 use turnpike_turn::{Init, NonceKey, Ports, Quotas};
 use turnpike_worker::{Command, HeldPorts, Listener, Mailbox, Worker, WorkerInit};
 
@@ -189,7 +189,7 @@ fn bind_listeners(
 
 fn explain_bind(error: io::Error, address: SocketAddr) -> anyhow::Error {
     let why = match error.kind() {
-        io::ErrorKind::AddrInUse => match holder_of_udp_port(address.port()) {
+        io::ErrorKind::AddrInUse => match holder_of_udp_address(address) {
             Some(holder) => format!(
                 "process {} ({}) holds it; stop that or choose another port with listening-port",
                 holder.process, holder.name

@@ -9,7 +9,7 @@ use clap::ArgMatches;
 use serde_json::json;
 use turnpike_config::{Config, ExternalAddress, Loaded, LogLevel, Secret};
 use turnpike_control::in_words;
-use turnpike_net::{default_route_source, holder_of_udp_port};
+use turnpike_net::{default_route_source, holder_of_udp_address};
 
 use super::credentials::{as_json, parse_duration, snippet, time_of, unix_now};
 use crate::addresses::Addresses;
@@ -144,7 +144,9 @@ fn pick_port(config: &mut Config) -> anyhow::Result<Option<String>> {
     if free(wanted) {
         return Ok(None);
     }
-    let holder = holder_of_udp_port(wanted)
+    let holder = listening
+        .iter()
+        .find_map(|address| holder_of_udp_address(SocketAddr::new(address.ip(), wanted)))
         .map(|holder| format!("process {} ({})", holder.process, holder.name))
         .unwrap_or_else(|| "another process".to_owned());
     let Some(port) = (wanted..=u16::MAX).skip(1).take(PORTS_TRIED).find(|port| free(*port)) else {
