@@ -34,8 +34,19 @@ impl Running {
     /// # Errors
     /// Something the configuration asks for cannot be had; nothing is left half-started.
     pub fn start(loaded: &Loaded) -> anyhow::Result<Self> {
+        let log = Arc::new(Log::open(log_options(&loaded.config)).with_context(|| {
+            let path = loaded.config.log_file.as_deref().unwrap_or_default();
+            format!("cannot open the log file {path}: choose another with log-file, or log-file=stdout")
+        })?);
+        let running = Running::start_with(log.clone(), loaded);
+        if let (Err(error), true) = (&running, log.is_in_file()) {
+            log.error(&format!("{error:#}"));
+        }
+        running
+    }
+
+    fn start_with(log: Arc<Log>, loaded: &Loaded) -> anyhow::Result<Self> {
         let config = &loaded.config;
-        let log = Arc::new(Log::open(log_options(config)).context("cannot open the log file")?);
         tell_notices(&log, loaded);
         // From here on a signal waits for `wait` rather than ending the process.
         let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2])?;
@@ -207,6 +218,7 @@ fn explain_bind(error: io::Error, address: SocketAddr) -> anyhow::Error {
 fn log_options(config: &Config) -> LogOptions {
     let destination = match config.log_file.as_deref() {
         None | Some("stdout" | "-") => LogDestination::Stdout,
+        Some("stderr") => LogDestination::Stderr,
         Some(path) => LogDestination::File {
             path: path.into(),
             dated: !config.simple_log,
