@@ -3,6 +3,7 @@
 pub mod addresses;
 pub mod boot;
 pub mod cli;
+pub mod colour;
 pub mod commands;
 pub mod rest;
 mod rules;

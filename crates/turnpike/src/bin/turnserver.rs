@@ -1,10 +1,11 @@
 //! The server under its familiar name, with coturn's flags, configuration file and exit statuses.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use turnpike::boot::Running;
-use turnpike_config::{Command, Report, SystemEnvironment, help, load, sample};
+use turnpike::colour::shows_colour;
+use turnpike_config::{Command, Report, SystemEnvironment, coloured_help, help, load, sample};
 
 fn main() -> ExitCode {
     match load(std::env::args_os().skip(1), &SystemEnvironment) {
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
             print(&format!("{report}\n"));
             if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
+        Ok(Command::Help) if shows_colour(&std::io::stdout()) => print(&coloured_help("turnserver")),
         Ok(Command::Help) => print(&help("turnserver")),
         Ok(Command::Sample) => print(&sample()),
         Ok(Command::Version) => print(concat!(env!("CARGO_PKG_VERSION"), "\n")),
@@ -32,8 +34,7 @@ fn print(text: &str) -> ExitCode {
 
 /// 255, as coturn gives for every fatal error at start.
 fn fail(message: &str) -> ExitCode {
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let (on, off) = if colour { ("\u{1b}[1;31m", "\u{1b}[0m") } else { ("", "") };
+    let (on, off) = if shows_colour(&std::io::stderr()) { ("\u{1b}[1;31m", "\u{1b}[0m") } else { ("", "") };
     eprintln!("{on}turnserver:{off} {message}");
     ExitCode::from(255)
 }
