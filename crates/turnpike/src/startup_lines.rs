@@ -81,9 +81,9 @@ fn who_may_relay(config: &Config) -> String {
         return "Relaying: for everybody (no-auth)".to_owned();
     }
     format!(
-        "Relaying: for {} static users and {} REST secrets of realm {:?}",
-        config.users.len(),
-        config.secrets.len(),
+        "Relaying: for {} and {} of realm {:?}",
+        counted(config.users.len(), "static user"),
+        counted(config.secrets.len(), "REST secret"),
         config.realm
     )
 }
@@ -93,12 +93,16 @@ fn refused_peers(config: &Config) -> String {
     let kinds = kinds.into_iter().filter(|kind| *kind != "loopback" || !config.allow_loopback_peers);
     let opened = match config.allowed_peers.len() {
         0 => String::new(),
-        count => format!(" but for {count} opened ranges"),
+        count => format!(", but for {}", counted(count, "opened range")),
     };
     format!(
         "Peers: public addresses only; refused are {}{opened}; open more with allowed-peer-ip=ADDRESS, RANGE or CIDR",
         kinds.collect::<Vec<_>>().join(", ")
     )
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Descriptors that are not relay sockets.

@@ -19,7 +19,8 @@ use turnpike_control::in_words;
 /// A secret cannot be read, or an argument is malformed.
 pub fn run(arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
     match arguments.subcommand() {
-        Some((_, decode)) => decode_credential(decode),
+        Some(("decode", arguments)) => decode_credential(arguments),
+        Some((_, arguments)) => mint(arguments),
         None => mint(arguments),
     }
 }

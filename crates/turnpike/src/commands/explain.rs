@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::ArgMatches;
+use turnpike_config::nearest;
 use turnpike_turn::Reason;
 
 /// Runs the command.
@@ -14,7 +15,11 @@ pub fn run(arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
     match arguments.get_one::<String>("code") {
         Some(code) => match Reason::from_code(code) {
             Some(reason) => println!("{}: {}", reason.code(), meaning(reason)),
-            None => bail!("{code:?} is no reason code; `turnpike explain` lists them all"),
+            None => {
+                let near = nearest(code, Reason::ALL.iter().map(|reason| reason.code()));
+                let hint = near.map_or_else(String::new, |near| format!(" (did you mean {near}?)"));
+                bail!("{code:?} is no reason code{hint}; `turnpike explain` lists them all")
+            }
         },
         None => Reason::ALL.iter().for_each(|reason| println!("{:24}{}", reason.code(), meaning(*reason))),
     }

@@ -60,7 +60,8 @@ impl Found {
     fn print(&self, config: &Config, addresses: &Addresses) {
         let RestCredential { username, password, expires } = &self.credential;
         println!("\nTurnpike is up.\n\nAddresses");
-        for address in addresses.listening.iter().filter(|address| !address.ip().is_loopback()) {
+        let told = |ip: IpAddr| !ip.is_loopback() || config.listening_ips.contains(&ip);
+        for address in addresses.listening.iter().filter(|address| told(address.ip())) {
             println!("  {:<42} {}", address.to_string(), how_found(address.ip(), config));
         }
         for relay in &addresses.relays {
@@ -97,6 +98,8 @@ impl Found {
         found["relays"] = relays.collect();
         found["relayPorts"] = json!([config.min_port, config.max_port]);
         found["realm"] = json!(config.realm);
+        found["port"] = json!(config.listening_port);
+        found["portNote"] = json!(self.moved);
         found["secretFile"] = json!(self.kept.path);
         found
     }
@@ -121,6 +124,9 @@ fn config(arguments: &ArgMatches, kept: &KeptSecret) -> anyhow::Result<Config> {
     if config.verbose {
         config.log_min_level = LogLevel::Info;
     }
+    if arguments.get_flag("json") {
+        config.log_file = Some("stderr".to_owned());
+    }
     for ip in arguments.get_many::<String>("listening-ip").into_iter().flatten() {
         config.listening_ips.push(address(ip, "listening-ip")?);
     }
@@ -139,17 +145,19 @@ fn config(arguments: &ArgMatches, kept: &KeptSecret) -> anyhow::Result<Config> {
 fn pick_port(config: &mut Config) -> anyhow::Result<Option<String>> {
     let wanted = config.listening_port;
     let listening = Addresses::find(config)?.listening;
-    let free =
-        |port: u16| listening.iter().all(|address| std::net::UdpSocket::bind((address.ip(), port)).is_ok());
-    if free(wanted) {
-        return Ok(None);
-    }
-    let holder = listening
-        .iter()
-        .find_map(|address| holder_of_udp_address(SocketAddr::new(address.ip(), wanted)))
+    let taken = |port: u16| {
+        let addresses = listening.iter().map(|address| SocketAddr::new(address.ip(), port));
+        addresses.into_iter().find(|address| {
+            let bound = std::net::UdpSocket::bind(address);
+            bound.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
+        })
+    };
+    let Some(address) = taken(wanted) else { return Ok(None) };
+    let holder = holder_of_udp_address(address)
         .map(|holder| format!("process {} ({})", holder.process, holder.name))
         .unwrap_or_else(|| "another process".to_owned());
-    let Some(port) = (wanted..=u16::MAX).skip(1).take(PORTS_TRIED).find(|port| free(*port)) else {
+    let next = (wanted..=u16::MAX).skip(1).take(PORTS_TRIED).find(|port| taken(*port).is_none());
+    let Some(port) = next else {
         bail!(
             "{holder} holds UDP port {wanted}, and the next {PORTS_TRIED} are taken too; choose one with --port"
         );
@@ -185,7 +193,8 @@ fn how_found(ip: IpAddr, config: &Config) -> &'static str {
     if config.listening_ips.contains(&ip) {
         return "given by --listening-ip";
     }
-    let public = turnpike_turn::PeerRules::default().judge(ip).is_ok();
+    let told = config.external.iter().any(|external| external.public.is_ipv4() == ip.is_ipv4());
+    let public = told || turnpike_turn::PeerRules::default().judge(ip).is_ok();
     match (default_route_source(ip.is_ipv4()) == Some(ip), public) {
         (true, true) => "found on the default route",
         (true, false) => "found on the default route; private: from outside, give --external-ip PUBLIC",
