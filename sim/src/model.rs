@@ -306,9 +306,6 @@ impl Model {
         if opened.is_err() {
             return self.give_up(worker, &pending.wanted, Reason::RelayFailed);
         }
-        if self.settings.verbose {
-            self.processed(&pending.wanted.asked, None, Some(&pending.wanted.owner), None);
-        }
         let Wanted { asked, owner, lifetime, pair, lacks_family, .. } = &pending.wanted;
         let attributes = self.allocated(pending.local, *lifetime, asked, None, *lacks_family);
         let mut response = self.success(worker, asked, attributes, Some(owner));

@@ -23,7 +23,7 @@ use crate::requests::Refusal;
 use crate::server::Server;
 use crate::time::{Now, Timestamp};
 use crate::timers::Timer;
-use crate::tuple::{SessionId, WaitId};
+use crate::tuple::{FiveTuple, SessionId, WaitId};
 use crate::verdict::Verdict;
 use crate::waiting::{PendingAllocation, PortChoice};
 
@@ -193,14 +193,15 @@ impl Server {
         self.allocations.cancel(pending.relay);
         let refused = refused(ErrorNumber::INSUFFICIENT_CAPACITY, reason);
         let refusal = Refusal { refused, challenge: false, user: Some(pending.user.clone()) };
-        self.report_pending(&pending, Some((refused.number, reason)));
+        let answered = (pending.client.tuple, pending.user.clone());
+        self.report_answered(answered, None, Some((refused.number, reason)));
         self.refuse_pending(now, &pending, &refusal)
     }
 
     fn complete(&mut self, now: Now, pending: PendingAllocation) -> Verdict<'_> {
         let relay = pending.relay;
-        self.report_pending(&pending, None);
         let reply = pending.reply();
+        let answered = (pending.client.tuple, pending.user.clone());
         let lifetime = Duration::from_secs(pending.lifetime.into());
         let allocation = self.make_allocation(now.monotonic, pending);
         self.report(Event::Allocated {
@@ -210,6 +211,7 @@ impl Server {
             relayed: allocation.port.advertised(),
             lifetime,
         });
+        self.report_answered(answered, Some(allocation.session), None);
         self.timers.set(allocation.wakes, Timer::Allocation(relay));
         self.allocations.insert(relay, allocation);
         self.stats.allocations_created += 1;
@@ -245,15 +247,16 @@ impl Server {
         })
     }
 
-    fn report_pending(&mut self, pending: &PendingAllocation, refusal: Option<(ErrorNumber, Reason)>) {
+    /// `session` is the one that was made.
+    fn report_answered(
+        &mut self,
+        (tuple, user): (FiveTuple, Arc<User>),
+        session: Option<SessionId>,
+        refusal: Option<(ErrorNumber, Reason)>,
+    ) {
         if self.config.verbose {
-            self.report(Event::Processed {
-                tuple: pending.client.tuple,
-                session: None,
-                user: Some(pending.user.clone()),
-                method: turnpike_wire::Method::ALLOCATE,
-                refusal,
-            });
+            let method = turnpike_wire::Method::ALLOCATE;
+            self.report(Event::Processed { tuple, session, user: Some(user), method, refusal });
         }
     }
 }
