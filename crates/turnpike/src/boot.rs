@@ -1,6 +1,6 @@
 //! Starting and stopping the server: the only place that introduces all parts to each other.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,6 +26,8 @@ pub struct Running {
     workers: Vec<(Mailbox, JoinHandle<io::Result<()>>)>,
     reports: JoinHandle<()>,
     signals: Signals,
+    /// Whether standard output was a terminal at start; of one that is gone it cannot be asked any more.
+    on_terminal: bool,
 }
 
 impl Running {
@@ -68,7 +70,7 @@ impl Running {
         let reports = thread::Builder::new().name("reports".into()).spawn(move || reports.run())?;
         write_pid(config.pidfile.as_deref(), &log);
         tell_ready(&log, &addresses, threads);
-        Ok(Running { log, addresses, workers, reports, signals })
+        Ok(Running { log, addresses, workers, reports, signals, on_terminal: io::stdout().is_terminal() })
     }
 
     /// The addresses it works with.
@@ -87,11 +89,16 @@ impl Running {
                     self.log.info(&format!("Terminating on signal {signal}"));
                     break;
                 }
+                // The terminal is gone, and with it whoever started this there and watched it.
+                SIGHUP if self.on_terminal && !self.log.is_in_file() => break,
                 SIGHUP => match self.log.reopen() {
                     Ok(()) => self.log.info("The log was reopened (SIGHUP)"),
                     Err(error) => self.log.error(&format!("cannot reopen the log: {error}")),
                 },
-                other => self.log.warning(&format!("signal {other} does nothing in this version")),
+                SIGUSR1 => self.log.warning("SIGUSR1: draining is not in this version; nothing is done"),
+                _ => self.log.warning(
+                    "SIGUSR2: there are no certificates to read again in this version; nothing is done",
+                ),
             }
         }
         self.stop()

@@ -3,10 +3,10 @@
 pub mod addresses;
 pub mod boot;
 pub mod cli;
-pub mod colour;
 pub mod commands;
 pub mod rest;
 mod rules;
 mod startup_lines;
 pub mod state;
+pub mod terminal;
 pub mod tools;

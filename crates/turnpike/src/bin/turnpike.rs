@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap_complete::Shell;
-use turnpike::colour::shows_colour;
+use turnpike::terminal::{print, shows_colour};
 use turnpike::{cli, commands};
 
 fn main() -> ExitCode {
@@ -14,7 +14,9 @@ fn main() -> ExitCode {
         Some(("explain", arguments)) => commands::explain::run(arguments),
         Some(("completions", arguments)) => {
             if let Some(shell) = arguments.get_one::<Shell>("shell") {
-                clap_complete::generate(*shell, &mut cli::command(), "turnpike", &mut std::io::stdout());
+                let mut script = Vec::new();
+                clap_complete::generate(*shell, &mut cli::command(), "turnpike", &mut script);
+                let _ = print(&String::from_utf8_lossy(&script));
             }
             Ok(ExitCode::SUCCESS)
         }

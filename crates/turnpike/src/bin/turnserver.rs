@@ -1,10 +1,9 @@
 //! The server under its familiar name, with coturn's flags, configuration file and exit statuses.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use turnpike::boot::Running;
-use turnpike::colour::shows_colour;
+use turnpike::terminal::{print, shows_colour};
 use turnpike_config::{Command, Report, SystemEnvironment, coloured_help, help, load, sample};
 
 fn main() -> ExitCode {
@@ -15,20 +14,20 @@ fn main() -> ExitCode {
         },
         Ok(Command::Check(loaded)) => {
             let report = Report(&loaded);
-            print(&format!("{report}\n"));
+            show(&format!("{report}\n"));
             if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
-        Ok(Command::Help) if shows_colour(&std::io::stdout()) => print(&coloured_help("turnserver")),
-        Ok(Command::Help) => print(&help("turnserver")),
-        Ok(Command::Sample) => print(&sample()),
-        Ok(Command::Version) => print(concat!(env!("CARGO_PKG_VERSION"), "\n")),
+        Ok(Command::Help) if shows_colour(&std::io::stdout()) => show(&coloured_help("turnserver")),
+        Ok(Command::Help) => show(&help("turnserver")),
+        Ok(Command::Sample) => show(&sample()),
+        Ok(Command::Version) => show(concat!(env!("CARGO_PKG_VERSION"), "\n")),
         Err(error) => fail(&error.to_string()),
     }
 }
 
-/// A reader that goes away early, such as `head`, is no failure.
-fn print(text: &str) -> ExitCode {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+/// A reader that goes away early is no failure.
+fn show(text: &str) -> ExitCode {
+    let _ = print(text);
     ExitCode::SUCCESS
 }
 

@@ -1,5 +1,6 @@
 //! `turnpike up`: the first run. Finds addresses, keeps a generated secret, and says what to do next.
 
+use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ use crate::addresses::Addresses;
 use crate::boot::Running;
 use crate::rest::RestCredential;
 use crate::state::{KeptSecret, StateDirectory};
+use crate::terminal::{painted, print, say, shows_colour};
 
 /// Runs the command: returns when the server is stopped.
 ///
@@ -38,12 +40,19 @@ pub fn run(arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
         moved,
     };
     if arguments.get_flag("json") {
-        println!("{:#}", found.json(&loaded.config, running.addresses()));
+        say!("{:#}", found.json(&loaded.config, running.addresses()));
     } else {
-        found.print(&loaded.config, running.addresses());
+        let text = found.text(&loaded.config, running.addresses());
+        // Nobody has to read it: the server serves all the same.
+        let _ = print(&painted(&text, |line| !line.starts_with(' '), shows_colour(&std::io::stdout())));
     }
     running.wait()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Adds a line to a text.
+macro_rules! line {
+    ($text:ident, $($line:tt)*) => {{ let _ = writeln!($text, $($line)*); }};
 }
 
 /// What there is to tell.
@@ -57,36 +66,38 @@ struct Found {
 }
 
 impl Found {
-    fn print(&self, config: &Config, addresses: &Addresses) {
+    fn text(&self, config: &Config, addresses: &Addresses) -> String {
+        let mut text = String::new();
         let RestCredential { username, password, expires } = &self.credential;
-        println!("\nTurnpike is up.\n\nAddresses");
+        line!(text, "\nTurnpike is up.\n\nAddresses");
         let told = |ip: IpAddr| !ip.is_loopback() || config.listening_ips.contains(&ip);
         for address in addresses.listening.iter().filter(|address| told(address.ip())) {
-            println!("  {:<42} {}", address.to_string(), how_found(address.ip(), config));
+            line!(text, "  {:<42} {}", address.to_string(), how_found(address.ip(), config));
         }
         for relay in &addresses.relays {
             let told =
                 relay.external.map(|external| format!(", clients are told {external}")).unwrap_or_default();
-            println!("  relaying from {}{told}", relay.address);
+            line!(text, "  relaying from {}{told}", relay.address);
         }
         if let Some(moved) = &self.moved {
-            println!("  {moved}");
+            line!(text, "  {moved}");
         }
-        println!("\nPorts to open in the firewall");
-        println!("  UDP {}            clients come in", config.listening_port);
-        println!("  UDP {}-{}     media", config.min_port, config.max_port);
-        println!("\nURIs");
-        self.uris.iter().for_each(|uri| println!("  {uri}"));
-        println!("\nCredential (good for {}, until {})", in_words(self.good_for), time_of(*expires));
-        println!("  username  {username}\n  password  {password}");
-        println!("\nFor a browser\n{}", indented(&snippet(&self.uris, &self.credential)));
+        line!(text, "\nPorts to open in the firewall");
+        line!(text, "  UDP {}            clients come in", config.listening_port);
+        line!(text, "  UDP {}-{}     media", config.min_port, config.max_port);
+        line!(text, "\nURIs");
+        self.uris.iter().for_each(|uri| line!(text, "  {uri}"));
+        line!(text, "\nCredential (good for {}, until {})", in_words(self.good_for), time_of(*expires));
+        line!(text, "  username  {username}\n  password  {password}");
+        line!(text, "\nFor a browser\n{}", indented(&snippet(&self.uris, &self.credential)));
         let made = if self.kept.is_new { "made now" } else { "from an earlier run" };
-        println!("\nSecret: {} ({made}; keep it private)", self.kept.path.display());
-        println!("\nNext");
-        println!("  turnpike credentials --user alice --ttl 4h    mint another credential");
-        println!("  turnpike credentials decode USER PASSWORD     find out why one is refused");
-        println!("  turnserver -h                                 every option, as coturn has them");
-        println!("  Ctrl-C                                        stop\n");
+        line!(text, "\nSecret: {} ({made}; keep it private)", self.kept.path.display());
+        line!(text, "\nNext");
+        line!(text, "  turnpike credentials --user alice --ttl 4h    mint another credential");
+        line!(text, "  turnpike credentials decode USER PASSWORD     find out why one is refused");
+        line!(text, "  turnserver -h                                 every option, as coturn has them");
+        line!(text, "  Ctrl-C                                        stop\n");
+        text
     }
 
     fn json(&self, config: &Config, addresses: &Addresses) -> serde_json::Value {

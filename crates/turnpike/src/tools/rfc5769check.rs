@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+use crate::terminal::{print_usage, say};
 use turnpike_wire::vectors::{ALL, Vector, VectorError, check};
 
 /// Runs the tool with its arguments (the program's name left out).
@@ -10,7 +11,7 @@ pub fn main(arguments: &[String]) -> ExitCode {
     match arguments.first().map(String::as_str) {
         None => verdict(ALL, check),
         Some("-h" | "--help") => {
-            print!("{USAGE}");
+            print_usage(USAGE);
             ExitCode::SUCCESS
         }
         Some(other) => {
@@ -24,9 +25,9 @@ pub fn main(arguments: &[String]) -> ExitCode {
 fn verdict(vectors: &[Vector], check: fn(&Vector) -> Result<(), VectorError>) -> ExitCode {
     for vector in vectors {
         match check(vector) {
-            Ok(()) => println!("{} result: success", vector.name),
+            Ok(()) => say!("{} result: success", vector.name),
             Err(problem) => {
-                println!("{} result: failure", vector.name);
+                say!("{} result: failure", vector.name);
                 eprintln!(
                     "{}: {problem}: this program was built wrongly or its memory is damaged",
                     vector.name

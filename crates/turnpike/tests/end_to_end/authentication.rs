@@ -130,7 +130,8 @@ fn a_user_beyond_the_quota_gets_486_and_a_place_that_is_given_back_is_free() {
 #[test]
 fn the_quota_of_all_users_is_one_for_all() {
     let server = Server::start(&["--total-quota=1", "--user=other:x"]);
-    TurnClient::hello(server.address).allocate();
+    let mut first = TurnClient::hello(server.address);
+    first.allocate();
     let failure = TurnClient::new(server.address, "other", "x").try_allocate(AllocateOptions::default());
     assert!(failure.unwrap_err().to_string().starts_with("error 486"));
 }

@@ -135,7 +135,8 @@ impl TurnClient {
         let mut output = [0; 4096];
         loop {
             while let Some(length) = self.client.poll_transmit(&mut output) {
-                self.socket.send(&output[..length]).unwrap();
+                // A server that does not listen yet is asked again in time.
+                let _ = self.socket.send(&output[..length]);
             }
             if let Some(event) = self.client.poll_event() {
                 return Some(event);
@@ -152,6 +153,18 @@ impl TurnClient {
                     }
                 }
                 Err(_) => self.client.handle_timeout(self.started.elapsed()),
+            }
+        }
+    }
+}
+
+impl Drop for TurnClient {
+    /// Gives its allocation back: the system may hand its port to another client of the same server at once.
+    fn drop(&mut self) {
+        let mut output = [0; 4096];
+        if self.client.relayed().is_some() && self.client.delete(self.started.elapsed()).is_ok() {
+            while let Some(length) = self.client.poll_transmit(&mut output) {
+                let _ = self.socket.send(&output[..length]);
             }
         }
     }

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::Value;
 
 use crate::client::TurnClient;
-use crate::harness::{Directory, Finished, Program, TURNPIKE, free_ports, loopback_address, run};
+use crate::harness::{Directory, Finished, OnTerminal, Program, TURNPIKE, free_ports, loopback_address, run};
 
 struct Up {
     program: Program,
@@ -170,4 +170,16 @@ fn bad_input_is_refused_with_what_is_wrong_before_anything_starts() {
         assert!(finished.stderr.contains(said), "{flags:?}: {}", finished.stderr);
         assert_eq!(finished.stdout, "", "{flags:?}");
     }
+}
+
+#[test]
+fn closing_the_terminal_stops_it_rather_than_leaving_it_behind() {
+    let (directory, ip) = (Directory::new(), loopback_address());
+    let (state, ip_text, port) = (directory.file("state"), ip.to_string(), free_ports(ip, 3).to_string());
+    let arguments = ["up", "--state-dir", &state, "--listening-ip", &ip_text, "--port", &port];
+    let mut up = OnTerminal::start(TURNPIKE, &arguments, &[]);
+    up.read_until("Ctrl-C");
+    assert!(up.output.contains("\u{1b}[1;33mURIs\u{1b}[0m"), "headings are coloured: {}", up.output);
+    up.signal("HUP");
+    assert_eq!(up.finish(), Some(0));
 }

@@ -121,9 +121,7 @@ impl Program {
 
     /// Sends a signal by name, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
-        let command = format!("kill -{name} {}", self.id());
-        let status = Command::new("sh").args(["-c", &command]).status().expect("a shell");
-        assert!(status.success(), "{command}");
+        send_signal(name, self.id());
     }
 
     /// Stops it with a signal and waits for its end.
@@ -197,15 +195,21 @@ impl Server {
 
 /// A loopback address that no other test uses, here or in another run of the tests at the same time.
 pub(crate) fn loopback_address() -> IpAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(2);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    assert!(number < 255, "the tests need more loopback addresses: spread them over another byte");
     let [_, _, high, low] = std::process::id().to_be_bytes();
-    Ipv4Addr::new(127, 64 | (high & 0x3f), low, (number % 250) as u8 + 2).into()
+    Ipv4Addr::new(127, 64 | (high & 0x3f), low, number as u8).into()
 }
 
 /// A free UDP port of `ip` with `count` free ones behind it, below those the system hands out by itself.
 pub(crate) fn free_ports(ip: IpAddr, count: u16) -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Another run of these tests at the same time begins elsewhere.
+    let start = std::process::id().wrapping_mul(97);
     for _ in 0..1000 {
-        let first = 12_000 + NEXT.fetch_add(count, Ordering::Relaxed) % 18_000;
+        let step = u32::from(NEXT.fetch_add(count, Ordering::Relaxed));
+        let first = 12_000 + (start.wrapping_add(step) % 18_000) as u16;
         if (first..first + count).all(|port| UdpSocket::bind((ip, port)).is_ok()) {
             return first;
         }
@@ -218,6 +222,7 @@ pub(crate) struct Directory(PathBuf);
 
 impl Directory {
     pub(crate) fn new() -> Self {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("turnpike-test-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&path).expect("a directory can be made");
@@ -246,29 +251,72 @@ impl Drop for Directory {
     }
 }
 
-static NEXT: AtomicU16 = AtomicU16::new(0);
+/// A program whose outputs are a terminal.
+pub(crate) struct OnTerminal {
+    child: Child,
+    control: std::fs::File,
+    pub(crate) output: String,
+}
+
+impl OnTerminal {
+    pub(crate) fn start(path: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        let control = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
+        grantpt(&control).expect("it can be used");
+        unlockpt(&control).expect("it can be opened");
+        let name = ptsname(&control, Vec::new()).expect("it has a name").into_string().expect("UTF-8");
+        let terminal = std::fs::File::options().write(true).open(name).expect("it can be opened");
+        let child = Command::new(path)
+            .args(arguments)
+            .env_remove("NO_COLOR")
+            .env("TERM", "xterm-256color")
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(terminal.try_clone().expect("a second descriptor"))
+            .stderr(terminal)
+            .spawn()
+            .expect("it starts");
+        OnTerminal { child, control: control.into(), output: String::new() }
+    }
+
+    /// Reads until `wanted` was written, or to the end, whichever comes first.
+    pub(crate) fn read_until(&mut self, wanted: &str) {
+        let mut bytes = [0; 4096];
+        // The end of the last writer is an error of the reader's, as terminals have it.
+        while !self.output.contains(wanted)
+            && let Ok(length @ 1..) = self.control.read(&mut bytes)
+        {
+            self.output.push_str(&String::from_utf8_lossy(&bytes[..length]));
+        }
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        send_signal(name, self.child.id());
+    }
+
+    /// Its exit status, once it has ended by itself.
+    pub(crate) fn finish(mut self) -> Option<i32> {
+        self.read_until("\u{0}");
+        self.child.wait().expect("a child can be waited for").code()
+    }
+}
+
+impl Drop for OnTerminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
 
 /// What a program writes when both its outputs are a terminal.
 pub(crate) fn on_a_terminal(path: &str, arguments: &[&str], variables: &[(&str, &str)]) -> String {
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    let control = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
-    grantpt(&control).expect("it can be used");
-    unlockpt(&control).expect("it can be opened");
-    let name = ptsname(&control, Vec::new()).expect("it has a name").into_string().expect("UTF-8");
-    let terminal = std::fs::File::options().write(true).open(name).expect("it can be opened");
-    let mut child = Command::new(path)
-        .args(arguments)
-        .env_remove("NO_COLOR")
-        .env("TERM", "xterm-256color")
-        .envs(variables.iter().copied())
-        .stdin(Stdio::null())
-        .stdout(terminal.try_clone().expect("a second descriptor"))
-        .stderr(terminal)
-        .spawn()
-        .expect("it starts");
-    let mut output = Vec::new();
-    // The end of the last writer is an error of the reader's, as terminals have it.
-    let _ = std::fs::File::from(control).read_to_end(&mut output);
-    child.wait().expect("a child can be waited for");
-    String::from_utf8_lossy(&output).into_owned()
+    let mut program = OnTerminal::start(path, arguments, variables);
+    program.read_until("\u{0}");
+    std::mem::take(&mut program.output)
+}
+
+fn send_signal(name: &str, process: u32) {
+    let command = format!("kill -{name} {process}");
+    let status = Command::new("sh").args(["-c", &command]).status().expect("a shell");
+    assert!(status.success(), "{command}");
 }

@@ -54,3 +54,13 @@ fn turnpike_without_a_verb_shows_what_there_is() {
     assert_eq!(finished.code, Some(2));
     assert!(finished.stderr.contains("'up'"), "{}", finished.stderr);
 }
+
+#[test]
+fn a_reader_that_goes_away_early_is_no_failure() {
+    for command in ["explain", "completions bash", "credentials decode x"] {
+        // /dev/full refuses every byte, as a pipe does that nobody reads.
+        let line = format!("\"$0\" {command} >/dev/full; \"$0\" {command} | true");
+        let finished = run("/bin/sh", &["-c", &line, TURNPIKE]);
+        assert!(!finished.stderr.contains("panicked"), "{command}: {}", finished.stderr);
+    }
+}
