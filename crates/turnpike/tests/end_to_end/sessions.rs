@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, UdpSocket};
 
-use crate::client::TurnClient;
+use crate::client::{TurnClient, binding_request, exchange};
 use crate::harness::Server;
 
 const WHO: &str = "realm=<example.org>, username=<hello>";
@@ -91,6 +91,30 @@ fn a_refused_peer_logs_the_line_that_would_open_it() {
     let mut client = TurnClient::hello(open.address);
     client.allocate();
     client.permit([192, 168, 7, 7].into()).unwrap();
+}
+
+#[test]
+fn binding_requests_which_everybody_can_send_are_logged_only_when_asked_for() {
+    for (flags, logged) in [(&["-v"][..], false), (&["-V"], true), (&["--log-binding"], true)] {
+        let server = Server::start(flags);
+        let client = TurnClient::stranger(server.address);
+        exchange(&client.socket, &binding_request()).unwrap();
+        let said = server.program.stop("TERM").stdout;
+        let line = format!("incoming packet BINDING processed, success, client {}", client.address());
+        assert_eq!(said.contains(&line), logged, "{flags:?}:\n{said}");
+    }
+}
+
+#[test]
+fn a_flood_of_binding_requests_does_not_flood_the_log() {
+    let server = Server::start(&["-V"]);
+    let client = TurnClient::stranger(server.address);
+    for _ in 0..400 {
+        exchange(&client.socket, &binding_request()).unwrap();
+    }
+    let said = server.program.stop("TERM").stdout;
+    let lines = said.matches("BINDING processed").count();
+    assert!((100..=300).contains(&lines), "{lines} lines of 400");
 }
 
 #[test]

@@ -55,9 +55,19 @@ fn what_an_operator_must_know_at_a_glance_is_said() {
     }
     let limit = said.lines().find_map(|line| line.split_once("File descriptors: ")).expect("the limit").1;
     let (descriptors, rest) = limit.split_once(" (was ").unwrap();
-    let allocations = rest.split_once("enough for ").unwrap().1.trim_end_matches(" allocations");
+    let allocations = rest.split_once("enough for ").unwrap().1.split(' ').next().unwrap();
     let count = |text: &str| text.parse::<u64>().unwrap();
     assert!(count(allocations) < count(descriptors) && count(allocations) > 0, "{limit}");
+}
+
+#[test]
+fn a_limit_of_descriptors_below_the_relay_ports_is_told_with_the_remedy() {
+    let server = Server::start(&["--min-port=1024", "--max-port=65535"]);
+    let said = server.program.so_far();
+    let line = said.lines().find_map(|line| line.split_once("enough for ")).expect("the limit").1;
+    let allocations: u64 = line.split(' ').next().unwrap().parse().unwrap();
+    let remedy = "allocations, fewer than the 64512 relay ports; for more raise LimitNOFILE or ulimit -n";
+    assert_eq!(line.contains(remedy), allocations < 64_512, "{line}");
 }
 
 #[test]
