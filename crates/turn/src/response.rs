@@ -7,9 +7,7 @@ use turnpike_wire::attributes::{
     AddressErrorCode, ErrorCode, Lifetime, MappedAddress, Nonce, Realm, ReservationToken, Software,
     UnknownAttributes, XorMappedAddress, XorRelayedAddress,
 };
-use turnpike_wire::{
-    AttributeType, Class, ErrorNumber, Family, Integrity, MessageWriter, Method, TransactionId,
-};
+use turnpike_wire::{Class, ErrorNumber, Family, Integrity, MessageWriter, Method, TransactionId};
 
 use crate::challenge_budget::Allowance;
 use crate::credentials::User;
@@ -81,12 +79,14 @@ impl Server {
             self.stats.challenges += 1;
         }
         let nonce = self.nonce_for(request);
-        let mut unknown = [0; 2 * LISTED_ATTRIBUTES];
-        let unknown = match refusal.refused.reason {
-            Reason::UnknownAttributes => list(unknown_attributes(&request.message), &mut unknown),
-            _ => &[],
+        // RFC 8489 §6.3.1: every one of them, however many there are. Each takes twice as much of the request.
+        let unknown: Vec<u8> = match refusal.refused.reason {
+            Reason::UnknownAttributes => {
+                unknown_attributes(&request.message).flat_map(|kind| kind.0.to_be_bytes()).collect()
+            }
+            _ => Vec::new(),
         };
-        self.write_error(&request.reply(), refusal, &nonce, unknown)
+        self.write_error(&request.reply(), refusal, &nonce, &unknown)
     }
 
     pub(crate) fn refuse_pending(
@@ -190,15 +190,3 @@ fn seal<'s>(
         Err(_) => Verdict::Drop(Reason::TooLarge),
     }
 }
-
-fn list(types: impl Iterator<Item = AttributeType>, room: &mut [u8]) -> &[u8] {
-    let mut written = 0;
-    for (kind, pair) in types.zip(room.chunks_exact_mut(2)) {
-        pair.copy_from_slice(&kind.0.to_be_bytes());
-        written += 2;
-    }
-    &room[..written]
-}
-
-/// Most types an UNKNOWN-ATTRIBUTES lists.
-const LISTED_ATTRIBUTES: usize = 64;

@@ -245,5 +245,6 @@ impl Server {
     }
 }
 
-/// Largest response: an error with a long realm, a nonce, SOFTWARE and integrity.
-const SCRATCH: usize = 2048;
+/// Largest response: the list of the 16,384 unknown attributes that the largest request has room for, and 2 KiB for a
+/// phrase, a long realm, a nonce, SOFTWARE and integrity.
+const SCRATCH: usize = 2 * 16_384 + 2048;
