@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,6 +26,8 @@ struct RelayPorts {
     relay: RelayAddress,
     taken: Box<[AtomicU64]>,
     live: Box<[AtomicU64]>,
+    /// The words of `taken` in which ports of the range lie.
+    words: Range<usize>,
     /// Bits of `taken` that stand for ports outside the range and are never freed.
     out_of_range: u32,
 }
@@ -83,10 +85,14 @@ impl Ports {
         parity: Parity,
         random: &mut Random,
     ) -> Option<(RelayedPort, Option<RelayedPort>)> {
-        let taken = &self.relays.get(usize::from(relay))?.taken;
+        let RelayPorts { taken, words, .. } = self.relays.get(usize::from(relay))?;
+        if words.is_empty() {
+            return None;
+        }
         let start = random.next_u64();
-        for step in 0..=taken.len() {
-            let index = (start as usize % taken.len() + step) % taken.len();
+        for step in 0..=words.len() {
+            // Only words of the range: were it begun elsewhere, most allocations would get the range's first ports.
+            let index = words.start + (start as usize % words.len() + step) % words.len();
             // The first word is looked at twice: above the random bit, and at the end below it.
             let rotation = if step == 0 { (start >> 32) as u32 % 64 } else { 0 };
             if let Some(bit) = take_bit(&taken[index], parity, rotation) {
@@ -144,8 +150,9 @@ impl RelayPorts {
         };
         let taken = (0..WORDS).map(word).collect();
         let live = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
+        let words = usize::from(range.start() / 64)..usize::from(range.end() / 64) + 1;
         let in_range = u32::from(*range.end()).saturating_sub(u32::from(*range.start())) + 1;
-        RelayPorts { relay, taken, live, out_of_range: 65_536 - in_range }
+        RelayPorts { relay, taken, live, words, out_of_range: 65_536 - in_range }
     }
 
     fn is_live(&self, port: u16) -> bool {
