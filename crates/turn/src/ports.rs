@@ -119,6 +119,11 @@ impl Ports {
         self.reservations().insert(token, Reservation { port, expires });
     }
 
+    /// Whether `token` would be honoured now.
+    pub(crate) fn is_reserved(&self, token: [u8; 8], now: Timestamp) -> bool {
+        self.reservations().get(&token).is_some_and(|reservation| reservation.expires > now)
+    }
+
     /// Hands out a reserved port; a token works once.
     pub(crate) fn claim(&self, token: [u8; 8], now: Timestamp) -> Option<RelayedPort> {
         let reservation = self.reservations().remove(&token)?;

@@ -87,7 +87,8 @@ impl Server {
         }
         // The session is named before the request may end it.
         let relay = self.allocations.find(&request.client.tuple);
-        let session = relay.and_then(|relay| self.allocations.get(relay)).map(|allocation| allocation.session);
+        let session =
+            relay.and_then(|relay| self.allocations.get(relay)).map(|allocation| allocation.session);
         let outcome = self.process(request);
         self.report_processed(request, session, &outcome);
         match outcome {
