@@ -28,7 +28,10 @@ fn a_response_goes_back_to_the_source_with_the_requests_transaction_id_and_metho
     for (number, method) in METHODS.into_iter().enumerate() {
         let id = TransactionId([number as u8; 12]);
         let reply = world.receive(client, &message(Class::Request, method, id, |_| {})).expect_reply();
-        assert_eq!((reply.to, reply.message().transaction_id(), reply.message().method()), (client, id, method));
+        assert_eq!(
+            (reply.to, reply.message().transaction_id(), reply.message().method()),
+            (client, id, method)
+        );
     }
 }
 

@@ -26,7 +26,9 @@ fn at_least_one_peer_address_is_needed() {
 fn malformed_peer_addresses_are_a_bad_request() {
     // Conformance 93: wherever they stand in the list, and nothing is installed.
     let (mut world, mut caller) = world_with_allocation();
-    for malformed in [&[][..], &[0, 1, 0], &[0, 1, 0, 0, 1, 2, 3], &[0, 2, 0, 0, 1, 2, 3, 4], &[0, 3, 0, 0, 1, 2, 3, 4]] {
+    for malformed in
+        [&[][..], &[0, 1, 0], &[0, 1, 0, 0, 1, 2, 3], &[0, 2, 0, 0, 1, 2, 3, 4], &[0, 3, 0, 0, 1, 2, 3, 4]]
+    {
         for first in [true, false] {
             let outcome = caller.request(&mut world, Method::CREATE_PERMISSION, |writer| {
                 if first {

@@ -104,8 +104,12 @@ fn payload_is_never_interpreted_and_never_changed() {
     caller.bind(&mut world, 0x4001, "8.8.8.8:9").expect_success();
     let payloads = [
         request(Method::ALLOCATE, |_| {}),
-        request(Method::BINDING, |writer| drop(writer.fingerprint())),
-        indication(Method::SEND, |writer| drop(writer.add(&Data(b"inner")))),
+        request(Method::BINDING, |writer| {
+            writer.fingerprint();
+        }),
+        indication(Method::SEND, |writer| {
+            writer.add(&Data(b"inner"));
+        }),
         channel_data(0x4001, b"inner"),
         vec![0xFF; 1500],
         vec![0; 1500],
