@@ -323,9 +323,13 @@ impl Model {
         if peers.is_empty() {
             return Err((400, Reason::BadRequest));
         }
-        let mut judged = Vec::new();
+        let mut read = Vec::new();
         for value in peers {
-            judged.push(self.judge_peer(source, message, value)?);
+            read.push(self.read_peer(message, value)?);
+        }
+        let mut judged = Vec::new();
+        for peer in read {
+            judged.push((peer, self.judge_peer(source, peer)?));
         }
         self.check_room(now, source, &judged)?;
         for (peer, access) in judged {
@@ -344,14 +348,17 @@ impl Model {
             return Err((400, Reason::BadChannelNumber));
         }
         let value = message.value(XOR_PEER_ADDRESS).ok_or((400, Reason::BadRequest))?;
-        let (peer, access) = self.judge_peer(source, message, value)?;
+        let peer = self.read_peer(message, value)?;
+        let live = self.allocation(&source).into_iter().flat_map(|it| &it.channels);
+        let mut live = live.filter(|it| it.expires > now.monotonic);
+        if live.any(|it| (it.number == number) != (it.peer == peer)) {
+            return Err((400, Reason::ChannelConflict));
+        }
+        let access = self.judge_peer(source, peer)?;
         self.check_room(now, source, &[(peer, access)])?;
         let lifetime = Duration::from_secs(self.settings.channel_lifetime);
         if let Some(allocation) = self.allocation_mut(&source) {
             allocation.channels.retain(|it| it.expires > now.monotonic);
-            if allocation.channels.iter().any(|it| (it.number == number) != (it.peer == peer)) {
-                return Err((400, Reason::ChannelConflict));
-            }
             allocation.channels.retain(|it| it.number != number);
             allocation.channels.push(Channel { number, peer, expires: now.monotonic + lifetime });
         }
@@ -362,25 +369,23 @@ impl Model {
         Ok(Granted::Attributes(Vec::new()))
     }
 
-    fn judge_peer(
-        &mut self,
-        source: Source,
-        message: &Parsed,
-        value: &[u8],
-    ) -> Result<(SocketAddr, Access), (u16, Reason)> {
+    fn read_peer(&self, message: &Parsed, value: &[u8]) -> Result<SocketAddr, (u16, Reason)> {
         let peer = read_xored(value, &message.id).ok_or((400, Reason::BadRequest))?;
-        let peer = canonical(&self.settings, peer);
+        Ok(canonical(&self.settings, peer))
+    }
+
+    fn judge_peer(&mut self, source: Source, peer: SocketAddr) -> Result<Access, (u16, Reason)> {
         let tuple = source.client.tuple;
         let allocation = self.allocation(&source).ok_or((437, Reason::AllocationMismatch))?;
         let (session, is_ipv4) = (allocation.session, allocation.local.is_ipv4());
+        if peer.is_ipv4() != is_ipv4 {
+            return Err((443, Reason::WrongFamily));
+        }
         let Some(access) = judge(&self.settings, peer.ip()) else {
             self.reports.push(Report::PeerRefused { tuple, session, peer: peer.ip() });
             return Err((403, Reason::PeerRefused));
         };
-        if peer.is_ipv4() != is_ipv4 {
-            return Err((443, Reason::WrongFamily));
-        }
-        Ok((peer, access))
+        Ok(access)
     }
 
     /// Whether the allocation would have too many permissions with these.

@@ -56,6 +56,18 @@ fn a_peer_of_the_other_family_is_a_family_mismatch() {
 }
 
 #[test]
+fn a_malformed_peer_comes_before_the_family_and_the_family_before_the_peer_rules() {
+    // §10.2: wherever each stands.
+    let (mut world, mut caller) = world_with_allocation();
+    caller.permit(&mut world, &["[fe80::1]:9"]).expect_error(443);
+    let outcome = caller.request(&mut world, Method::CREATE_PERMISSION, |writer| {
+        writer.add(&XorPeerAddress(address("10.0.0.1:9")));
+        writer.add_raw(AttributeType::XOR_PEER_ADDRESS, &[0, 1]);
+    });
+    outcome.expect_error(400);
+}
+
+#[test]
 fn several_peers_are_installed_at_once_whatever_their_ports() {
     // Conformance 93.
     let (mut world, mut caller) = world_with_allocation();

@@ -135,6 +135,29 @@ fn a_wrong_family_and_a_refused_peer_are_refused_without_a_trace() {
 }
 
 #[test]
+fn a_conflict_comes_before_the_family_and_the_family_before_the_peer_rules() {
+    // §12.2: each request breaks this rule and all later ones.
+    let (mut world, mut caller, _) = world_with_allocation();
+    caller.bind(&mut world, 0x4000, PEER).expect_success();
+    caller.bind(&mut world, 0x4000, "[fe80::1]:9").expect_error(400);
+    caller.bind(&mut world, 0x4000, "10.0.0.1:9").expect_error(400);
+    caller.bind(&mut world, 0x4001, "[fe80::1]:9").expect_error(443);
+    caller.bind(&mut world, 0x4001, "10.0.0.1:9").expect_error(403);
+    assert_eq!(world.server.stats().refused(Reason::ChannelConflict), 2);
+}
+
+#[test]
+fn a_conflict_comes_before_a_lack_of_room() {
+    // §12.2.
+    let mut world = Setup::new().config(|config| config.max_permissions = 1).build();
+    let mut caller = Caller::new(CALLER);
+    caller.allocate(&mut world);
+    caller.bind(&mut world, 0x4000, PEER).expect_success();
+    caller.bind(&mut world, 0x4000, OTHER_PEER).expect_error(400);
+    caller.bind(&mut world, 0x4001, OTHER_PEER).expect_error(508);
+}
+
+#[test]
 fn a_binding_lasts_six_hundred_seconds_and_is_renewed_by_channel_bind_alone() {
     // §12, conformance 116.
     let (mut world, mut caller, relayed) = world_with_allocation();
