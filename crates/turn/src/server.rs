@@ -125,6 +125,7 @@ impl Server {
     /// New rules. Allocations and permissions that exist stay.
     pub fn handle_config(&mut self, config: Arc<Config>) {
         self.nobody = config.credentials.nobody();
+        self.budget.set_limits(config.challenge_rate, config.challenge_burst);
         self.config = config;
     }
 
