@@ -119,9 +119,9 @@ impl Ports {
         self.reservations().insert(token, Reservation { port, expires });
     }
 
-    /// Whether `token` would be honoured now.
-    pub(crate) fn is_reserved(&self, token: [u8; 8], now: Timestamp) -> bool {
-        self.reservations().get(&token).is_some_and(|reservation| reservation.expires > now)
+    /// Until when `token` is honoured.
+    pub(crate) fn expiry(&self, token: [u8; 8]) -> Option<Timestamp> {
+        self.reservations().get(&token).map(|reservation| reservation.expires)
     }
 
     /// Hands out a reserved port; a token works once.

@@ -134,7 +134,7 @@ impl Server {
     /// Where a port may come from, without taking it; a refusal if the token or the family is of no use here.
     fn find_source(&self, request: &Request<'_>, wish: &Wish) -> Result<Source, Refused> {
         if let Some(token) = wish.token {
-            let known = self.ports.is_reserved(token, request.now.monotonic);
+            let known = self.ports.expiry(token).is_some_and(|expires| expires > request.now.monotonic);
             return if known { Ok(Source::Reserved(token)) } else { Err(UNKNOWN_RESERVATION) };
         }
         let server = request.client.tuple.server.ip();
@@ -226,8 +226,9 @@ impl Server {
             relayed: allocation.port.advertised(),
             lifetime,
         });
-        self.timers.set(allocation.wakes, Timer::Allocation(relay));
+        let wakes = allocation.wakes;
         self.allocations.insert(relay, allocation);
+        self.set_timer(wakes, Timer::Allocation(relay));
         self.stats.allocations_created += 1;
         self.succeed_pending(now, &reply, relay)
     }
@@ -236,7 +237,7 @@ impl Server {
         let reservation = pending.reserved.map(|(port, token)| {
             let expires = now + RESERVATION_LIFETIME;
             self.ports.reserve(token, port, expires);
-            self.timers.set(expires, Timer::Reservation(token));
+            self.set_timer(expires, Timer::Reservation(token));
             token
         });
         self.sessions += 1;

@@ -11,6 +11,7 @@ use crate::credentials::User;
 use crate::effect::{EndCause, Event};
 use crate::reason::Reason;
 use crate::server::Server;
+use crate::timers::Timer;
 
 impl Server {
     pub(super) fn refresh(&mut self, request: &Request<'_>, user: &Arc<User>) -> Result<Answer, Refused> {
@@ -39,7 +40,9 @@ impl Server {
             self.report(Event::Refreshed { session, user: user.clone(), lifetime });
         }
         if granted == 0 {
-            self.deleted.remember(request, user, &mut self.timers);
+            if let Some(forgotten) = self.deleted.remember(request, user) {
+                self.set_timer(forgotten, Timer::Deleted(request.client.tuple));
+            }
             self.end_allocation(request.now.monotonic, relay, EndCause::Deleted);
         } else {
             self.wake_by(relay, request.now.monotonic + lifetime);
