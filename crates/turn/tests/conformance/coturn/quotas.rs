@@ -16,7 +16,8 @@ fn bob(number: u16) -> Caller {
 
 /// A user of the REST secret, calling from this port.
 fn rest(number: u16, username: &str) -> Caller {
-    Caller::new(&format!("203.0.113.3:{}", 4000 + number)).named(username, &rest_password(b"secret", username))
+    Caller::new(&format!("203.0.113.3:{}", 4000 + number))
+        .named(username, &rest_password(b"secret", username))
 }
 
 fn world_with_secret(per_user: u32, total: u32) -> World {
@@ -208,8 +209,7 @@ fn a_retransmitted_allocate_takes_no_second_place() {
     let mut relayed = Vec::new();
     for _ in 0..5 {
         let id = TransactionId([4; 12]);
-        let reply =
-            caller.request_as(&mut world, id, turnpike_wire::Method::ALLOCATE, udp).expect_success();
+        let reply = caller.request_as(&mut world, id, turnpike_wire::Method::ALLOCATE, udp).expect_success();
         relayed.push(reply.expect::<XorRelayedAddress>().0);
     }
     relayed.dedup();
@@ -243,7 +243,8 @@ fn a_reserved_port_takes_a_place_when_it_is_claimed() {
 fn rest_users_are_counted_by_their_account_and_not_by_their_expiry() {
     // A client that gets a new credential each hour stays one user.
     let mut world = world_with_secret(3, 0);
-    for (number, username) in ["1800000100:carol", "1800000200:carol", "carol:1800000300"].iter().enumerate() {
+    for (number, username) in ["1800000100:carol", "1800000200:carol", "carol:1800000300"].iter().enumerate()
+    {
         rest(number as u16, username).allocate(&mut world);
     }
     rest(3, "1800000400:carol").allocate_with(&mut world, |_| {}).expect_error(486);
