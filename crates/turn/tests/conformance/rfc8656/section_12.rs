@@ -41,10 +41,16 @@ fn channel_number_and_peer_address_are_required_and_well_formed() {
     let number = AttributeType::CHANNEL_NUMBER;
     let peer = AttributeType::XOR_PEER_ADDRESS;
     caller.request(&mut world, Method::CHANNEL_BIND, |_| {}).expect_error(400);
-    let outcome = caller.request(&mut world, Method::CHANNEL_BIND, |it| drop(it.add(&ChannelNumber(0x4000))));
+    let outcome = caller.request(&mut world, Method::CHANNEL_BIND, |it| {
+        it.add(&ChannelNumber(0x4000));
+    });
     outcome.expect_error(400);
     let only_peer = XorPeerAddress(address(PEER));
-    caller.request(&mut world, Method::CHANNEL_BIND, |it| drop(it.add(&only_peer))).expect_error(400);
+    caller
+        .request(&mut world, Method::CHANNEL_BIND, |it| {
+            it.add(&only_peer);
+        })
+        .expect_error(400);
     for malformed in [&[][..], &[0x40], &[0x40, 0, 0], &[0x40, 0, 0, 0, 0]] {
         let outcome = caller.request(&mut world, Method::CHANNEL_BIND, |writer| {
             writer.add_raw(number, malformed).add(&only_peer);
