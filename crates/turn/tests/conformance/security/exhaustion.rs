@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use turnpike_turn::{ChannelRange, Reason, rest_password};
+use turnpike_turn::{ChannelRange, Reason, RelayError, rest_password};
 use turnpike_wire::attributes::{EvenPort, XorPeerAddress};
 use turnpike_wire::{MessageWriter, Method};
 
@@ -222,4 +222,45 @@ fn a_lifetime_that_is_shortened_again_and_again_leaves_no_timers_behind() {
     let after = written_out(&world);
     assert!(after < 2 * before, "{before} bytes have become {after}");
     assert_eq!(world.server.stats().allocations(), 1);
+}
+
+#[test]
+fn users_who_come_and_go_leave_nothing_behind() {
+    // REST names are without number; those who have left are not counted any more, nor remembered.
+    let mut known = credentials();
+    known.add_secret(b"secret");
+    let mut world = Setup::with_credentials(known).quotas(2, 0).build();
+    let visits = |world: &mut World, users: std::ops::Range<u32>| {
+        for user in users {
+            let username = format!("1900000000:user-{user:05}");
+            let password = rest_password(b"secret", &username);
+            let mut visitor = Caller::new("203.0.113.1:4000").named(&username, &password);
+            visitor.allocate(world);
+            visitor.refresh(world, 0).expect_success();
+            world.advance(SECOND);
+            world.events.clear();
+        }
+    };
+    visits(&mut world, 0..1500);
+    let before = written_out(&world);
+    visits(&mut world, 1500..6000);
+    let after = written_out(&world);
+    assert!(after < before + before / 10, "{before} bytes have become {after}");
+}
+
+#[test]
+fn relays_that_cannot_be_opened_leave_nothing_behind() {
+    let mut world = Setup::new().build();
+    let attempts = |world: &mut World, count: u16| {
+        for number in 0..count {
+            world.failures = [RelayError::Other].into();
+            caller(number % 10).allocate_with(world, |_| {}).expect_error(508);
+        }
+    };
+    attempts(&mut world, 100);
+    let before = written_out(&world);
+    attempts(&mut world, 5000);
+    let after = written_out(&world);
+    assert!(after < before + 1000, "{before} bytes have become {after}");
+    assert_eq!(world.ports.taken(), 0);
 }

@@ -162,6 +162,20 @@ fn a_relay_that_has_closed_is_reached_no_more_and_leaves_no_state() {
 }
 
 #[test]
+fn a_relay_whose_socket_is_yet_to_be_closed_is_reached_no_more() {
+    // Else a datagram would wait in its socket for whoever gets the port next.
+    let mut world = Setup::new().build();
+    world.keeps_ports = true;
+    let (mut alice, mut bob) = (alice(), bob());
+    alice.allocate(&mut world);
+    let at_bob = bob.allocate(&mut world);
+    alice.permit(&mut world, &[&at_bob.to_string()]).expect_success();
+    bob.refresh(&mut world, 0).expect_success();
+    assert_eq!(world.kept_ports.len(), 1);
+    alice.send(&mut world, &at_bob.to_string(), b"x").expect_drop(Reason::OwnAddress);
+}
+
+#[test]
 fn a_port_that_is_only_reserved_is_not_live() {
     let mut world = Setup::new().build();
     let (mut alice, mut bob) = (alice(), bob());
