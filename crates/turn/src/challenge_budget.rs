@@ -52,6 +52,14 @@ impl ChallengeBudget {
         }
     }
 
+    /// Sets what a source may have from now on; what it has left stays, as far as it fits.
+    pub(crate) fn set_limits(&mut self, rate: u32, burst: u32) {
+        (self.rate, self.burst) = (rate, burst);
+        for bucket in &mut self.buckets {
+            bucket.tokens = bucket.tokens.min(burst);
+        }
+    }
+
     /// Takes a token for an answer to `source`.
     pub(crate) fn take(&mut self, now: Timestamp, source: IpAddr) -> Allowance {
         let (rate, burst) = (self.rate, self.burst);
@@ -71,7 +79,7 @@ impl ChallengeBudget {
     pub(crate) fn refund(&mut self, source: IpAddr) {
         let burst = self.burst;
         let bucket = self.bucket(source);
-        bucket.tokens = burst.min(bucket.tokens + 1);
+        bucket.tokens = burst.min(bucket.tokens.saturating_add(1));
     }
 
     fn bucket(&mut self, source: IpAddr) -> &mut Bucket {
@@ -124,6 +132,28 @@ mod tests {
             assert_eq!(budget.take(later, SOURCE), Allowance::Granted);
         }
         assert_eq!(budget.take(later, SOURCE), Allowance::RefusedFirst);
+    }
+
+    #[test]
+    fn a_full_bucket_of_any_size_takes_no_refund() {
+        for burst in [1, u32::MAX] {
+            let mut budget = ChallengeBudget::new(10, burst, 1);
+            budget.refund(SOURCE);
+            assert_eq!(budget.bucket(SOURCE).tokens, burst);
+        }
+    }
+
+    #[test]
+    fn new_limits_apply_at_once() {
+        let mut budget = ChallengeBudget::new(10, 20, 1);
+        let now = Timestamp(1_000_000_000_000);
+        budget.set_limits(1, 2);
+        for expected in [Allowance::Granted, Allowance::Granted, Allowance::RefusedFirst] {
+            assert_eq!(budget.take(now, SOURCE), expected);
+        }
+        budget.set_limits(10, 20);
+        let later = Timestamp(now.0 + 1_000_000_000);
+        assert_eq!((0..11).filter(|_| budget.take(later, SOURCE) == Allowance::Granted).count(), 10);
     }
 
     #[test]

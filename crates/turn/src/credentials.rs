@@ -163,9 +163,10 @@ impl User {
     }
 
     /// The part of the name that stays the same from one REST credential to the next: what quotas and usage
-    /// are counted by.
+    /// are counted by. A name that is nothing but an expiry is an account of its own, as in coturn; else everybody
+    /// with such a name would share one quota.
     pub fn account(&self) -> &str {
-        self.name.get(self.account.clone()).unwrap_or(&self.name)
+        self.name.get(self.account.clone()).filter(|account| !account.is_empty()).unwrap_or(&self.name)
     }
 
     /// The realm it belongs to.

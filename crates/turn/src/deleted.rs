@@ -10,7 +10,6 @@ use turnpike_wire::TransactionId;
 use crate::credentials::User;
 use crate::requests::Request;
 use crate::time::Timestamp;
-use crate::timers::{Timer, Timers};
 use crate::tuple::FiveTuple;
 
 #[derive(Debug, Default)]
@@ -26,14 +25,21 @@ struct Deletion {
 }
 
 impl Deleted {
-    pub(crate) fn remember(&mut self, request: &Request<'_>, user: &Arc<User>, timers: &mut Timers) {
-        if self.by_tuple.len() < MOST {
-            let tuple = request.client.tuple;
-            let forgotten = request.now.monotonic + LIFETIME;
-            let transaction = request.message.transaction_id();
-            self.by_tuple.insert(tuple, Deletion { transaction, owner: user.clone(), forgotten });
-            timers.set(forgotten, Timer::Deleted(tuple));
+    /// Remembers a deletion; says when it is to be forgotten.
+    pub(crate) fn remember(&mut self, request: &Request<'_>, user: &Arc<User>) -> Option<Timestamp> {
+        let tuple = request.client.tuple;
+        if self.by_tuple.len() >= MOST && !self.by_tuple.contains_key(&tuple) {
+            return None;
         }
+        let forgotten = request.now.monotonic + LIFETIME;
+        let transaction = request.message.transaction_id();
+        self.by_tuple.insert(tuple, Deletion { transaction, owner: user.clone(), forgotten });
+        Some(forgotten)
+    }
+
+    /// When the deletion on this 5-tuple is forgotten.
+    pub(crate) fn expiry(&self, tuple: &FiveTuple) -> Option<Timestamp> {
+        self.by_tuple.get(tuple).map(|deletion| deletion.forgotten)
     }
 
     /// Whether this very request, of this user, has deleted an allocation.

@@ -26,7 +26,7 @@ struct RelayPorts {
     relay: RelayAddress,
     taken: Box<[AtomicU64]>,
     live: Box<[AtomicU64]>,
-    /// The words in which the range lies.
+    /// The words of `taken` in which ports of the range lie.
     words: Range<usize>,
     /// Bits of `taken` that stand for ports outside the range and are never freed.
     out_of_range: u32,
@@ -91,7 +91,7 @@ impl Ports {
         let (port, next) = (0..words.len()).find_map(|step| {
             let index = words.start + (first + step) % words.len();
             let port = (index * 64) as u16 + take_bit(&taken[index], parity, from)? as u16;
-            Some((port, (parity == Parity::EvenPair).then_some(port + 1)))
+            Some((port, (parity == Parity::EvenPair).then(|| port + 1)))
         })?;
         let named = |port| RelayedPort { ports: self.clone(), relay, port };
         Some((named(port), next.map(named)))
@@ -110,6 +110,11 @@ impl Ports {
     /// Keeps `port` for whoever shows `token` before `expires`.
     pub(crate) fn reserve(&self, token: [u8; 8], port: RelayedPort, expires: Timestamp) {
         self.reservations().insert(token, Reservation { port, expires });
+    }
+
+    /// Until when `token` is honoured.
+    pub(crate) fn expiry(&self, token: [u8; 8]) -> Option<Timestamp> {
+        self.reservations().get(&token).map(|reservation| reservation.expires)
     }
 
     /// Hands out a reserved port; a token works once.
@@ -143,8 +148,8 @@ impl RelayPorts {
         };
         let taken = (0..WORDS).map(word).collect();
         let live = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
-        let in_range = u32::from(*range.end()).saturating_sub(u32::from(*range.start())) + 1;
         let words = usize::from(range.start() / 64)..usize::from(range.end() / 64) + 1;
+        let in_range = u32::from(*range.end()).saturating_sub(u32::from(*range.start())) + 1;
         RelayPorts { relay, taken, live, words, out_of_range: 65_536 - in_range }
     }
 

@@ -17,7 +17,7 @@ use turnpike_wire::attributes::XorPeerAddress;
 use turnpike_wire::{AttributeType, Class, ErrorNumber, Message, Method};
 
 use crate::credentials::User;
-use crate::effect::Event;
+use crate::effect::{Effect, Event};
 use crate::peers::PeerAccess;
 use crate::reason::Reason;
 use crate::server::Server;
@@ -144,28 +144,37 @@ impl Server {
         Ok(relay)
     }
 
-    /// Judges a peer a client asks for: its canonical form and how it may be reached.
+    /// The canonical form of a peer that a client asks for.
+    fn read_peer(&self, request: &Request<'_>, value: &[u8]) -> Result<SocketAddr, Refused> {
+        let id = request.message.transaction_id();
+        match turnpike_wire::Attribute::decode(value, &id) {
+            Ok(XorPeerAddress(peer)) => Ok(self.config.peers.canonical(peer)),
+            Err(_) => Err(refused(ErrorNumber::BAD_REQUEST, Reason::BadRequest)),
+        }
+    }
+
+    /// How a canonical peer may be reached. The family comes first (RFC 8656 §10.2, §12.2).
     fn judge_peer(
         &mut self,
         request: &Request<'_>,
         relay: RelayId,
-        value: &[u8],
-    ) -> Result<(SocketAddr, PeerAccess), Refused> {
+        peer: SocketAddr,
+    ) -> Result<PeerAccess, Refused> {
         let bad = refused(ErrorNumber::BAD_REQUEST, Reason::BadRequest);
-        let id = request.message.transaction_id();
-        let XorPeerAddress(peer) = turnpike_wire::Attribute::decode(value, &id).map_err(|_| bad)?;
-        let peer = self.config.peers.canonical(peer);
-        let judged = self.config.peers.judge(peer.ip());
         let allocation = self.allocations.get(relay).ok_or(bad)?;
-        match judged {
-            Ok(access) if allocation.same_family(&peer) => Ok((peer, access)),
-            Ok(_) => Err(refused(ErrorNumber::PEER_ADDRESS_FAMILY_MISMATCH, Reason::WrongFamily)),
-            Err(rule) => {
-                let (tuple, session) = (request.client.tuple, allocation.session);
-                self.report(Event::PeerRefused { tuple, session, peer: peer.ip(), rule });
-                Err(refused(ErrorNumber::FORBIDDEN, Reason::PeerRefused))
-            }
+        if !allocation.same_family(&peer) {
+            return Err(refused(ErrorNumber::PEER_ADDRESS_FAMILY_MISMATCH, Reason::WrongFamily));
         }
+        self.config.peers.judge(peer.ip()).map_err(|rule| {
+            let (tuple, session) = (request.client.tuple, allocation.session);
+            self.effects.push_back(Effect::Report(Event::PeerRefused {
+                tuple,
+                session,
+                peer: peer.ip(),
+                rule,
+            }));
+            refused(ErrorNumber::FORBIDDEN, Reason::PeerRefused)
+        })
     }
 
     fn report_processed(

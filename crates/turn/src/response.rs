@@ -7,9 +7,7 @@ use turnpike_wire::attributes::{
     AddressErrorCode, ErrorCode, Lifetime, MappedAddress, Nonce, Realm, ReservationToken, Software,
     UnknownAttributes, XorMappedAddress, XorRelayedAddress,
 };
-use turnpike_wire::{
-    AttributeType, Class, ErrorNumber, Family, Integrity, MessageWriter, Method, TransactionId,
-};
+use turnpike_wire::{Class, ErrorNumber, Family, Integrity, MessageWriter, Method, TransactionId};
 
 use crate::challenge_budget::Allowance;
 use crate::credentials::User;
@@ -17,6 +15,7 @@ use crate::effect::Event;
 use crate::reason::Reason;
 use crate::requests::{Answer, Refusal, Request, unknown_attributes};
 use crate::server::Server;
+use crate::stats::Stats;
 use crate::time::Now;
 use crate::tuple::{Client, RelayId};
 use crate::verdict::Verdict;
@@ -81,12 +80,14 @@ impl Server {
             self.stats.challenges += 1;
         }
         let nonce = self.nonce_for(request);
-        let mut unknown = [0; 2 * LISTED_ATTRIBUTES];
-        let unknown = match refusal.refused.reason {
-            Reason::UnknownAttributes => list(unknown_attributes(&request.message), &mut unknown),
-            _ => &[],
+        // RFC 8489 §6.3.1: every one of them, however many there are. Each takes twice as much of the request.
+        let unknown: Vec<u8> = match refusal.refused.reason {
+            Reason::UnknownAttributes => {
+                unknown_attributes(&request.message).flat_map(|kind| kind.0.to_be_bytes()).collect()
+            }
+            _ => Vec::new(),
         };
-        self.write_error(&request.reply(), refusal, &nonce, unknown)
+        self.write_error(&request.reply(), refusal, &nonce, &unknown)
     }
 
     pub(crate) fn refuse_pending(
@@ -110,7 +111,7 @@ impl Server {
     }
 
     fn write_success(&mut self, now: Now, reply: &Reply, answer: Answer, user: Option<&User>) -> Verdict<'_> {
-        let Server { scratch, allocations, config, .. } = self;
+        let Server { scratch, allocations, config, stats, .. } = self;
         let mut writer =
             MessageWriter::new(&mut scratch[..], Class::Success, reply.method, reply.transaction);
         match answer {
@@ -140,14 +141,15 @@ impl Server {
             }
             Answer::Done | Answer::Wait(_) | Answer::InProgress => {}
         }
-        self.stats.successes += 1;
-        seal(writer, reply, user, &self.config.software, self.config.always_fingerprint)
+        stats.successes += 1;
+        let verdict = seal(writer, reply, user, config.software.as_deref(), config.always_fingerprint);
+        count_drop(stats, verdict)
     }
 
     fn write_error(&mut self, reply: &Reply, refusal: &Refusal, nonce: &[u8], unknown: &[u8]) -> Verdict<'_> {
-        self.stats.count(refusal.refused.reason);
-        self.stats.errors += 1;
-        let Server { scratch, config, .. } = self;
+        let Server { scratch, config, stats, .. } = self;
+        stats.count(refusal.refused.reason);
+        stats.errors += 1;
         let mut writer = MessageWriter::new(&mut scratch[..], Class::Error, reply.method, reply.transaction);
         let number = refusal.refused.number;
         let reason = if config.reason_phrases { number.reason() } else { "" };
@@ -159,8 +161,9 @@ impl Server {
             writer.add(&UnknownAttributes::from_be_bytes(unknown));
         }
         // A challenge to a stranger stays as small as it can be.
-        let software = if refusal.user.is_some() { &config.software } else { &None };
-        seal(writer, reply, refusal.user.as_deref(), software, config.always_fingerprint)
+        let software = config.software.as_deref().filter(|_| refusal.user.is_some());
+        let verdict = seal(writer, reply, refusal.user.as_deref(), software, config.always_fingerprint);
+        count_drop(stats, verdict)
     }
 }
 
@@ -169,7 +172,7 @@ fn seal<'s>(
     mut writer: MessageWriter<'s>,
     reply: &Reply,
     user: Option<&User>,
-    software: &Option<Box<str>>,
+    software: Option<&str>,
     always_fingerprint: bool,
 ) -> Verdict<'s> {
     if let Some(software) = software {
@@ -191,14 +194,11 @@ fn seal<'s>(
     }
 }
 
-fn list(types: impl Iterator<Item = AttributeType>, room: &mut [u8]) -> &[u8] {
-    let mut written = 0;
-    for (kind, pair) in types.zip(room.chunks_exact_mut(2)) {
-        pair.copy_from_slice(&kind.0.to_be_bytes());
-        written += 2;
+/// Counts a response that did not fit: every drop has its counter, even one that only a realm or SOFTWARE beyond all
+/// limits can bring about.
+fn count_drop<'s>(stats: &mut Stats, verdict: Verdict<'s>) -> Verdict<'s> {
+    if let Verdict::Drop(reason) = verdict {
+        stats.count(reason);
     }
-    &room[..written]
+    verdict
 }
-
-/// Most types an UNKNOWN-ATTRIBUTES lists.
-const LISTED_ATTRIBUTES: usize = 64;

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use turnpike_wire::{Class, FirstByte, Message, Method, ParseError, classify};
 
@@ -128,6 +129,7 @@ impl Server {
     /// New rules. Allocations and permissions that exist stay.
     pub fn handle_config(&mut self, config: Arc<Config>) {
         self.nobody = config.credentials.nobody();
+        self.budget.set_limits(config.challenge_rate, config.challenge_burst);
         self.config = config;
     }
 
@@ -197,7 +199,20 @@ impl Server {
             && due < allocation.wakes
         {
             allocation.wakes = due;
-            self.timers.set(due, Timer::Allocation(relay));
+            self.set_timer(due, Timer::Allocation(relay));
+        }
+    }
+
+    /// Sets a timer, and takes out those that nobody waits for any more when there are many.
+    pub(crate) fn set_timer(&mut self, due: Timestamp, timer: Timer) {
+        let Server { timers, allocations, deleted, ports, .. } = self;
+        timers.set(due, timer);
+        if timers.are_crowded() {
+            timers.retain(|due, timer| match timer {
+                Timer::Allocation(relay) => allocations.get(*relay).is_some_and(|it| it.wakes == due),
+                Timer::Reservation(token) => ports.expiry(*token) == Some(due),
+                Timer::Deleted(tuple) => deleted.expiry(tuple) == Some(due),
+            });
         }
     }
 
@@ -212,8 +227,11 @@ impl Server {
         }
         self.sweep(now, relay);
         if let Some(allocation) = self.allocations.get_mut(relay) {
-            allocation.wakes = allocation.next_expiry();
-            self.timers.set(allocation.wakes, Timer::Allocation(relay));
+            // What has expired is void at once, swept or not. A client whose many permissions and channels expire at
+            // as many moments would otherwise buy a sweep over all of them with each.
+            let due = allocation.next_expiry().max(now + SWEEP_INTERVAL).min(allocation.expires);
+            allocation.wakes = due;
+            self.set_timer(due, Timer::Allocation(relay));
         }
     }
 
@@ -248,5 +266,8 @@ impl Server {
     }
 }
 
-/// Largest response: an error with a long realm, a nonce, SOFTWARE and integrity.
-const SCRATCH: usize = 2048;
+/// An allocation's expired permissions and channels are swept no more often than this.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Largest response: the list of the 16,384 unknown attributes that the largest request has room for, and 2 KiB for a
+/// phrase, a long realm, a nonce, SOFTWARE and integrity.
+const SCRATCH: usize = 2 * 16_384 + 2048;

@@ -1,5 +1,6 @@
 //! What is due when: a heap of deadlines. A deadline that was moved later is not searched for; it fires early,
-//! its owner sees that nothing is due, and sets the next one.
+//! its owner sees that nothing is due, and sets the next one. Deadlines whose owner is gone are taken out when they
+//! are many: else a client that allocates and deletes without end would leave an hour's worth of them.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -19,10 +20,12 @@ pub(crate) enum Timer {
 }
 
 /// Deadlines in order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<Entry>>,
     sequence: u64,
+    /// How many deadlines there may be before those that no longer matter are taken out.
+    crowded: usize,
 }
 
 #[derive(Debug)]
@@ -39,6 +42,18 @@ impl Timers {
         self.heap.push(Reverse(Entry { due, sequence: self.sequence, timer }));
     }
 
+    /// Whether it is time for [`Timers::retain`].
+    pub(crate) fn are_crowded(&self) -> bool {
+        self.heap.len() >= self.crowded
+    }
+
+    /// Takes out the deadlines that `matters` does not confirm. The next time is when twice as many are there, so
+    /// that this costs each deadline a constant.
+    pub(crate) fn retain(&mut self, mut matters: impl FnMut(Timestamp, &Timer) -> bool) {
+        self.heap.retain(|Reverse(entry)| matters(entry.due, &entry.timer));
+        self.crowded = CROWDED.max(2 * self.heap.len());
+    }
+
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         self.heap.peek().map(|Reverse(entry)| entry.due)
     }
@@ -48,6 +63,12 @@ impl Timers {
             return None;
         }
         self.heap.pop().map(|Reverse(entry)| entry.timer)
+    }
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Timers { heap: BinaryHeap::new(), sequence: 0, crowded: CROWDED }
     }
 }
 
@@ -71,6 +92,9 @@ impl PartialEq for Entry {
 
 impl Eq for Entry {}
 
+/// Fewer deadlines than this are left alone.
+const CROWDED: usize = 1024;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,5 +112,26 @@ mod tests {
             popped.push(token[0]);
         }
         assert_eq!(popped, [10, 20]);
+    }
+
+    #[test]
+    fn what_no_longer_matters_is_taken_out_and_the_rest_keeps_its_order() {
+        let mut timers = Timers::default();
+        for due in 0..CROWDED as u64 {
+            assert!(!timers.are_crowded());
+            timers.set(Timestamp(5000 - due), Timer::Reservation([due as u8 % 2; 8]));
+        }
+        assert!(timers.are_crowded());
+        timers.retain(|_, timer| *timer == Timer::Reservation([1; 8]));
+        assert!(!timers.are_crowded());
+        let mut last = Timestamp(0);
+        let mut left = 0;
+        while let Some(due) = timers.next_due() {
+            assert!(due > last);
+            last = due;
+            assert_eq!(timers.pop_due(due), Some(Timer::Reservation([1; 8])));
+            left += 1;
+        }
+        assert_eq!(left, CROWDED / 2);
     }
 }

@@ -143,6 +143,7 @@ impl Model {
                 if expiry < now.unix.0 {
                     return Err((Reason::Expired, Some(Duration::from_secs(now.unix.0 - expiry))));
                 }
+                let account = if account.is_empty() { name.clone() } else { account };
                 return Ok(Identity { name, account, key: Some(key) });
             }
         }

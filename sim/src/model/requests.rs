@@ -9,7 +9,7 @@ use super::credentials::{Identity, Refusal};
 use super::message::{Parsed, read_xored, write_address};
 use super::peers::{Access, canonical, judge};
 use super::response::{Asked, begun_seconds};
-use super::{Allocation, Channel, Deleted, Expected, Model, Permission, Source};
+use super::{Allocation, Channel, Deleted, Expected, Model, Permission, Reservation, Source};
 use crate::observed::Report;
 
 /// A socket that an Allocate needs.
@@ -138,18 +138,19 @@ impl Model {
             return if copy { Ok(Granted::InProgress) } else { Err((437, Reason::AllocationMismatch)) };
         }
         let mut wanted = self.read_wish(source, message, asked, user)?;
-        self.check_quota(user)?;
         if let Some(token) = message.value(RESERVATION_TOKEN) {
-            let at = self.reservations.iter().position(|it| it.token == token);
-            let reservation = at.map(|at| self.reservations.remove(at));
-            let reservation = reservation.filter(|it| it.expires > now.monotonic);
-            wanted.local = Some(reservation.ok_or((508, Reason::UnknownReservation))?.local);
+            let honoured = |it: &Reservation| it.token == token && it.expires > now.monotonic;
+            let at = self.reservations.iter().position(honoured);
+            let at = at.ok_or((508, Reason::UnknownReservation))?;
+            self.check_quota(user)?;
+            wanted.local = Some(self.reservations.remove(at).local);
             return Ok(Granted::Open(Box::new(wanted)));
         }
         let families = self.settings.relays.iter().map(|relay| relay.address.is_ipv4());
         if !families.clone().any(|is_ipv4| is_ipv4 == wanted.family_is_ipv4) {
             return Err((440, Reason::UnsupportedFamily));
         }
+        self.check_quota(user)?;
         if !self.some_port_fits(&wanted) {
             return Err((508, Reason::NoPort));
         }
@@ -171,15 +172,18 @@ impl Model {
         }
         let even_port = of_length(message, EVEN_PORT, 1)?;
         let token = of_length(message, RESERVATION_TOKEN, 8)?;
+        let pair = even_port.is_some_and(|value| value[0] >= 0x80);
+        let [asks_family, asks_additional] =
+            [REQUESTED_ADDRESS_FAMILY, ADDITIONAL_ADDRESS_FAMILY].map(|kind| message.value(kind).is_some());
+        if token.is_some() && (even_port.is_some() || asks_family || asks_additional) {
+            return Err(bad);
+        }
+        if asks_family && asks_additional {
+            return Err(bad);
+        }
         let family = read_family(message, REQUESTED_ADDRESS_FAMILY)?;
         let additional = read_family(message, ADDITIONAL_ADDRESS_FAMILY)?;
-        let pair = even_port.is_some_and(|value| value[0] >= 0x80);
-        let asks_family = family.is_some() || additional.is_some();
-        if token.is_some() && (even_port.is_some() || asks_family)
-            || additional.is_some() && family.is_some()
-            || additional.is_some() && pair
-            || additional == Some(1)
-        {
+        if additional.is_some() && pair || additional == Some(1) {
             return Err(bad);
         }
         let client_family = if source.client.tuple.server.is_ipv4() { 1 } else { 2 };
@@ -258,7 +262,6 @@ impl Model {
 
     /// RFC 8656 §8.2.
     fn refresh(&mut self, now: Now, source: Source, message: &Parsed, user: &Identity) -> Rule {
-        let asked = read_lifetime(message)?;
         let copy = self.deleted.iter().any(|it| {
             it.worker == source.worker
                 && it.client.tuple == source.client.tuple
@@ -271,6 +274,7 @@ impl Model {
             return Ok(Granted::Attributes(vec![(LIFETIME, vec![0; 4])]));
         }
         let session = self.own_allocation(source, user)?;
+        let asked = read_lifetime(message)?;
         let family = of_length(message, REQUESTED_ADDRESS_FAMILY, 4)?;
         let granted = if asked == Some(0) { 0 } else { self.granted_lifetime(asked) };
         let lifetime = Duration::from_secs(granted.into());
@@ -319,9 +323,13 @@ impl Model {
         if peers.is_empty() {
             return Err((400, Reason::BadRequest));
         }
-        let mut judged = Vec::new();
+        let mut read = Vec::new();
         for value in peers {
-            judged.push(self.judge_peer(source, message, value)?);
+            read.push(self.read_peer(message, value)?);
+        }
+        let mut judged = Vec::new();
+        for peer in read {
+            judged.push((peer, self.judge_peer(source, peer)?));
         }
         self.check_room(now, source, &judged)?;
         for (peer, access) in judged {
@@ -340,14 +348,17 @@ impl Model {
             return Err((400, Reason::BadChannelNumber));
         }
         let value = message.value(XOR_PEER_ADDRESS).ok_or((400, Reason::BadRequest))?;
-        let (peer, access) = self.judge_peer(source, message, value)?;
+        let peer = self.read_peer(message, value)?;
+        let live = self.allocation(&source).into_iter().flat_map(|it| &it.channels);
+        let mut live = live.filter(|it| it.expires > now.monotonic);
+        if live.any(|it| (it.number == number) != (it.peer == peer)) {
+            return Err((400, Reason::ChannelConflict));
+        }
+        let access = self.judge_peer(source, peer)?;
         self.check_room(now, source, &[(peer, access)])?;
         let lifetime = Duration::from_secs(self.settings.channel_lifetime);
         if let Some(allocation) = self.allocation_mut(&source) {
             allocation.channels.retain(|it| it.expires > now.monotonic);
-            if allocation.channels.iter().any(|it| (it.number == number) != (it.peer == peer)) {
-                return Err((400, Reason::ChannelConflict));
-            }
             allocation.channels.retain(|it| it.number != number);
             allocation.channels.push(Channel { number, peer, expires: now.monotonic + lifetime });
         }
@@ -358,25 +369,23 @@ impl Model {
         Ok(Granted::Attributes(Vec::new()))
     }
 
-    fn judge_peer(
-        &mut self,
-        source: Source,
-        message: &Parsed,
-        value: &[u8],
-    ) -> Result<(SocketAddr, Access), (u16, Reason)> {
+    fn read_peer(&self, message: &Parsed, value: &[u8]) -> Result<SocketAddr, (u16, Reason)> {
         let peer = read_xored(value, &message.id).ok_or((400, Reason::BadRequest))?;
-        let peer = canonical(&self.settings, peer);
+        Ok(canonical(&self.settings, peer))
+    }
+
+    fn judge_peer(&mut self, source: Source, peer: SocketAddr) -> Result<Access, (u16, Reason)> {
         let tuple = source.client.tuple;
         let allocation = self.allocation(&source).ok_or((437, Reason::AllocationMismatch))?;
         let (session, is_ipv4) = (allocation.session, allocation.local.is_ipv4());
+        if peer.is_ipv4() != is_ipv4 {
+            return Err((443, Reason::WrongFamily));
+        }
         let Some(access) = judge(&self.settings, peer.ip()) else {
             self.reports.push(Report::PeerRefused { tuple, session, peer: peer.ip() });
             return Err((403, Reason::PeerRefused));
         };
-        if peer.is_ipv4() != is_ipv4 {
-            return Err((443, Reason::WrongFamily));
-        }
-        Ok((peer, access))
+        Ok(access)
     }
 
     /// Whether the allocation would have too many permissions with these.

@@ -38,6 +38,15 @@ struct Wish {
     additional: bool,
 }
 
+/// Where an allocation's port comes from.
+#[derive(Debug)]
+enum Source {
+    /// It was reserved under this token.
+    Reserved([u8; 8]),
+    /// Any fitting one of these relay addresses.
+    Free(Vec<u16>, Parity),
+}
+
 /// Why a relay socket could not be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RelayError {
@@ -53,14 +62,16 @@ impl Server {
             return Ok(answer);
         }
         let wish = Wish::read(&request.message)?;
-        if self.waiting.is_full() {
-            return Err(refused(ErrorNumber::INSUFFICIENT_CAPACITY, Reason::TooManyWaiting));
-        }
+        // RFC 8656 §7.2: token and family are judged before the quota, and capacity comes last.
+        let source = self.find_source(request, &wish)?;
         let place = self
             .quotas
             .take(user)
             .map_err(|reason| refused(ErrorNumber::ALLOCATION_QUOTA_REACHED, reason))?;
-        let (port, next) = self.choose_port(request, &wish)?;
+        if self.waiting.is_full() {
+            return Err(refused(ErrorNumber::INSUFFICIENT_CAPACITY, Reason::TooManyWaiting));
+        }
+        let (port, next) = self.choose_port(request, &source)?;
         let reserved = next.map(|port| (port, self.random.next_u64().to_be_bytes()));
         let pending = PendingAllocation {
             client: request.client,
@@ -120,15 +131,11 @@ impl Server {
         }
     }
 
-    fn choose_port(
-        &mut self,
-        request: &Request<'_>,
-        wish: &Wish,
-    ) -> Result<(RelayedPort, Option<RelayedPort>), Refused> {
+    /// Where a port may come from, without taking it; a refusal if the token or the family is of no use here.
+    fn find_source(&self, request: &Request<'_>, wish: &Wish) -> Result<Source, Refused> {
         if let Some(token) = wish.token {
-            let port = self.ports.claim(token, request.now.monotonic);
-            let unknown = refused(ErrorNumber::INSUFFICIENT_CAPACITY, Reason::UnknownReservation);
-            return port.map(|port| (port, None)).ok_or(unknown);
+            let known = self.ports.expiry(token).is_some_and(|expires| expires > request.now.monotonic);
+            return if known { Ok(Source::Reserved(token)) } else { Err(UNKNOWN_RESERVATION) };
         }
         let server = request.client.tuple.server.ip();
         let family = match (wish.family, self.config.default_family) {
@@ -139,13 +146,30 @@ impl Server {
         if relays.is_empty() {
             return Err(refused(ErrorNumber::ADDRESS_FAMILY_NOT_SUPPORTED, Reason::UnsupportedFamily));
         }
+        Ok(Source::Free(relays, wish.parity))
+    }
+
+    fn choose_port(
+        &mut self,
+        request: &Request<'_>,
+        source: &Source,
+    ) -> Result<(RelayedPort, Option<RelayedPort>), Refused> {
+        let (relays, parity) = match source {
+            // Another worker may have been quicker.
+            Source::Reserved(token) => {
+                let port = self.ports.claim(*token, request.now.monotonic);
+                return port.map(|port| (port, None)).ok_or(UNKNOWN_RESERVATION);
+            }
+            Source::Free(relays, parity) => (relays, *parity),
+        };
+        let server = request.client.tuple.server.ip();
         // The address the client came in on is the likeliest to be routed as it expects; otherwise in turn.
         let same = relays
             .iter()
             .position(|index| self.ports.relay(*index).is_some_and(|relay| relay.address == server));
         self.turn = self.turn.wrapping_add(1);
         let first = same.unwrap_or(self.turn % relays.len());
-        let found = self.take_port(&relays, first, wish.parity);
+        let found = self.take_port(relays, first, parity);
         found.ok_or(refused(ErrorNumber::INSUFFICIENT_CAPACITY, Reason::NoPort))
     }
 
@@ -212,8 +236,9 @@ impl Server {
             lifetime,
         });
         self.report_answered(answered, Some(allocation.session), None);
-        self.timers.set(allocation.wakes, Timer::Allocation(relay));
+        let wakes = allocation.wakes;
         self.allocations.insert(relay, allocation);
+        self.set_timer(wakes, Timer::Allocation(relay));
         self.stats.allocations_created += 1;
         self.succeed_pending(now, &reply, relay)
     }
@@ -222,7 +247,7 @@ impl Server {
         let reservation = pending.reserved.map(|(port, token)| {
             let expires = now + RESERVATION_LIFETIME;
             self.ports.reserve(token, port, expires);
-            self.timers.set(expires, Timer::Reservation(token));
+            self.set_timer(expires, Timer::Reservation(token));
             token
         });
         self.sessions += 1;
@@ -274,13 +299,17 @@ impl Wish {
         }
         let even_port = message.get::<EvenPort>().map_err(|_| bad)?;
         let token = message.get::<ReservationToken>().map_err(|_| bad)?.map(|token| token.0);
+        // Attributes that exclude each other do so whatever family they name.
+        let asks_family = message.has(AttributeType::REQUESTED_ADDRESS_FAMILY);
+        let asks_additional = message.has(AttributeType::ADDITIONAL_ADDRESS_FAMILY);
+        let excluded_by_token = even_port.is_some() || asks_family || asks_additional;
+        if token.is_some() && excluded_by_token || asks_family && asks_additional {
+            return Err(bad);
+        }
         let family = read_family(message.get::<RequestedAddressFamily>())?.map(|family| family.0);
         let additional = read_family(message.get::<AdditionalAddressFamily>())?.map(|family| family.0);
-        let asks_family = family.is_some() || message.has(AttributeType::ADDITIONAL_ADDRESS_FAMILY);
         let pair = even_port.is_some_and(|even_port| even_port.reserve);
-        let contradicts = token.is_some() && (even_port.is_some() || asks_family)
-            || additional.is_some() && (family.is_some() || pair || additional == Some(Family::Ipv4));
-        if contradicts {
+        if additional.is_some() && pair || additional == Some(Family::Ipv4) {
             return Err(bad);
         }
         let parity = match even_port {
@@ -303,6 +332,8 @@ fn read_family<F>(read: Result<Option<F>, AttributeError>) -> Result<Option<F>, 
     })
 }
 
+const UNKNOWN_RESERVATION: Refused =
+    Refused { number: ErrorNumber::INSUFFICIENT_CAPACITY, reason: Reason::UnknownReservation };
 /// Seconds (RFC 8656 §3.2).
 pub(super) const DEFAULT_LIFETIME: u32 = 600;
 /// At least 30 s are demanded (RFC 8656 §7.2).

@@ -29,11 +29,18 @@ impl Server {
             return Err(bad(Reason::BadChannelNumber));
         }
         let value = message.value(AttributeType::XOR_PEER_ADDRESS).ok_or(bad(Reason::BadRequest))?;
-        let (peer, access) = self.judge_peer(request, relay, value)?;
-        self.make_room(now, relay, &[(peer, access)])?;
-        if self.allocations.get(relay).is_some_and(|it| it.channels.conflicts(number, &peer)) {
+        let peer = self.read_peer(request, value)?;
+        let conflicts = |server: &Self| {
+            server.allocations.get(relay).is_some_and(|it| it.channels.conflicts(number, &peer))
+        };
+        if conflicts(self) {
             self.sweep(now, relay);
         }
+        if conflicts(self) {
+            return Err(bad(Reason::ChannelConflict));
+        }
+        let access = self.judge_peer(request, relay, peer)?;
+        self.make_room(now, relay, &[(peer, access)])?;
         let expires = now + self.config.channel_lifetime;
         let allocation = self.allocations.get_mut(relay).ok_or(bad(Reason::BadRequest))?;
         if allocation.channels.bind(Binding { number, peer, expires }).is_err() {

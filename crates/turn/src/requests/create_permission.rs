@@ -1,6 +1,6 @@
 //! CreatePermission (RFC 8656 §10): leave to exchange data with peer addresses.
 //!
-//! All or nothing: every address is judged before the first is installed.
+//! All or nothing: every address is read before the first is judged, and judged before the first is installed.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -27,12 +27,15 @@ impl Server {
         let relay = self.own_allocation(request, user)?;
         let attributes = request.message.attributes();
         let peers = attributes.filter(|attribute| attribute.kind == AttributeType::XOR_PEER_ADDRESS);
-        let judged: Result<Vec<_>, Refused> =
-            peers.map(|attribute| self.judge_peer(request, relay, attribute.value)).collect();
-        let judged = judged?;
-        if judged.is_empty() {
+        let peers: Result<Vec<_>, Refused> =
+            peers.map(|attribute| self.read_peer(request, attribute.value)).collect();
+        let peers = peers?;
+        if peers.is_empty() {
             return Err(refused(ErrorNumber::BAD_REQUEST, Reason::BadRequest));
         }
+        let judged: Result<Vec<_>, Refused> =
+            peers.into_iter().map(|peer| Ok((peer, self.judge_peer(request, relay, peer)?))).collect();
+        let judged = judged?;
         self.make_room(request.now.monotonic, relay, &judged)?;
         for (peer, access) in judged {
             self.grant(request.now.monotonic, relay, peer.ip(), access);

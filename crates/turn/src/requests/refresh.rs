@@ -11,16 +11,17 @@ use crate::credentials::User;
 use crate::effect::{EndCause, Event};
 use crate::reason::Reason;
 use crate::server::Server;
+use crate::timers::Timer;
 
 impl Server {
     pub(super) fn refresh(&mut self, request: &Request<'_>, user: &Arc<User>) -> Result<Answer, Refused> {
         let bad = refused(ErrorNumber::BAD_REQUEST, Reason::BadRequest);
-        let asked = request.message.get::<Lifetime>().map_err(|_| bad)?.map(|lifetime| lifetime.0);
         // A late copy of a delete must not end what the client has allocated since.
         if self.deleted.remembers(request, user) {
             return Ok(Answer::Lifetime(0));
         }
         let relay = self.own_allocation(request, user)?;
+        let asked = request.message.get::<Lifetime>().map_err(|_| bad)?.map(|lifetime| lifetime.0);
         let other_family = refused(ErrorNumber::PEER_ADDRESS_FAMILY_MISMATCH, Reason::WrongFamily);
         // A family nobody knows differs from the allocation's as well.
         let family = request.message.get::<RequestedAddressFamily>().map_err(|error| match error {
@@ -39,7 +40,9 @@ impl Server {
             self.report(Event::Refreshed { session, user: user.clone(), lifetime });
         }
         if granted == 0 {
-            self.deleted.remember(request, user, &mut self.timers);
+            if let Some(forgotten) = self.deleted.remember(request, user) {
+                self.set_timer(forgotten, Timer::Deleted(request.client.tuple));
+            }
             self.end_allocation(request.now.monotonic, relay, EndCause::Deleted);
         } else {
             self.wake_by(relay, request.now.monotonic + lifetime);

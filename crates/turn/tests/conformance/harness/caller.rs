@@ -64,7 +64,8 @@ impl Caller {
     }
 
     pub(crate) fn key(&self) -> LongTermKey {
-        let [username, realm, password] = [&self.username, &self.realm, &self.password].map(|it| it.as_bytes());
+        let [username, realm, password] =
+            [&self.username, &self.realm, &self.password].map(|it| it.as_bytes());
         LongTermKey::derive(PasswordDigest::Md5, username, realm, password)
     }
 

@@ -149,7 +149,8 @@ impl World {
                 self.answer(wait, opened)
             }
             Outcome::ToPeer { relay, peer, data, dont_fragment, .. } => {
-                let from = self.open.iter().find(|(open, _)| *open == relay).expect("sent from an open relay").1;
+                let from =
+                    self.open.iter().find(|(open, _)| *open == relay).expect("sent from an open relay").1;
                 Outcome::ToPeer { relay, from, peer, data, dont_fragment }
             }
             outcome => outcome,

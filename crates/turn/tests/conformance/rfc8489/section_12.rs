@@ -46,7 +46,8 @@ fn mapped_address_is_sent_only_when_configured() {
     // §14.1, conformance 18.
     let mut world = Setup::new().config(|config| config.mapped_address = true).build();
     for caller in CALLERS {
-        let reply = world.receive(Caller::new(caller).client, &request(Method::BINDING, |_| {})).expect_success();
+        let reply =
+            world.receive(Caller::new(caller).client, &request(Method::BINDING, |_| {})).expect_success();
         assert_eq!(reply.expect::<MappedAddress>().0, address(caller));
         assert_eq!(reply.expect::<XorMappedAddress>().0, address(caller));
     }

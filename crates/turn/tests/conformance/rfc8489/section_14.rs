@@ -90,7 +90,8 @@ fn fingerprint_is_right_and_last() {
 fn realm_and_nonce_stay_within_their_lengths() {
     // §14.9, §14.10, conformance 23.
     let mut world = Setup::new().build();
-    let reply = world.receive(Caller::new(CALLER).client, &request(Method::ALLOCATE, |_| {})).expect_error(401);
+    let reply =
+        world.receive(Caller::new(CALLER).client, &request(Method::ALLOCATE, |_| {})).expect_error(401);
     assert_eq!(reply.expect::<Realm<'_>>().0, b"example.org");
     assert!(reply.expect::<Nonce<'_>>().0.len() < 128);
 }

@@ -92,7 +92,9 @@ fn other_protocols_on_the_port_get_nothing() {
         packet[0] = first;
         world.receive(client, &packet).expect_drop(Reason::NotStun);
     }
-    for text in [&b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n"[..], b"\x16\x03\x01\x02\x00", b"SSH-2.0-x\r\n"] {
+    for text in
+        [&b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n"[..], b"\x16\x03\x01\x02\x00", b"SSH-2.0-x\r\n"]
+    {
         world.receive(client, text).expect_silence();
     }
 }

@@ -28,7 +28,10 @@ fn a_response_goes_back_to_the_source_with_the_requests_transaction_id_and_metho
     for (number, method) in METHODS.into_iter().enumerate() {
         let id = TransactionId([number as u8; 12]);
         let reply = world.receive(client, &message(Class::Request, method, id, |_| {})).expect_reply();
-        assert_eq!((reply.to, reply.message().transaction_id(), reply.message().method()), (client, id, method));
+        assert_eq!(
+            (reply.to, reply.message().transaction_id(), reply.message().method()),
+            (client, id, method)
+        );
     }
 }
 
@@ -41,7 +44,9 @@ fn unknown_methods_are_dropped_in_silence() {
         if !METHODS.contains(&method) {
             let id = world.transaction();
             let packet = caller.signed(id, method, |_| {});
-            world.receive(caller.client, &packet).expect_drop(Reason::UnknownMethod);
+            // From 0x100 on, the first byte is not one of STUN's (RFC 7983).
+            let reason = if number < 0x100 { Reason::UnknownMethod } else { Reason::NotStun };
+            world.receive(caller.client, &packet).expect_drop(reason);
         }
     }
 }
@@ -153,6 +158,20 @@ fn many_unknown_attributes_are_still_all_listed() {
 }
 
 #[test]
+fn as_many_unknown_attributes_as_a_datagram_can_hold_are_all_listed() {
+    // §14.13, conformance 11: and the answer stays smaller than the request.
+    let mut world = Setup::new().build();
+    let packet = request(Method::BINDING, |writer| {
+        for number in 0..16_370 {
+            writer.add_raw(AttributeType(0x2000 + number % 0x4000), b"");
+        }
+    });
+    let reply = world.receive(Caller::new(CALLER).client, &packet).expect_error(420);
+    assert_eq!(reply.expect::<UnknownAttributes<'_>>().types().count(), 16_370);
+    assert!(reply.bytes.len() < packet.len());
+}
+
+#[test]
 fn unknown_optional_attributes_are_ignored() {
     // §6.3.1, conformance 12.
     let (mut world, mut caller) = world_with_caller();
@@ -220,7 +239,7 @@ fn checks_are_made_in_the_rfcs_order() {
         writer.add_raw(UNKNOWN, b"");
     };
     // An unknown method comes before authentication.
-    world.receive(caller.client, &request(Method::new(0x123), unknown)).expect_drop(Reason::UnknownMethod);
+    world.receive(caller.client, &request(Method::new(0x0F3), unknown)).expect_drop(Reason::UnknownMethod);
     // FINGERPRINT comes before authentication.
     let mut packet = request(Method::ALLOCATE, |writer| {
         writer.fingerprint();

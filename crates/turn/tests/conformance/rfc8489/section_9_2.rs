@@ -2,9 +2,7 @@
 
 use turnpike_turn::{Event, Reason};
 use turnpike_wire::attributes::{Nonce, Realm, RequestedTransport, Username};
-use turnpike_wire::{
-    AttributeType, Class, Integrity, MessageWriter, Method, NONCE_COOKIE, SecurityFeatures,
-};
+use turnpike_wire::{AttributeType, Class, Integrity, MessageWriter, Method, NONCE_COOKIE, SecurityFeatures};
 
 use crate::harness::{Caller, Outcome, PEER, SECOND, Setup, World, message, request};
 
@@ -148,10 +146,12 @@ fn an_unknown_user_a_wrong_password_and_a_wrong_realm_are_challenged_alike() {
     // §9.2.4, §16, conformance 38, 39 and 51: the three answers cannot be told apart.
     let (mut world, caller) = world_with_caller();
     let wrong_realm = Caller { realm: "example.net".into(), ..caller.clone() };
-    let wrong = [caller.clone().named("mallory", "guess"), caller.clone().named("alice", "guess"), wrong_realm];
+    let wrong =
+        [caller.clone().named("mallory", "guess"), caller.clone().named("alice", "guess"), wrong_realm];
     let mut answers = Vec::new();
     for wrong in wrong {
-        let outcome = wrong.request_as(&mut world, turnpike_wire::TransactionId([3; 12]), Method::ALLOCATE, |_| {});
+        let outcome =
+            wrong.request_as(&mut world, turnpike_wire::TransactionId([3; 12]), Method::ALLOCATE, |_| {});
         let reply = outcome.expect_error(401);
         assert!(reply.has(AttributeType::REALM) && reply.has(AttributeType::NONCE));
         answers.push(reply.bytes);
@@ -217,7 +217,8 @@ fn a_changed_character_of_the_nonce_makes_it_stale() {
         let id = world.transaction();
         changed.request_as(&mut world, id, Method::ALLOCATE, |_| {}).expect_error(438);
     }
-    for nonce in [&b""[..], b"x", &caller.nonce[1..], &[caller.nonce.as_slice(), b"a"].concat(), &[b'a'; 763]] {
+    for nonce in [&b""[..], b"x", &caller.nonce[1..], &[caller.nonce.as_slice(), b"a"].concat(), &[b'a'; 763]]
+    {
         let changed = Caller { nonce: nonce.to_vec(), ..caller.clone() };
         let id = world.transaction();
         changed.request_as(&mut world, id, Method::ALLOCATE, |_| {}).expect_error(438);

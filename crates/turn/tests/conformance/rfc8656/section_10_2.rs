@@ -26,7 +26,9 @@ fn at_least_one_peer_address_is_needed() {
 fn malformed_peer_addresses_are_a_bad_request() {
     // Conformance 93: wherever they stand in the list, and nothing is installed.
     let (mut world, mut caller) = world_with_allocation();
-    for malformed in [&[][..], &[0, 1, 0], &[0, 1, 0, 0, 1, 2, 3], &[0, 2, 0, 0, 1, 2, 3, 4], &[0, 3, 0, 0, 1, 2, 3, 4]] {
+    for malformed in
+        [&[][..], &[0, 1, 0], &[0, 1, 0, 0, 1, 2, 3], &[0, 2, 0, 0, 1, 2, 3, 4], &[0, 3, 0, 0, 1, 2, 3, 4]]
+    {
         for first in [true, false] {
             let outcome = caller.request(&mut world, Method::CREATE_PERMISSION, |writer| {
                 if first {
@@ -51,6 +53,18 @@ fn a_peer_of_the_other_family_is_a_family_mismatch() {
     caller.allocate_v6(&mut world);
     caller.permit(&mut world, &[PEER]).expect_error(443);
     caller.permit(&mut world, &[PEER_V6]).expect_success();
+}
+
+#[test]
+fn a_malformed_peer_comes_before_the_family_and_the_family_before_the_peer_rules() {
+    // §10.2: wherever each stands.
+    let (mut world, mut caller) = world_with_allocation();
+    caller.permit(&mut world, &["[fe80::1]:9"]).expect_error(443);
+    let outcome = caller.request(&mut world, Method::CREATE_PERMISSION, |writer| {
+        writer.add(&XorPeerAddress(address("10.0.0.1:9")));
+        writer.add_raw(AttributeType::XOR_PEER_ADDRESS, &[0, 1]);
+    });
+    outcome.expect_error(400);
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn a_send_indication_becomes_a_datagram_from_the_relayed_address() {
 fn a_datagram_becomes_a_data_indication_with_the_peers_real_address() {
     // §11.3, conformance 102: of every length, zero padding, length fields right.
     let (mut world, caller, relayed) = world_with_permission();
-    for length in [0, 1, 2, 3, 4, 5, 100, 1199, 1200, 9000, 65_000] {
+    for length in [0_usize, 1, 2, 3, 4, 5, 100, 1199, 1200, 9000, 65_000] {
         let data: Vec<u8> = (0..length).map(|byte| byte as u8 | 1).collect();
         let outcome = world.receive_from_peer(relayed, "8.8.8.8:5353", &data);
         let Outcome::ToClient { to, .. } = &outcome else { panic!("{outcome:?}") };
@@ -104,8 +104,12 @@ fn payload_is_never_interpreted_and_never_changed() {
     caller.bind(&mut world, 0x4001, "8.8.8.8:9").expect_success();
     let payloads = [
         request(Method::ALLOCATE, |_| {}),
-        request(Method::BINDING, |writer| drop(writer.fingerprint())),
-        indication(Method::SEND, |writer| drop(writer.add(&Data(b"inner")))),
+        request(Method::BINDING, |writer| {
+            writer.fingerprint();
+        }),
+        indication(Method::SEND, |writer| {
+            writer.add(&Data(b"inner"));
+        }),
         channel_data(0x4001, b"inner"),
         vec![0xFF; 1500],
         vec![0; 1500],

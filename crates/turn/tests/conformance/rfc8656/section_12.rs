@@ -41,10 +41,16 @@ fn channel_number_and_peer_address_are_required_and_well_formed() {
     let number = AttributeType::CHANNEL_NUMBER;
     let peer = AttributeType::XOR_PEER_ADDRESS;
     caller.request(&mut world, Method::CHANNEL_BIND, |_| {}).expect_error(400);
-    let outcome = caller.request(&mut world, Method::CHANNEL_BIND, |it| drop(it.add(&ChannelNumber(0x4000))));
+    let outcome = caller.request(&mut world, Method::CHANNEL_BIND, |it| {
+        it.add(&ChannelNumber(0x4000));
+    });
     outcome.expect_error(400);
     let only_peer = XorPeerAddress(address(PEER));
-    caller.request(&mut world, Method::CHANNEL_BIND, |it| drop(it.add(&only_peer))).expect_error(400);
+    caller
+        .request(&mut world, Method::CHANNEL_BIND, |it| {
+            it.add(&only_peer);
+        })
+        .expect_error(400);
     for malformed in [&[][..], &[0x40], &[0x40, 0, 0], &[0x40, 0, 0, 0, 0]] {
         let outcome = caller.request(&mut world, Method::CHANNEL_BIND, |writer| {
             writer.add_raw(number, malformed).add(&only_peer);
@@ -132,6 +138,29 @@ fn a_wrong_family_and_a_refused_peer_are_refused_without_a_trace() {
     caller.bind(&mut world, 0x4000, PEER_V6).expect_error(443);
     caller.bind(&mut world, 0x4000, "169.254.169.254:80").expect_error(403);
     caller.bind(&mut world, 0x4000, PEER).expect_success();
+}
+
+#[test]
+fn a_conflict_comes_before_the_family_and_the_family_before_the_peer_rules() {
+    // §12.2: each request breaks this rule and all later ones.
+    let (mut world, mut caller, _) = world_with_allocation();
+    caller.bind(&mut world, 0x4000, PEER).expect_success();
+    caller.bind(&mut world, 0x4000, "[fe80::1]:9").expect_error(400);
+    caller.bind(&mut world, 0x4000, "10.0.0.1:9").expect_error(400);
+    caller.bind(&mut world, 0x4001, "[fe80::1]:9").expect_error(443);
+    caller.bind(&mut world, 0x4001, "10.0.0.1:9").expect_error(403);
+    assert_eq!(world.server.stats().refused(Reason::ChannelConflict), 2);
+}
+
+#[test]
+fn a_conflict_comes_before_a_lack_of_room() {
+    // §12.2.
+    let mut world = Setup::new().config(|config| config.max_permissions = 1).build();
+    let mut caller = Caller::new(CALLER);
+    caller.allocate(&mut world);
+    caller.bind(&mut world, 0x4000, PEER).expect_success();
+    caller.bind(&mut world, 0x4000, OTHER_PEER).expect_error(400);
+    caller.bind(&mut world, 0x4001, OTHER_PEER).expect_error(508);
 }
 
 #[test]

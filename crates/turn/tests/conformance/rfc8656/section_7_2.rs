@@ -96,11 +96,21 @@ fn a_reservation_token_contradicts_even_port_and_address_families() {
     let mut world = Setup::new().build();
     let token = ReservationToken([1; 8]);
     let contradictions: [&dyn Fn(&mut MessageWriter<'_>); 5] = [
-        &|writer| drop(writer.add(&token).add(&EvenPort { reserve: false })),
-        &|writer| drop(writer.add(&token).add(&EvenPort { reserve: true })),
-        &|writer| drop(writer.add(&token).add(&RequestedAddressFamily(Family::Ipv4))),
-        &|writer| drop(writer.add(&token).add(&AdditionalAddressFamily(Family::Ipv6))),
-        &|writer| drop(writer.add(&token).add_raw(AttributeType::REQUESTED_ADDRESS_FAMILY, &[3, 0, 0, 0])),
+        &|writer| {
+            writer.add(&token).add(&EvenPort { reserve: false });
+        },
+        &|writer| {
+            writer.add(&token).add(&EvenPort { reserve: true });
+        },
+        &|writer| {
+            writer.add(&token).add(&RequestedAddressFamily(Family::Ipv4));
+        },
+        &|writer| {
+            writer.add(&token).add(&AdditionalAddressFamily(Family::Ipv6));
+        },
+        &|writer| {
+            writer.add(&token).add_raw(AttributeType::REQUESTED_ADDRESS_FAMILY, &[3, 0, 0, 0]);
+        },
     ];
     for contradiction in contradictions {
         ask(&mut world, contradiction).expect_error(400);
@@ -112,7 +122,10 @@ fn a_reservation_token_contradicts_even_port_and_address_families() {
 fn an_unknown_token_is_insufficient_capacity_and_a_malformed_one_a_bad_request() {
     // Conformance 67.
     let mut world = Setup::new().build();
-    ask(&mut world, |writer| drop(writer.add(&ReservationToken([1; 8])))).expect_error(508);
+    ask(&mut world, |writer| {
+        writer.add(&ReservationToken([1; 8]));
+    })
+    .expect_error(508);
     for length in [0, 4, 7, 9, 16] {
         let outcome = ask(&mut world, |writer| {
             writer.add_raw(AttributeType::RESERVATION_TOKEN, &vec![1; length]);
@@ -175,7 +188,9 @@ fn the_default_family_can_be_configured() {
 fn a_family_without_a_relay_address_or_without_a_name_is_not_supported() {
     // Conformance 69.
     let mut world = Setup::new().relays(&[RELAY]).build();
-    let outcome = ask(&mut world, |writer| drop(writer.add(&RequestedAddressFamily(Family::Ipv6))));
+    let outcome = ask(&mut world, |writer| {
+        writer.add(&RequestedAddressFamily(Family::Ipv6));
+    });
     outcome.expect_error(440);
     for number in [0, 3, 0xFF] {
         let outcome = ask(&mut world, |writer| {
@@ -196,8 +211,22 @@ fn an_unsupported_family_is_named_even_when_the_quota_is_reached() {
     // §7.2: the family is checked before the quota.
     let mut world = Setup::new().relays(&[RELAY]).quotas(1, 0).build();
     Caller::new(CALLER).allocate(&mut world);
-    let outcome = ask(&mut world, |writer| drop(writer.add(&RequestedAddressFamily(Family::Ipv6))));
+    let outcome = ask(&mut world, |writer| {
+        writer.add(&RequestedAddressFamily(Family::Ipv6));
+    });
     outcome.expect_error(440);
+}
+
+#[test]
+fn an_unknown_token_is_named_even_when_the_quota_is_reached() {
+    // §7.2: the token is checked before the quota.
+    let mut world = Setup::new().quotas(1, 0).build();
+    Caller::new(CALLER).allocate(&mut world);
+    ask(&mut world, |writer| {
+        writer.add(&ReservationToken([1; 8]));
+    })
+    .expect_error(508);
+    assert_eq!(world.server.stats().refused(Reason::UnknownReservation), 1);
 }
 
 #[test]
@@ -214,14 +243,20 @@ fn a_pair_of_ports_contradicts_an_additional_family() {
 fn ipv4_cannot_be_the_additional_family() {
     // Conformance 71.
     let mut world = Setup::new().build();
-    ask(&mut world, |writer| drop(writer.add(&AdditionalAddressFamily(Family::Ipv4)))).expect_error(400);
+    ask(&mut world, |writer| {
+        writer.add(&AdditionalAddressFamily(Family::Ipv4));
+    })
+    .expect_error(400);
 }
 
 #[test]
 fn when_only_one_family_can_be_had_the_other_is_named_with_its_error() {
     // Conformance 72.
     let mut world = Setup::new().relays(&[RELAY]).build();
-    let reply = ask(&mut world, |writer| drop(writer.add(&AdditionalAddressFamily(Family::Ipv6)))).expect_success();
+    let reply = ask(&mut world, |writer| {
+        writer.add(&AdditionalAddressFamily(Family::Ipv6));
+    })
+    .expect_success();
     assert!(reply.expect::<XorRelayedAddress>().0.is_ipv4());
     let error: AddressErrorCode<'_> = reply.expect();
     assert_eq!((error.family, error.number.number()), (Family::Ipv6, 440));
@@ -266,7 +301,9 @@ fn a_malformed_lifetime_is_a_bad_request() {
 #[test]
 fn the_configured_maximum_lifetime_applies() {
     let mut world = Setup::new().config(|config| config.max_lifetime = Duration::from_secs(900)).build();
-    let outcome = ask(&mut world, |writer| drop(writer.add(&Lifetime(3600))));
+    let outcome = ask(&mut world, |writer| {
+        writer.add(&Lifetime(3600));
+    });
     assert_eq!(outcome.expect_success().expect::<Lifetime>().0, 900);
 }
 

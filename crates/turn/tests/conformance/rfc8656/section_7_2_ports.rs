@@ -225,7 +225,8 @@ fn a_token_is_not_used_up_by_a_request_that_is_refused_for_another_reason() {
 fn tokens_are_unpredictable() {
     // Conformance 79: no shared bytes, no order.
     let mut world = Setup::new().build();
-    let tokens: Vec<u64> = (0..200).map(|number| u64::from_be_bytes(reserve(&mut world, number).1.0)).collect();
+    let tokens: Vec<u64> =
+        (0..200).map(|number| u64::from_be_bytes(reserve(&mut world, number).1.0)).collect();
     for bit in 0..64 {
         let set = tokens.iter().filter(|token| *token >> bit & 1 == 1).count();
         assert!((50..150).contains(&set), "bit {bit} is set {set} times of 200");

@@ -7,3 +7,10 @@ mod malformed;
 mod own_addresses;
 mod peer_rules;
 mod secrets;
+
+use crate::harness::World;
+
+/// The size of everything the server holds, written out: what grows without bound shows here, wherever it is kept.
+fn written_out(world: &World) -> usize {
+    format!("{:?}", world.server).len()
+}
