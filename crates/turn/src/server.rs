@@ -120,7 +120,7 @@ impl Server {
                     self.ports.expire(token, now.monotonic);
                     self.effects.push_back(Effect::DropReserved { token });
                 }
-                Timer::Deleted(tuple) => self.deleted.forget(now.monotonic, &tuple),
+                Timer::Deleted(tuple) => self.deleted.forget(now.monotonic, &tuple, &mut self.timers),
             }
         }
     }
@@ -233,6 +233,8 @@ impl Server {
 
     pub(crate) fn end_allocation(&mut self, now: Timestamp, relay: RelayId, cause: EndCause) {
         let Some(allocation) = self.allocations.remove(relay) else { return };
+        let Server { timers, allocations, .. } = self;
+        timers.note_ended(|relay| allocations.get(relay).is_some());
         self.stats.allocations_ended += 1;
         self.report(Event::Ended {
             session: allocation.session,

@@ -1,5 +1,6 @@
 //! What is due when: a heap of deadlines. A deadline that was moved later is not searched for; it fires early,
-//! its owner sees that nothing is due, and sets the next one.
+//! its owner sees that nothing is due, and sets the next one. Those of ended allocations are thrown out before they
+//! become the greater part, so that somebody who allocates and deletes all day cannot fill the memory.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -23,6 +24,8 @@ pub(crate) enum Timer {
 pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<Entry>>,
     sequence: u64,
+    /// Allocations that ended since the heap was last swept.
+    ended: usize,
 }
 
 #[derive(Debug)]
@@ -49,6 +52,20 @@ impl Timers {
         }
         self.heap.pop().map(|Reverse(entry)| entry.timer)
     }
+
+    /// An allocation has ended. Its deadlines go when half of the heap may be such: each pays for the sweep of two.
+    pub(crate) fn note_ended(&mut self, is_live: impl Fn(RelayId) -> bool) {
+        self.ended += 1;
+        if self.ended < FEWEST_SWEPT || self.ended < self.heap.len() / 2 {
+            return;
+        }
+        self.ended = 0;
+        self.heap.retain(|Reverse(entry)| match entry.timer {
+            Timer::Allocation(relay) => is_live(relay),
+            Timer::Reservation(_) | Timer::Deleted(_) => true,
+        });
+        self.heap.shrink_to(2 * self.heap.len());
+    }
 }
 
 impl Ord for Entry {
@@ -71,6 +88,9 @@ impl PartialEq for Entry {
 
 impl Eq for Entry {}
 
+/// Fewer ended allocations than this are not worth a sweep.
+const FEWEST_SWEPT: usize = 1024;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,5 +108,21 @@ mod tests {
             popped.push(token[0]);
         }
         assert_eq!(popped, [10, 20]);
+    }
+
+    #[test]
+    fn deadlines_of_ended_allocations_do_not_pile_up() {
+        let mut timers = Timers::default();
+        let relay = |slot| RelayId { slot, generation: 0 };
+        timers.set(Timestamp(5), Timer::Allocation(relay(0)));
+        timers.set(Timestamp(6), Timer::Reservation([1; 8]));
+        for slot in 1..100_000 {
+            timers.set(Timestamp(1000), Timer::Allocation(relay(slot)));
+            timers.note_ended(|relay| relay.slot == 0);
+            assert!(timers.heap.len() <= 2 + FEWEST_SWEPT, "{} deadlines", timers.heap.len());
+        }
+        assert_eq!(timers.pop_due(Timestamp(6)), Some(Timer::Allocation(relay(0))));
+        assert_eq!(timers.pop_due(Timestamp(6)), Some(Timer::Reservation([1; 8])));
+        assert_eq!(timers.pop_due(Timestamp(6)), None);
     }
 }
