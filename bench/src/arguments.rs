@@ -35,7 +35,8 @@ impl Options {
     fn from_matches(matches: &ArgMatches) -> Self {
         let server = |side: Side, program: &str, extra: &str| ServerCommand {
             side,
-            program: matches.get_one::<PathBuf>(program).cloned().unwrap_or_default(),
+            // The servers are started in a directory of their own.
+            program: matches.get_one::<PathBuf>(program).map(in_full).unwrap_or_default(),
             extra: matches.get_many::<String>(extra).into_iter().flatten().cloned().collect(),
         };
         let number = |name: &str| matches.get_one::<usize>(name).copied().unwrap_or_default();
@@ -56,6 +57,14 @@ impl Options {
             rows: matches.get_many::<String>("rows").into_iter().flatten().cloned().collect(),
         }
     }
+}
+
+/// A path that means the same from everywhere; a bare name is left to PATH.
+fn in_full(path: &PathBuf) -> PathBuf {
+    if path.components().count() == 1 {
+        return path.clone();
+    }
+    std::path::absolute(path).unwrap_or_else(|_| path.clone())
 }
 
 fn command() -> Command {
@@ -136,6 +145,8 @@ mod tests {
         assert_eq!(options.rounds, 2);
         assert_eq!(options.ours.program, PathBuf::from("/x"));
         assert_eq!(options.ours.extra, ["--multiplex-peer"]);
+        assert!(parse(&["--ours", "target/release/turnserver"]).ours.program.is_absolute());
+        assert_eq!(parse(&["--coturn", "turnserver"]).coturn.program, PathBuf::from("turnserver"));
         assert_eq!(options.rows, ["audio", "hold"]);
         assert_eq!(parse(&["--quick", "--rounds", "7"]).rounds, 7);
     }

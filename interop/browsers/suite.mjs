@@ -116,7 +116,7 @@ async function peerCases(run, browsers, directory) {
   // coturn lets private ranges through unless told otherwise; ours refuses them unless told otherwise.
   const peers = [network.ipv4, network.peer4];
   const refusing = programs.turnpike ? [] : peers.map((address) => `--denied-peer-ip=${address}`);
-  const allowing = programs.turnpike ? [`--allowed-peer-ip=${network.peer4}`] : [];
+  const allowing = programs.turnpike ? peers.map((address) => `--allowed-peer-ip=${address}`) : [];
   const addresses = [network.ipv4];
   await withServer(run, directory, "refusing", { addresses, flags: refusing }, async (server) => {
     for (const kind of KINDS) {

@@ -1,6 +1,7 @@
 // The ways turnutils_uclient is run. `flags` are what a person would type; `clients` feeds the expected byte count.
 //
-//   peer     "echo4" and "echo6": turnutils_peer on loopback; "clients": the clients' own relayed addresses (-y)
+//   peer     "echo4", "beside4" and "echo6": turnutils_peer on loopback, at the server's relay address or, "beside4",
+//            at another one; "clients": the clients' own relayed addresses (-y)
 //   family   the family of the server's address, 4 unless given
 //   server   "open" (loopback peers allowed), "secret" (the same with a REST secret), "guarded" (neither)
 
@@ -50,7 +51,7 @@ export const DATA_VARIANTS = [
   { name: "IPv4 relay over IPv6", family: 6, peer: "echo4", flags: [], clients: {} },
 ].map((variant) => ({ server: "open", family: 4, length: 100, messages: 5, ...variant }));
 
-/** What must be refused: with the word that the client then prints, and without one byte relayed. */
+/** What must be refused, without one byte relayed: with the word that the client then prints, or `silently` as well. */
 export const REFUSED_VARIANTS = [
   { name: "wrong password is refused", password: "wrong", peer: "echo4", flags: ["-c"], word: NO_ALLOCATION },
   { name: "unknown user is refused", username: "nobody", peer: "echo4", flags: ["-c"], word: NO_ALLOCATION },
@@ -65,24 +66,33 @@ export const REFUSED_VARIANTS = [
   {
     name: "channel to a loopback peer is refused by default",
     server: "guarded",
-    peer: "echo4",
+    peer: "beside4",
     flags: ["-c"],
     word: FORBIDDEN,
   },
   {
     name: "permission for a loopback peer is refused by default",
     server: "guarded",
-    peer: "echo4",
+    peer: "beside4",
     flags: ["-c", "-s"],
     word: FORBIDDEN,
   },
   {
-    name: "channel to an IPv6 loopback peer is refused by default",
+    name: "a service beside the relayed ports is not reached",
+    server: "guarded",
+    peer: "echo4",
+    flags: ["-c"],
+    word: FORBIDDEN,
+    silently: true,
+  },
+  {
+    name: "a service beside the IPv6 relayed ports is not reached",
     server: "guarded",
     family: 6,
     peer: "echo6",
-    flags: ["-c"],
+    flags: ["-c", "-s"],
     word: FORBIDDEN,
+    silently: true,
   },
 ].map((variant) => ({ server: "open", family: 4, ...variant }));
 

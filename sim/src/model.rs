@@ -130,6 +130,8 @@ struct Permission {
     peer: IpAddr,
     access: Access,
     expires: Timestamp,
+    /// Whether a refusal under it was reported.
+    told: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -303,9 +305,6 @@ impl Model {
         self.pending.remove(at);
         if opened.is_err() {
             return self.give_up(worker, &pending.wanted, Reason::RelayFailed);
-        }
-        if self.settings.verbose {
-            self.processed(&pending.wanted.asked, None, Some(&pending.wanted.owner), None);
         }
         let Wanted { asked, owner, lifetime, pair, lacks_family, .. } = &pending.wanted;
         let attributes = self.allocated(pending.local, *lifetime, asked, None, *lacks_family);

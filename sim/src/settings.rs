@@ -188,6 +188,7 @@ impl Settings {
         config.challenge_burst = self.challenge_burst;
         config.max_permissions = self.max_permissions;
         config.verbose = self.verbose;
+        config.log_binding = self.verbose;
         Arc::new(config)
     }
 

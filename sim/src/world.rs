@@ -312,11 +312,15 @@ impl World {
         let mut ports = Vec::new();
         while let Some(effect) = server.poll_effect() {
             match effect {
-                Effect::OpenRelay { wait, relay, address } => openings.push(Opening { wait, relay, address }),
+                Effect::OpenRelay { wait, relay, address, .. } => {
+                    openings.push(Opening { wait, relay, address })
+                }
                 Effect::CloseRelay { relay, port } => {
                     closings.push((relay, port.local()));
                     ports.push(port);
                 }
+                // Nobody else takes ports in this world, so none need to be held.
+                Effect::DropReserved { .. } => {}
                 Effect::Report(event) => reports.push(Report::of(&event)),
             }
         }

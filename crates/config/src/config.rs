@@ -97,9 +97,9 @@ pub struct Config {
     pub mapped_address: bool,
     /// Whether sessions are logged.
     pub verbose: bool,
-    /// Whether every request is logged.
+    /// Whether Binding requests are logged too.
     pub extra_verbose: bool,
-    /// Where to log: a path, or `stdout` or `-`; `None` for standard output.
+    /// Where to log: a path, `stdout` or `-`, or `stderr`; `None` for standard output.
     pub log_file: Option<String>,
     /// Whether a log in a file is kept off standard output.
     pub no_stdout_log: bool,

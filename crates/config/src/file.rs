@@ -104,8 +104,10 @@ fn without_comment(text: &str) -> &str {
     hashes.into_iter().find(|before| before.ends_with(is_blank)).unwrap_or(text)
 }
 
+/// A `;` that stands alone is meant: it may separate the parts of REST names.
 fn drop_semicolon<'text>(value: &'text str, remarks: &mut Vec<&'static str>) -> &'text str {
-    let Some(shorter) = value.strip_suffix(';') else { return value };
+    let shorter = value.strip_suffix(';').filter(|shorter| !shorter.is_empty());
+    let Some(shorter) = shorter else { return value };
     remarks.push(SEMICOLON_REMARK);
     shorter.trim_end()
 }
@@ -184,6 +186,7 @@ mod tests {
             assert_eq!((line.value.as_str(), line.remarks.len()), ("x", 1), "{text}");
         }
         assert_eq!(one("no-tls;"), pair("no-tls", ""));
+        assert_eq!(one("rest-api-separator=;"), pair("rest-api-separator", ";"));
     }
 
     #[test]

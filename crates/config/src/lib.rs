@@ -21,4 +21,5 @@ pub use config::{Config, DefaultFamily, ExternalAddress, LogLevel, Password, Sta
 pub use error::ConfigError;
 pub use help::{coloured_help, help, sample};
 pub use load::{Command, Environment, Loaded, Notice, Setting, Severity, SystemEnvironment, load};
+pub use nearest::nearest;
 pub use values::{PeerRange, Secret};

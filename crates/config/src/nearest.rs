@@ -1,10 +1,7 @@
 //! Which known name was probably meant.
 
 /// The known name nearest to `word`, if one is near enough to be worth proposing.
-pub(crate) fn nearest<'names>(
-    word: &str,
-    known: impl IntoIterator<Item = &'names str>,
-) -> Option<&'names str> {
+pub fn nearest<'names>(word: &str, known: impl IntoIterator<Item = &'names str>) -> Option<&'names str> {
     if word.len() > LONGEST {
         return None;
     }

@@ -117,12 +117,12 @@ pub(crate) fn host(text: &str) -> Result<IpAddr, String> {
         .ok_or_else(|| format!("{text:?} has no address"))
 }
 
-/// Reads a number in a range; `unit` says what it counts.
-pub(crate) fn number<N>(text: &str, low: N, high: N, unit: &str) -> Result<N, String>
+/// Reads a number in a range; `what` says what it is: "a port", "a number of seconds".
+pub(crate) fn number<N>(text: &str, low: N, high: N, what: &str) -> Result<N, String>
 where
     N: FromStr + PartialOrd + fmt::Display + Copy,
 {
-    let range = || format!("{text:?} is no number of {unit} from {low} to {high}");
+    let range = || format!("{text:?} is not {what} from {low} to {high}");
     let number: N = text.trim().parse().map_err(|_| range())?;
     if number < low || number > high { Err(range()) } else { Ok(number) }
 }

@@ -30,6 +30,8 @@ pub enum Level {
 pub enum LogDestination {
     /// Standard output alone.
     Stdout,
+    /// Standard error alone, where standard output belongs to something else.
+    Stderr,
     /// A file, and standard output as well if asked for.
     File {
         /// The path as configured.
@@ -106,8 +108,14 @@ impl Log {
         if let Some(open) = open.as_mut() {
             let _ = open.file.write_all(line.as_bytes());
         }
-        if self.to_stdout() {
-            let _ = io::stdout().lock().write_all(line.as_bytes());
+        match self.options.destination {
+            LogDestination::Stdout | LogDestination::File { also_stdout: true, .. } => {
+                let _ = io::stdout().lock().write_all(line.as_bytes());
+            }
+            LogDestination::Stderr => {
+                let _ = io::stderr().lock().write_all(line.as_bytes());
+            }
+            LogDestination::File { also_stdout: false, .. } => {}
         }
     }
 
@@ -126,11 +134,9 @@ impl Log {
         self.write(Level::Error, message);
     }
 
-    fn to_stdout(&self) -> bool {
-        matches!(
-            self.options.destination,
-            LogDestination::Stdout | LogDestination::File { also_stdout: true, .. }
-        )
+    /// Whether records go to a file, which may be read when nobody saw the terminal.
+    pub fn is_in_file(&self) -> bool {
+        matches!(self.options.destination, LogDestination::File { .. })
     }
 
     fn line(&self, now: &ZonedDateTime, level: Level, message: &str) -> String {

@@ -60,7 +60,7 @@ impl Reports {
 
     fn write(&self, event: &Event, throttle: &mut Throttle) {
         for line in line_of(event, &self.realm) {
-            if !line.refusal {
+            if !line.limited {
                 if self.verbose {
                     self.log.write(line.level, &line.text);
                 }
@@ -69,7 +69,7 @@ impl Reports {
             match throttle.admit(Instant::now()) {
                 Admission::Write => self.log.write(line.level, &line.text),
                 Admission::WriteAfter(withheld) => {
-                    self.log.write(Level::Warning, &format!("{withheld} more refusals were not logged"));
+                    self.log.write(Level::Warning, &format!("{withheld} more such lines were not logged"));
                     self.log.write(line.level, &line.text);
                 }
                 Admission::Withhold => {}

@@ -16,8 +16,8 @@ pub struct Line {
     pub level: Level,
     /// Its text.
     pub text: String,
-    /// Whether it is about a refusal, which strangers can cause in any number.
-    pub refusal: bool,
+    /// Whether strangers can cause it in any number, as with refusals; only so many of those are written.
+    pub limited: bool,
 }
 
 /// The lines for an event. `realm` is the server's.
@@ -105,6 +105,7 @@ fn processed(
 ) -> Line {
     let session = session.map_or_else(|| "-".to_owned(), |session| session.to_string());
     let (realm, name) = user.map_or((realm, ""), |user| (user.realm(), user.name()));
+    let is_binding = method == Method::BINDING;
     let method = method.name().unwrap_or("message");
     let outcome = match refused {
         None => format!("success, client {}", tuple.client),
@@ -119,7 +120,7 @@ fn processed(
     let text = format!(
         "session {session}: realm <{realm}> user <{name}>: incoming packet {method} processed, {outcome}"
     );
-    if refused.is_some() { Line { level: Level::Info, ..refusal(text) } } else { info(text) }
+    Line { limited: refused.is_some() || is_binding, ..info(text) }
 }
 
 fn authentication_failed(
@@ -141,11 +142,11 @@ fn named(user: &User) -> String {
 }
 
 fn info(text: String) -> Line {
-    Line { level: Level::Info, text, refusal: false }
+    Line { level: Level::Info, text, limited: false }
 }
 
 fn refusal(text: String) -> Line {
-    Line { level: Level::Warning, text, refusal: true }
+    Line { level: Level::Warning, text, limited: true }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Who holds a UDP port: from `/proc`, for a message that helps.
 
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 /// A process that has a port open.
@@ -12,13 +13,13 @@ pub struct Holder {
     pub name: String,
 }
 
-/// The first process found that has UDP port `port` open on any address; `None` if there is none, or it cannot
-/// be seen by this user.
-pub fn holder_of_udp_port(port: u16) -> Option<Holder> {
+/// The first process found whose UDP socket keeps `address` from being bound; `None` if there is none, or it
+/// cannot be seen by this user.
+pub fn holder_of_udp_address(address: SocketAddr) -> Option<Holder> {
     let inodes: Vec<String> = ["/proc/net/udp", "/proc/net/udp6"]
         .iter()
         .filter_map(|table| fs::read_to_string(table).ok())
-        .flat_map(|table| inodes_of_port(&table, port))
+        .flat_map(|table| inodes_in_the_way(&table, address))
         .collect();
     if inodes.is_empty() {
         return None;
@@ -31,15 +32,35 @@ pub fn holder_of_udp_port(port: u16) -> Option<Holder> {
     })
 }
 
-/// The inodes of sockets bound to `port`, from a table of the kernel's.
-fn inodes_of_port(table: &str, port: u16) -> Vec<String> {
+/// The inodes of sockets that are bound to `wanted` or, wholly or in part, to all addresses of its port; from a
+/// table of the kernel's.
+fn inodes_in_the_way(table: &str, wanted: SocketAddr) -> Vec<String> {
     let rows = table.lines().skip(1).map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
     rows.filter_map(|columns| {
-        let local = columns.get(1)?.rsplit_once(':')?.1;
-        (u16::from_str_radix(local, 16).ok()? == port)
-            .then(|| columns.get(9).map(|inode| (*inode).to_owned()))?
+        let (ip, port) = columns.get(1)?.rsplit_once(':')?;
+        let ip = kernel_address(ip)?.to_canonical();
+        let same_port = u16::from_str_radix(port, 16).ok()? == wanted.port();
+        let overlaps =
+            ip == wanted.ip().to_canonical() || ip.is_unspecified() || wanted.ip().is_unspecified();
+        (same_port && overlaps).then(|| columns.get(9).map(|inode| (*inode).to_owned()))?
     })
     .collect()
+}
+
+/// Reads an address as the kernel prints it: words of 32 bits in the machine's own byte order.
+fn kernel_address(text: &str) -> Option<IpAddr> {
+    let word = |at: usize| u32::from_str_radix(text.get(at * 8..at * 8 + 8)?, 16).ok().map(u32::to_ne_bytes);
+    match text.len() {
+        8 => Some(Ipv4Addr::from(word(0)?).into()),
+        32 => {
+            let mut bytes = [0; 16];
+            for (at, chunk) in bytes.chunks_exact_mut(4).enumerate() {
+                chunk.copy_from_slice(&word(at)?);
+            }
+            Some(Ipv6Addr::from(bytes).into())
+        }
+        _ => None,
+    }
 }
 
 fn has_socket(process: u32, inodes: &[String]) -> bool {
@@ -58,9 +79,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_very_process_is_found_by_its_port() {
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let holder = holder_of_udp_port(socket.local_addr().unwrap().port()).unwrap();
-        assert_eq!(holder.process, std::process::id());
+    fn this_very_process_is_found_by_its_address_and_by_the_wildcard() {
+        for ip in ["127.0.0.1", "127.7.7.7", "::1"] {
+            let socket = std::net::UdpSocket::bind((ip, 0)).unwrap();
+            let address = socket.local_addr().unwrap();
+            assert_eq!(holder_of_udp_address(address).unwrap().process, std::process::id(), "{ip}");
+            let wildcard = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
+            assert_eq!(holder_of_udp_address(wildcard).unwrap().process, std::process::id(), "{ip}");
+        }
+    }
+
+    #[test]
+    fn a_socket_of_the_same_port_on_another_address_is_not_in_the_way() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+                     1: 3500007F:0D96 00000000:0000 07 00000000:00000000 00:00000000 00000000   101        0 77 2\n\
+                     2: 00000000:0D97 00000000:0000 07 00000000:00000000 00:00000000 00000000   101        0 78 2\n";
+        let found = |address: &str| inodes_in_the_way(table, address.parse().unwrap());
+        assert_eq!(found("127.0.0.1:3478"), [""; 0]);
+        assert_eq!(found("0.0.0.0:3478"), ["77"]);
+        if cfg!(target_endian = "little") {
+            assert_eq!(found("127.0.0.53:3478"), ["77"]);
+        }
+        assert_eq!(found("127.0.0.1:3479"), ["78"]);
     }
 }

@@ -53,6 +53,8 @@ pub struct Config {
     pub max_permissions: usize,
     /// Whether an event is reported for every request and permission, and not only for sessions and failures.
     pub verbose: bool,
+    /// Whether Binding requests are among them. Everybody can send those, in any number.
+    pub log_binding: bool,
 }
 
 impl Config {
@@ -78,6 +80,7 @@ impl Config {
             challenge_burst: 200,
             max_permissions: 1024,
             verbose: false,
+            log_binding: false,
         }
     }
 }

@@ -24,6 +24,13 @@ pub enum Effect {
         relay: RelayId,
         /// The address to bind, local form.
         address: SocketAddr,
+        /// What it has to do with a reserved port.
+        reserve: Reserve,
+    },
+    /// Close what was held for this token, if it was not claimed: its time is up.
+    DropReserved {
+        /// The token.
+        token: [u8; 8],
     },
     /// Close the socket of a relayed address, then drop the port, which frees it.
     CloseRelay {
@@ -34,6 +41,26 @@ pub enum Effect {
     },
     /// Something happened that people or metrics may want to know.
     Report(Event),
+}
+
+/// A relayed address and the reservation of a port (RFC 8656 §7.2). A reserved port is bound at once, because
+/// another process may take what is only written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reserve {
+    /// Nothing is reserved.
+    No,
+    /// The next port is reserved along with it: bind both or neither, and hold the second one.
+    Next {
+        /// What the second one will be asked for by.
+        token: [u8; 8],
+        /// Its address, local form.
+        address: SocketAddr,
+    },
+    /// This is the second one, held since.
+    Held {
+        /// What it is asked for by.
+        token: [u8; 8],
+    },
 }
 
 /// What happened. Nothing here is emitted per relayed packet.

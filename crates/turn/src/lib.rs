@@ -31,7 +31,7 @@ mod waiting;
 
 pub use config::{ChannelRange, Config, DefaultFamily, Init};
 pub use credentials::{Credentials, RestName, User, rest_password};
-pub use effect::{Effect, EndCause, Event, Usage};
+pub use effect::{Effect, EndCause, Event, Reserve, Usage};
 pub use nonce::NonceKey;
 pub use peers::{IpRange, PeerAccess, PeerRules, RelayAddress, refused_by_default};
 pub use ports::{Ports, RelayedPort};

@@ -26,7 +26,7 @@ struct RelayPorts {
     relay: RelayAddress,
     taken: Box<[AtomicU64]>,
     live: Box<[AtomicU64]>,
-    /// The words of `taken` in which ports of the range lie.
+    /// The words in which the range lies.
     words: Range<usize>,
     /// Bits of `taken` that stand for ports outside the range and are never freed.
     out_of_range: u32,
@@ -78,7 +78,7 @@ impl Ports {
         self.relays.iter().map(RelayPorts::taken_in_range).sum()
     }
 
-    /// Takes a random port, and its successor if a pair is asked for.
+    /// Takes a random port (RFC 6056), and its successor if a pair is asked for.
     pub(crate) fn take(
         self: &Arc<Self>,
         relay: u16,
@@ -86,22 +86,15 @@ impl Ports {
         random: &mut Random,
     ) -> Option<(RelayedPort, Option<RelayedPort>)> {
         let RelayPorts { taken, words, .. } = self.relays.get(usize::from(relay))?;
-        if words.is_empty() {
-            return None;
-        }
         let start = random.next_u64();
-        for step in 0..=words.len() {
-            // Only words of the range: were it begun elsewhere, most allocations would get the range's first ports.
-            let index = words.start + (start as usize % words.len() + step) % words.len();
-            // The first word is looked at twice: above the random bit, and at the end below it.
-            let rotation = if step == 0 { (start >> 32) as u32 % 64 } else { 0 };
-            if let Some(bit) = take_bit(&taken[index], parity, rotation) {
-                let port = (index * 64) as u16 + bit as u16;
-                let named = |port| RelayedPort { ports: self.clone(), relay, port };
-                return Some((named(port), (parity == Parity::EvenPair).then(|| named(port + 1))));
-            }
-        }
-        None
+        let (first, from) = (start as u32 as usize, (start >> 32) as u32 % 64);
+        let (port, next) = (0..words.len()).find_map(|step| {
+            let index = words.start + (first + step) % words.len();
+            let port = (index * 64) as u16 + take_bit(&taken[index], parity, from)? as u16;
+            Some((port, (parity == Parity::EvenPair).then_some(port + 1)))
+        })?;
+        let named = |port| RelayedPort { ports: self.clone(), relay, port };
+        Some((named(port), next.map(named)))
     }
 
     /// The relay form of an own address at which a relayed port is open.
@@ -213,7 +206,7 @@ impl Drop for RelayedPort {
     }
 }
 
-/// Takes a free bit of the wanted parity at or above `from`, and the next one for a pair.
+/// Takes the first free bit of the wanted parity from `from` on, around the end, and the next one for a pair.
 fn take_bit(word: &AtomicU64, parity: Parity, from: u32) -> Option<u32> {
     let mut current = word.load(Ordering::Relaxed);
     loop {
@@ -222,11 +215,11 @@ fn take_bit(word: &AtomicU64, parity: Parity, from: u32) -> Option<u32> {
             Parity::Even => !current & EVEN_BITS,
             Parity::EvenPair => !current & (!current >> 1) & EVEN_BITS,
         };
-        let candidates = free & (u64::MAX << from);
-        if candidates == 0 {
+        if free == 0 {
             return None;
         }
-        let bit = candidates.trailing_zeros();
+        let above = free & (u64::MAX << from);
+        let bit = if above == 0 { free } else { above }.trailing_zeros();
         let wanted = if parity == Parity::EvenPair { 0b11 << bit } else { 1 << bit };
         match word.compare_exchange_weak(current, current | wanted, Ordering::AcqRel, Ordering::Relaxed) {
             Ok(_) => return Some(bit),
@@ -266,6 +259,18 @@ mod tests {
             drop(held);
             assert_eq!(ports.taken(), 0);
         }
+    }
+
+    #[test]
+    fn ports_are_spread_over_the_whole_range_from_the_first_on() {
+        let (ports, mut random) = ports(49_152..=65_535);
+        let held: Vec<_> = (0..1024).map_while(|_| ports.take(0, Parity::Any, &mut random)).collect();
+        let mut quarters = [0; 4];
+        held.iter().for_each(|(port, _)| quarters[usize::from(port.port() - 49_152) / 4096] += 1);
+        assert!(quarters.iter().all(|count| (180..330).contains(count)), "{quarters:?}");
+        let neighbours =
+            held.windows(2).filter(|pair| pair[1].0.port().abs_diff(pair[0].0.port()) < 64).count();
+        assert!(neighbours < 30, "{neighbours} of 1023 next to the one before");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use turnpike_wire::{
     fingerprint_over,
 };
 
+use crate::effect::{Effect, Event};
 use crate::peers::PeerAccess;
 use crate::reason::Reason;
 use crate::requests::unknown_attributes;
@@ -115,23 +116,39 @@ impl Server {
         let Some(permission) = allocation.permissions.get(peer.ip(), now) else {
             return self.drop_packet(Reason::NoPermission);
         };
-        let reachable = match permission.access {
+        let to = match permission.access {
             PeerAccess::Anywhere => Some(peer),
             PeerAccess::LiveRelays => ports.live_relay(peer),
             PeerAccess::NotListeners => {
                 ports.live_relay(peer).or((!config.peers.is_listener(&peer)).then_some(peer))
             }
         };
-        let Some(peer) = reachable else {
-            return self.drop_packet(Reason::OwnAddress);
+        let Some(to) = to else {
+            return self.refuse_own_address(relay, peer);
         };
         let bytes = span.len() as u64;
         allocation.usage.client_packets += 1;
         allocation.usage.client_bytes += bytes;
         stats.client_packets += 1;
         stats.client_bytes += bytes;
-        let to = Egress::Peer { relay, peer };
+        let to = Egress::Peer { relay, peer: to };
         Verdict::Forward(Forward { to, head: Edge::EMPTY, span, tail: Edge::EMPTY, dont_fragment })
+    }
+
+    /// A permission names no port, so only now it shows that the client wants what is not for peers. Told once, for
+    /// whoever runs a media server on the same host and wonders.
+    #[cold]
+    fn refuse_own_address(&mut self, relay: RelayId, peer: SocketAddr) -> Verdict<'_> {
+        let Server { allocations, effects, .. } = self;
+        if let Some(allocation) = allocations.get_mut(relay)
+            && allocation.permissions.is_first_refusal(peer.ip())
+        {
+            let (tuple, session) = (allocation.client.tuple, allocation.session);
+            let rule = "this server's own, and no relayed port";
+            let event = Event::PeerRefused { tuple, session, peer: peer.ip(), rule };
+            effects.push_back(Effect::Report(event));
+        }
+        self.drop_packet(Reason::OwnAddress)
     }
 }
 

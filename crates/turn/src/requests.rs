@@ -183,7 +183,9 @@ impl Server {
         session: Option<SessionId>,
         outcome: &Result<(Answer, Option<Arc<User>>), Refusal>,
     ) {
-        if !self.config.verbose || matches!(outcome, Ok((Answer::Wait(_) | Answer::InProgress, _))) {
+        let method = request.message.method();
+        let wanted = self.config.verbose && (method != Method::BINDING || self.config.log_binding);
+        if !wanted || matches!(outcome, Ok((Answer::Wait(_) | Answer::InProgress, _))) {
             return;
         }
         let (user, refusal) = match outcome {
@@ -194,7 +196,7 @@ impl Server {
             tuple: request.client.tuple,
             session,
             user: user.clone(),
-            method: request.message.method(),
+            method,
             refusal,
         });
     }

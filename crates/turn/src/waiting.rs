@@ -21,14 +21,22 @@ pub(crate) struct PendingAllocation {
     pub(crate) port: RelayedPort,
     /// The reserved successor of an even port, and its token.
     pub(crate) reserved: Option<(RelayedPort, [u8; 8])>,
-    /// How to choose another port should this one turn out to be in use; `None` for a reserved one.
-    pub(crate) parity: Option<Parity>,
+    pub(crate) choice: PortChoice,
     pub(crate) attempts: u8,
     /// Seconds of lifetime to grant.
     pub(crate) lifetime: u32,
     pub(crate) fingerprint: bool,
     pub(crate) integrity: Integrity,
     pub(crate) lacks_family: bool,
+}
+
+/// How the port was chosen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum PortChoice {
+    /// Among the free ones; should this one turn out to be in use, another will do.
+    Free(Parity),
+    /// By the token it was reserved with.
+    Reserved([u8; 8]),
 }
 
 /// Everything that waits.

@@ -1,6 +1,6 @@
 //! Starting and stopping the server: the only place that introduces all parts to each other.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use turnpike_config::{Config, Loaded, LogLevel};
 use turnpike_control::{Level, Log, LogDestination, LogOptions, ReportSender, Reports};
-use turnpike_net::{UdpOptions, UdpSocket, holder_of_udp_port, raise_descriptor_limit};
+use turnpike_net::{UdpOptions, UdpSocket, holder_of_udp_address, raise_descriptor_limit};
 use turnpike_turn::{Init, NonceKey, Ports, Quotas};
-use turnpike_worker::{Command, Listener, Mailbox, Worker, WorkerInit};
+use turnpike_worker::{Command, HeldPorts, Listener, Mailbox, Worker, WorkerInit};
 
 use crate::addresses::Addresses;
 use crate::rules::rules;
@@ -26,6 +26,8 @@ pub struct Running {
     workers: Vec<(Mailbox, JoinHandle<io::Result<()>>)>,
     reports: JoinHandle<()>,
     signals: Signals,
+    /// Whether standard output was a terminal at start; of one that is gone it cannot be asked any more.
+    on_terminal: bool,
 }
 
 impl Running {
@@ -34,8 +36,19 @@ impl Running {
     /// # Errors
     /// Something the configuration asks for cannot be had; nothing is left half-started.
     pub fn start(loaded: &Loaded) -> anyhow::Result<Self> {
+        let log = Arc::new(Log::open(log_options(&loaded.config)).with_context(|| {
+            let path = loaded.config.log_file.as_deref().unwrap_or_default();
+            format!("cannot open the log file {path}: choose another with log-file, or log-file=stdout")
+        })?);
+        let running = Running::start_with(log.clone(), loaded);
+        if let (Err(error), true) = (&running, log.is_in_file()) {
+            log.error(&format!("{error:#}"));
+        }
+        running
+    }
+
+    fn start_with(log: Arc<Log>, loaded: &Loaded) -> anyhow::Result<Self> {
         let config = &loaded.config;
-        let log = Arc::new(Log::open(log_options(config)).context("cannot open the log file")?);
         tell_notices(&log, loaded);
         // From here on a signal waits for `wait` rather than ending the process.
         let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2])?;
@@ -57,7 +70,7 @@ impl Running {
         let reports = thread::Builder::new().name("reports".into()).spawn(move || reports.run())?;
         write_pid(config.pidfile.as_deref(), &log);
         tell_ready(&log, &addresses, threads);
-        Ok(Running { log, addresses, workers, reports, signals })
+        Ok(Running { log, addresses, workers, reports, signals, on_terminal: io::stdout().is_terminal() })
     }
 
     /// The addresses it works with.
@@ -76,11 +89,16 @@ impl Running {
                     self.log.info(&format!("Terminating on signal {signal}"));
                     break;
                 }
+                // The terminal is gone, and with it whoever started this there and watched it.
+                SIGHUP if self.on_terminal && !self.log.is_in_file() => break,
                 SIGHUP => match self.log.reopen() {
                     Ok(()) => self.log.info("The log was reopened (SIGHUP)"),
                     Err(error) => self.log.error(&format!("cannot reopen the log: {error}")),
                 },
-                other => self.log.warning(&format!("signal {other} does nothing in this version")),
+                SIGUSR1 => self.log.warning("SIGUSR1: draining is not in this version; nothing is done"),
+                _ => self.log.warning(
+                    "SIGUSR2: there are no certificates to read again in this version; nothing is done",
+                ),
             }
         }
         self.stop()
@@ -110,6 +128,7 @@ struct Shared {
     ports: Arc<Ports>,
     quotas: Arc<Quotas>,
     nonce_key: NonceKey,
+    held_ports: HeldPorts,
 }
 
 impl Shared {
@@ -123,6 +142,7 @@ impl Shared {
             ports: Ports::new(&addresses.relays, config.min_port..=config.max_port),
             quotas: Quotas::new(config.user_quota, config.total_quota),
             nonce_key,
+            held_ports: HeldPorts::default(),
         })
     }
 
@@ -149,6 +169,7 @@ impl Shared {
                 send_buffer: config.socket_buffer,
                 ..UdpOptions::default()
             },
+            held_ports: self.held_ports.clone(),
             report: Box::new(move |event| sender.send(event)),
         })?;
         let mailbox = worker.mailbox();
@@ -186,7 +207,7 @@ fn bind_listeners(
 
 fn explain_bind(error: io::Error, address: SocketAddr) -> anyhow::Error {
     let why = match error.kind() {
-        io::ErrorKind::AddrInUse => match holder_of_udp_port(address.port()) {
+        io::ErrorKind::AddrInUse => match holder_of_udp_address(address) {
             Some(holder) => format!(
                 "process {} ({}) holds it; stop that or choose another port with listening-port",
                 holder.process, holder.name
@@ -204,6 +225,7 @@ fn explain_bind(error: io::Error, address: SocketAddr) -> anyhow::Error {
 fn log_options(config: &Config) -> LogOptions {
     let destination = match config.log_file.as_deref() {
         None | Some("stdout" | "-") => LogDestination::Stdout,
+        Some("stderr") => LogDestination::Stderr,
         Some(path) => LogDestination::File {
             path: path.into(),
             dated: !config.simple_log,

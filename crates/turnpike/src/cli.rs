@@ -54,16 +54,25 @@ fn credentials() -> Command {
             flag("json", "Print JSON"),
         ]
     };
-    Command::new("credentials")
-        .about("Mint a TURN REST credential, or find out why one is refused")
-        .args_conflicts_with_subcommands(true)
-        .args(shared())
-        .args([
+    let minting = || {
+        [
             text("user", "NAME", "User part of the name").default_value("demo"),
             text("ttl", "DURATION", "How long it is good, such as 90s, 15m, 4h, 7d").default_value("4h"),
             text("uri", "URI", "turn: URI to put into the iceServers snippet (repeatable)")
                 .action(ArgAction::Append),
-        ])
+        ]
+    };
+    Command::new("credentials")
+        .about("Mint a TURN REST credential, or find out why one is refused")
+        .args_conflicts_with_subcommands(true)
+        .args(shared())
+        .args(minting())
+        .subcommand(
+            Command::new("mint")
+                .about("Mint a credential; the same without this word")
+                .args(shared())
+                .args(minting()),
+        )
         .subcommand(
             Command::new("decode")
                 .about("Say what a credential contains and why it is refused")

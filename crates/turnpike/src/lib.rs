@@ -8,4 +8,5 @@ pub mod rest;
 mod rules;
 mod startup_lines;
 pub mod state;
+pub mod terminal;
 pub mod tools;

@@ -34,6 +34,7 @@ pub(crate) fn rules(settings: &config::Config, addresses: &Addresses) -> Config 
         rules.challenge_burst = settings.unauthorized_rate;
     }
     rules.verbose = settings.verbose || settings.extra_verbose;
+    rules.log_binding = settings.extra_verbose;
     rules
 }
 

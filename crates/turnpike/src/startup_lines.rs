@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use turnpike_config::{Config, Loaded, Severity};
 use turnpike_control::Log;
 use turnpike_net::DescriptorLimit;
-use turnpike_turn::refused_by_default;
+use turnpike_turn::{PeerRules, refused_by_default};
 
 use crate::addresses::Addresses;
 
@@ -42,10 +42,17 @@ pub(crate) fn tell_rules(
     }
     if let Some(limit) = limit {
         let allocations = limit.now.saturating_sub(DESCRIPTORS_BESIDES);
-        log.info(&format!(
+        let text = format!(
             "File descriptors: {} (was {}), enough for {allocations} allocations",
             limit.now, limit.before
-        ));
+        );
+        let ports = u64::from(config.max_port.abs_diff(config.min_port)) + 1;
+        match allocations < ports && !config.stun_only {
+            true => log.info(&format!(
+                "{text}, fewer than the {ports} relay ports; for more raise LimitNOFILE or ulimit -n"
+            )),
+            false => log.info(&text),
+        }
     }
     let (receive, send) = buffers;
     if receive < config.socket_buffer || send < config.socket_buffer {
@@ -65,8 +72,13 @@ pub(crate) fn tell_ready(log: &Log, addresses: &Addresses, threads: u16) {
     }
     for relay in &addresses.relays {
         log.info(&format!("Relay address to use: {}", relay.address));
-        if let Some(external) = relay.external {
-            log.info(&format!("  clients are told: {external}"));
+        match (relay.external, PeerRules::default().judge(relay.address)) {
+            (Some(external), _) => log.info(&format!("  clients are told: {external}")),
+            (None, Err(kind)) if !relay.address.is_loopback() => log.info(&format!(
+                "  {} is not on the Internet ({kind}): if clients or peers are, behind a NAT say external-ip=PUBLIC",
+                relay.address
+            )),
+            _ => {}
         }
     }
     log.info(&format!("Total relay threads: {threads}"));
@@ -81,9 +93,9 @@ fn who_may_relay(config: &Config) -> String {
         return "Relaying: for everybody (no-auth)".to_owned();
     }
     format!(
-        "Relaying: for {} static users and {} REST secrets of realm {:?}",
-        config.users.len(),
-        config.secrets.len(),
+        "Relaying: for {} and {} of realm {:?}",
+        counted(config.users.len(), "static user"),
+        counted(config.secrets.len(), "REST secret"),
         config.realm
     )
 }
@@ -93,12 +105,16 @@ fn refused_peers(config: &Config) -> String {
     let kinds = kinds.into_iter().filter(|kind| *kind != "loopback" || !config.allow_loopback_peers);
     let opened = match config.allowed_peers.len() {
         0 => String::new(),
-        count => format!(" but for {count} opened ranges"),
+        count => format!(", but for {}", counted(count, "opened range")),
     };
     format!(
         "Peers: public addresses only; refused are {}{opened}; open more with allowed-peer-ip=ADDRESS, RANGE or CIDR",
         kinds.collect::<Vec<_>>().join(", ")
     )
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Descriptors that are not relay sockets.

@@ -97,7 +97,8 @@ impl Credential {
         match *self {
             Credential::ShortTerm { password } => use_key(password.as_bytes()),
             Credential::LongTerm { digest, username, realm, password } => {
-                let (username, realm, password) = (username.as_bytes(), realm.as_bytes(), password.as_bytes());
+                let (username, realm, password) =
+                    (username.as_bytes(), realm.as_bytes(), password.as_bytes());
                 use_key(LongTermKey::derive(digest, username, realm, password).bytes())
             }
         }

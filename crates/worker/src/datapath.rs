@@ -4,11 +4,9 @@
 
 use std::net::SocketAddr;
 
-use turnpike_net::{
-    Clock, Egress, FlushReport, PacketPool, Poller, Received, Receiver, Sockets, Span, UdpOptions,
-};
+use turnpike_net::{Clock, Egress, FlushReport, PacketPool, Poller, Received, Receiver, Sockets, Span};
 use turnpike_turn::{
-    Client, Effect, Event, Now, RelayId, RelayedPort, Server, Timestamp, UnixTime, Verdict, WaitId,
+    Client, Effect, Event, Now, RelayId, RelayedPort, Reserve, Server, Timestamp, UnixTime, Verdict, WaitId,
 };
 
 use crate::egress;
@@ -40,7 +38,7 @@ pub(crate) struct Parts {
     pub(crate) links: Links,
     pub(crate) sockets: Sockets,
     pub(crate) poller: Poller,
-    pub(crate) relay_options: UdpOptions,
+    pub(crate) relays: RelaySockets,
     pub(crate) report: Box<dyn Fn(Event) + Send>,
 }
 
@@ -51,7 +49,7 @@ impl Datapath {
             now: Now::default(),
             sent: FlushReport::default(),
             links: parts.links,
-            relays: RelaySockets::new(parts.relay_options),
+            relays: parts.relays,
             sockets: parts.sockets,
             poller: parts.poller,
             report: parts.report,
@@ -152,15 +150,18 @@ impl Datapath {
     pub(crate) fn carry_out_effects(&mut self) {
         while let Some(effect) = self.server.poll_effect() {
             match effect {
-                Effect::OpenRelay { wait, relay, address } => self.open_relay(wait, relay, address),
+                Effect::OpenRelay { wait, relay, address, reserve } => {
+                    self.open_relay(wait, relay, address, reserve);
+                }
+                Effect::DropReserved { token } => self.relays.drop_held(token),
                 Effect::CloseRelay { relay, port } => self.closing.push((relay, port)),
                 Effect::Report(event) => (self.report)(event),
             }
         }
     }
 
-    fn open_relay(&mut self, wait: WaitId, relay: RelayId, address: SocketAddr) {
-        let opened = self.relays.open(relay, address, &mut self.sockets, &self.poller);
+    fn open_relay(&mut self, wait: WaitId, relay: RelayId, address: SocketAddr, reserve: Reserve) {
+        let opened = self.relays.open(relay, address, reserve, &mut self.sockets, &self.poller);
         if self.egress.is_full() {
             self.flush();
         }

@@ -13,4 +13,5 @@ mod worker;
 
 pub use links::Listener;
 pub use mailbox::{Command, Mailbox};
+pub use relay_sockets::HeldPorts;
 pub use worker::{Snapshot, Worker, WorkerInit};

@@ -1,17 +1,20 @@
 //! How a relayed transport address is realised: a UDP socket of its own, which reserves the port, is watched under
 //! the relay's name, and keeps the kernel's routing, firewall and fragmentation.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use turnpike_net::{GroPolicy, Poller, SocketId, Sockets, UdpOptions, UdpSocket};
-use turnpike_turn::{RelayError, RelayId};
+use turnpike_turn::{RelayError, RelayId, Reserve};
 
 /// A worker's relay sockets, by the slot of their relay's name.
 #[derive(Debug)]
 pub(crate) struct RelaySockets {
     open: Vec<Option<RelaySocket>>,
     options: UdpOptions,
+    held: HeldPorts,
 }
 
 #[derive(Debug)]
@@ -21,24 +24,46 @@ pub(crate) struct RelaySocket {
     generation: u32,
 }
 
+/// The sockets of reserved ports by token, for all workers: a client may come back by any of them. Looked at only by
+/// an Allocate that reserves or claims. There are never more than there are ports.
+#[derive(Clone, Debug, Default)]
+pub struct HeldPorts {
+    sockets: Arc<Mutex<HashMap<[u8; 8], UdpSocket>>>,
+}
+
+impl HeldPorts {
+    fn sockets(&self) -> MutexGuard<'_, HashMap<[u8; 8], UdpSocket>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl RelaySockets {
-    pub(crate) fn new(options: UdpOptions) -> Self {
-        RelaySockets { open: Vec::new(), options }
+    pub(crate) fn new(options: UdpOptions, held: HeldPorts) -> Self {
+        RelaySockets { open: Vec::new(), options, held }
     }
 
-    /// Opens and watches the socket of a relayed address.
+    /// Opens and watches the socket of a relayed address, and holds that of the next port if it is to be reserved.
     pub(crate) fn open(
         &mut self,
         relay: RelayId,
         address: SocketAddr,
+        reserve: Reserve,
         sockets: &mut Sockets,
         poller: &Poller,
     ) -> Result<(), RelayError> {
-        let socket = UdpSocket::bind(address, &self.options).map_err(|error| match error.kind() {
-            io::ErrorKind::AddrInUse => RelayError::AddressInUse,
-            _ => RelayError::Other,
-        })?;
+        let claimed = match reserve {
+            Reserve::Held { token } => self.held.sockets().remove(&token),
+            _ => None,
+        };
+        let socket = claimed.map_or_else(|| self.bind(address), Ok)?;
+        let next = match reserve {
+            Reserve::Next { token, address } => Some((token, self.bind(address)?)),
+            _ => None,
+        };
         poller.add(&socket, relay.to_bits()).map_err(|_| RelayError::Other)?;
+        if let Some((token, socket)) = next {
+            self.held.sockets().insert(token, socket);
+        }
         let slot = relay.slot as usize;
         if self.open.len() <= slot {
             self.open.resize_with(slot + 1, || None);
@@ -47,6 +72,18 @@ impl RelaySockets {
         self.open[slot] =
             Some(RelaySocket { socket, gro: GroPolicy::default(), generation: relay.generation });
         Ok(())
+    }
+
+    fn bind(&self, address: SocketAddr) -> Result<UdpSocket, RelayError> {
+        UdpSocket::bind(address, &self.options).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => RelayError::AddressInUse,
+            _ => RelayError::Other,
+        })
+    }
+
+    /// Closes the socket of a reserved port that nobody has claimed in time.
+    pub(crate) fn drop_held(&self, token: [u8; 8]) {
+        self.held.sockets().remove(&token);
     }
 
     /// Closes the socket of a relayed address.
@@ -69,5 +106,82 @@ impl RelaySockets {
     pub(crate) fn socket(&self, relay: RelayId) -> Option<SocketId> {
         let relay_socket = self.open.get(relay.slot as usize)?.as_ref()?;
         (relay_socket.generation == relay.generation).then_some(relay_socket.socket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Binds what a test wants to be free or taken.
+    fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+        UdpSocket::bind(address, &UdpOptions::default())
+    }
+
+    /// A free address whose next port is free as well.
+    fn free_pair() -> (SocketAddr, SocketAddr) {
+        let pairs = (0..100).filter_map(|_| {
+            let first = bind("127.0.0.1:0".parse().unwrap()).ok()?;
+            let address = first.local_address();
+            let next = SocketAddr::new(address.ip(), address.port().checked_add(1)?);
+            bind(next).ok().map(|_| (address, next))
+        });
+        pairs.into_iter().next().expect("some pair of ports is free")
+    }
+
+    fn relay(slot: u32) -> RelayId {
+        RelayId { slot, generation: 0 }
+    }
+
+    struct Worker {
+        relays: RelaySockets,
+        sockets: Sockets,
+        poller: Poller,
+    }
+
+    impl Worker {
+        fn new(held: &HeldPorts) -> Self {
+            let relays = RelaySockets::new(UdpOptions::default(), held.clone());
+            Worker { relays, sockets: Sockets::default(), poller: Poller::new().unwrap() }
+        }
+
+        fn open(&mut self, slot: u32, address: SocketAddr, reserve: Reserve) -> Result<(), RelayError> {
+            let Worker { relays, sockets, poller } = self;
+            relays.open(relay(slot), address, reserve, sockets, poller)
+        }
+    }
+
+    #[test]
+    fn a_reserved_port_is_nobody_elses_until_it_is_claimed_on_any_worker() {
+        let held = HeldPorts::default();
+        let (mut one, mut other) = (Worker::new(&held), Worker::new(&held));
+        let (address, next) = free_pair();
+        let token = [7; 8];
+        assert_eq!(one.open(0, address, Reserve::Next { token, address: next }), Ok(()));
+        assert_eq!(bind(next).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(other.open(0, next, Reserve::Held { token }), Ok(()));
+        one.relays.drop_held(token);
+        assert_eq!(bind(next).unwrap_err().kind(), io::ErrorKind::AddrInUse, "it is the claimer's now");
+        other.relays.close(relay(0), &mut other.sockets);
+        assert!(bind(next).is_ok());
+    }
+
+    #[test]
+    fn a_reserved_port_that_nobody_claims_is_closed() {
+        let mut worker = Worker::new(&HeldPorts::default());
+        let (address, next) = free_pair();
+        assert_eq!(worker.open(0, address, Reserve::Next { token: [1; 8], address: next }), Ok(()));
+        worker.relays.drop_held([1; 8]);
+        assert!(bind(next).is_ok());
+    }
+
+    #[test]
+    fn of_a_pair_both_ports_are_bound_or_neither() {
+        let mut worker = Worker::new(&HeldPorts::default());
+        let (address, next) = free_pair();
+        let _taken = bind(next).unwrap();
+        let reserve = Reserve::Next { token: [1; 8], address: next };
+        assert_eq!(worker.open(0, address, reserve), Err(RelayError::AddressInUse));
+        assert!(bind(address).is_ok());
     }
 }

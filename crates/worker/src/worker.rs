@@ -10,6 +10,7 @@ use turnpike_turn::{Event, Init, RelayId, Server, Stats, Timestamp};
 use crate::datapath::{Datapath, Parts};
 use crate::links::{Links, Listener};
 use crate::mailbox::{Command, Mailbox};
+use crate::relay_sockets::{HeldPorts, RelaySockets};
 
 /// One data-plane thread's work.
 pub struct Worker {
@@ -29,6 +30,8 @@ pub struct WorkerInit {
     pub listeners: Vec<Listener>,
     /// How relay sockets are set up.
     pub relay_options: UdpOptions,
+    /// Reserved ports, shared with the other workers: any of them may be asked for one.
+    pub held_ports: HeldPorts,
     /// Who hears what happens; must not wait.
     pub report: Box<dyn Fn(Event) + Send>,
 }
@@ -57,8 +60,8 @@ impl Worker {
         let links = Links::open(init.listeners, &mut sockets, &poller, FIRST_LISTENER)?;
         let mailbox = Mailbox::new(poller.waker(WAKER)?);
         let server = Server::new(init.server);
-        let parts =
-            Parts { server, links, sockets, poller, relay_options: init.relay_options, report: init.report };
+        let relays = RelaySockets::new(init.relay_options, init.held_ports);
+        let parts = Parts { server, links, sockets, poller, relays, report: init.report };
         Ok(Worker {
             datapath: Datapath::new(parts),
             events: Events::with_capacity(EVENTS),

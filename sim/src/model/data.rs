@@ -7,7 +7,8 @@ use turnpike_turn::{Now, Reason, RelayId};
 use super::message::{Parsed, number, read_xored};
 use super::peers::{Access, canonical, external};
 use super::requests::unknown_attributes;
-use super::{Expected, Model, Source};
+use super::{Allocation, Expected, Model, Source};
+use crate::observed::Report;
 
 impl Model {
     pub(super) fn channel_data(
@@ -92,8 +93,7 @@ impl Model {
         data: Vec<u8>,
         dont_fragment: bool,
     ) -> Result<Expected, Reason> {
-        let same =
-            |it: &super::Allocation| it.worker == source.worker && it.client.tuple == source.client.tuple;
+        let same = |it: &Allocation| it.worker == source.worker && it.client.tuple == source.client.tuple;
         let at = self.allocations.iter().position(same).ok_or(Reason::NoAllocation)?;
         let access = self.access(now, at, peer).ok_or(Reason::NoPermission)?;
         let listener = peer.port() == self.settings.listening_port;
@@ -102,7 +102,10 @@ impl Model {
             Access::LiveOnly => self.live_relay(peer),
             Access::Opened => self.live_relay(peer).or(if listener { None } else { Some(peer) }),
         };
-        let peer = target.ok_or(Reason::OwnAddress)?;
+        let Some(peer) = target else {
+            self.tell_of_own_address(now, at, peer);
+            return Err(Reason::OwnAddress);
+        };
         let allocation = &mut self.allocations[at];
         allocation.usage.client_packets += 1;
         allocation.usage.client_bytes += data.len() as u64;
@@ -110,6 +113,17 @@ impl Model {
         counters.client_packets += 1;
         counters.client_bytes += data.len() as u64;
         Ok(Expected::ToPeer { relay: allocation.relay, peer, data, dont_fragment })
+    }
+
+    /// The first time under a permission.
+    fn tell_of_own_address(&mut self, now: Now, at: usize, peer: SocketAddr) {
+        let Allocation { client, session, permissions, .. } = &mut self.allocations[at];
+        let live = permissions.iter_mut().filter(|it| it.peer == peer.ip() && it.expires > now.monotonic);
+        for permission in live.filter(|it| !it.told) {
+            permission.told = true;
+            let (tuple, session) = (client.tuple, *session);
+            self.reports.push(Report::PeerRefused { tuple, session, peer: peer.ip() });
+        }
     }
 
     /// How the allocation may reach a peer: by a permission for its IP address that has not expired.
@@ -121,7 +135,7 @@ impl Model {
 
     /// The local form of a relayed transport address that is open, whichever worker it belongs to.
     fn live_relay(&self, peer: SocketAddr) -> Option<SocketAddr> {
-        let fits = |it: &&super::Allocation| it.local == peer || self.advertised(it.local) == peer;
+        let fits = |it: &&Allocation| it.local == peer || self.advertised(it.local) == peer;
         self.allocations.iter().find(fits).map(|it| it.local)
     }
 }

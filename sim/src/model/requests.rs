@@ -413,7 +413,7 @@ impl Model {
         let Some(allocation) = self.allocation_mut(&source) else { return };
         // An expired one stays in the list until the core tells that it is gone.
         allocation.permissions.retain(|it| it.peer != peer || it.expires <= now);
-        allocation.permissions.push(Permission { peer, access, expires });
+        allocation.permissions.push(Permission { peer, access, expires, told: false });
         let session = allocation.session;
         if self.settings.verbose {
             self.reports.push(Report::PermissionGranted { session, peer, lifetime });

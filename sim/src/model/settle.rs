@@ -145,6 +145,9 @@ impl Model {
             relayed: self.advertised(local),
             lifetime,
         });
+        if self.settings.verbose {
+            self.processed(&wanted.asked, Some(session), Some(&wanted.owner), None);
+        }
         self.counters[usize::from(worker)].allocations_created += 1;
         self.allocations.push(Allocation {
             worker,

@@ -91,7 +91,8 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         &["stale-nonce"],
         "SECONDS",
         |config, value| {
-            config.nonce_lifetime = Duration::from_secs(number(value, 0, u32::MAX.into(), "seconds")?);
+            config.nonce_lifetime =
+                Duration::from_secs(number(value, 0, u32::MAX.into(), "a number of seconds")?);
             Ok(())
         },
         "How long a nonce is good; 0 for ever.",

@@ -46,7 +46,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         &["sock-buf-size"],
         "BYTES",
         |config, value| {
-            let bytes = number(value, 0, 1 << 30, "bytes")?;
+            let bytes = number(value, 0, 1 << 30, "a number of bytes")?;
             config.socket_buffer = if bytes == 0 { Config::default().socket_buffer } else { bytes };
             Ok(())
         },

@@ -19,7 +19,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
             config.log_file = Some(value.to_owned()).filter(|name| name != "syslog");
             Ok(())
         },
-        "Log to this file as well; `stdout` or `-` for standard output alone (so does `syslog` in this version).",
+        "Log to this file as well; `stdout` or `-` for standard output alone (so does `syslog` in this version), `stderr` for standard error alone.",
     )
     .short('l')
     .default("standard output"),

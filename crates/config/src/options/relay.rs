@@ -76,7 +76,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         &["relay-threads"],
         "COUNT",
         |config, value| {
-            config.threads = Some(number(value, 0, u16::MAX, "threads")?.max(1));
+            config.threads = Some(number(value, 0, u16::MAX, "a number of threads")?.max(1));
             Ok(())
         },
         "Threads that serve and relay, 1 to 128.",
@@ -87,7 +87,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         &["cpus"],
         "COUNT",
         |config, value| {
-            config.cpus = Some(number(value, 1, u16::MAX, "cores")?);
+            config.cpus = Some(number(value, 1, u16::MAX, "a number of cores")?);
             Ok(())
         },
         "Cores to count on when relay-threads is not set.",

@@ -12,7 +12,7 @@ pub(super) const LIMITS: &[OptionSpec] = &[
         &["user-quota"],
         "COUNT",
         |config, value| {
-            config.user_quota = number(value, 0, u32::MAX, "allocations")?;
+            config.user_quota = number(value, 0, u32::MAX, "a number of allocations")?;
             Ok(())
         },
         "Most allocations of one user at once; 0 for no limit.",
@@ -24,7 +24,7 @@ pub(super) const LIMITS: &[OptionSpec] = &[
         &["total-quota"],
         "COUNT",
         |config, value| {
-            config.total_quota = number(value, 0, u32::MAX, "allocations")?;
+            config.total_quota = number(value, 0, u32::MAX, "a number of allocations")?;
             Ok(())
         },
         "Most allocations in all; 0 for no limit.",
@@ -36,7 +36,7 @@ pub(super) const LIMITS: &[OptionSpec] = &[
         &["max-bps"],
         "BYTES",
         |config, value| {
-            config.max_bps = number(value, 0, u64::MAX, "bytes a second")?;
+            config.max_bps = number(value, 0, u64::MAX, "a number of bytes a second")?;
             if config.max_bps == 0 { Ok(()) } else { Err(NO_BANDWIDTH_LIMITS.into()) }
         },
         "Bytes a second of each session and direction; not in this version.",
@@ -46,7 +46,7 @@ pub(super) const LIMITS: &[OptionSpec] = &[
         &["bps-capacity"],
         "BYTES",
         |config, value| {
-            config.bps_capacity = number(value, 0, u64::MAX, "bytes a second")?;
+            config.bps_capacity = number(value, 0, u64::MAX, "a number of bytes a second")?;
             if config.bps_capacity == 0 { Ok(()) } else { Err(NO_BANDWIDTH_LIMITS.into()) }
         },
         "Bytes a second of all sessions together; not in this version.",
@@ -56,7 +56,8 @@ pub(super) const LIMITS: &[OptionSpec] = &[
         &["max-allocate-lifetime"],
         "SECONDS",
         |config, value| {
-            config.max_lifetime = Duration::from_secs(number(value, 1, u32::MAX.into(), "seconds")?);
+            config.max_lifetime =
+                Duration::from_secs(number(value, 1, u32::MAX.into(), "a number of seconds")?);
             Ok(())
         },
         "Longest lifetime a client is granted, 600 or more.",
@@ -67,7 +68,8 @@ pub(super) const LIMITS: &[OptionSpec] = &[
         &["channel-lifetime"],
         "SECONDS",
         |config, value| {
-            config.channel_lifetime = Duration::from_secs(number(value, 1, u32::MAX.into(), "seconds")?);
+            config.channel_lifetime =
+                Duration::from_secs(number(value, 1, u32::MAX.into(), "a number of seconds")?);
             Ok(())
         },
         "Lifetime of a channel. RFC 8656 says 600.",
@@ -78,7 +80,8 @@ pub(super) const LIMITS: &[OptionSpec] = &[
         &["permission-lifetime"],
         "SECONDS",
         |config, value| {
-            config.permission_lifetime = Duration::from_secs(number(value, 1, u32::MAX.into(), "seconds")?);
+            config.permission_lifetime =
+                Duration::from_secs(number(value, 1, u32::MAX.into(), "a number of seconds")?);
             Ok(())
         },
         "Lifetime of a permission. RFC 8656 says 300.",
@@ -100,7 +103,7 @@ pub(super) const LIMITS: &[OptionSpec] = &[
         &["unauthorized-ratelimit-rps"],
         "COUNT",
         |config, value| {
-            config.unauthorized_rate = number(value, 1, 1_000_000, "answers a second")?;
+            config.unauthorized_rate = number(value, 1, 1_000_000, "a number of answers a second")?;
             Ok(())
         },
         "That limit, for each source address; a nonce that comes back is refunded.",

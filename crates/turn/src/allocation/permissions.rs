@@ -17,6 +17,8 @@ pub(crate) struct Permission {
     pub(crate) ip: IpAddr,
     pub(crate) access: PeerAccess,
     pub(crate) expires: Timestamp,
+    /// Whether a packet to where nothing may be reached has been reported.
+    pub(crate) told: bool,
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +32,12 @@ impl Permissions {
     #[inline]
     pub(crate) fn get(&self, ip: IpAddr, now: Timestamp) -> Option<&Permission> {
         self.position(ip).map(|at| &self.entries[at]).filter(|permission| permission.expires > now)
+    }
+
+    /// Whether packets to this address are refused for the first time since the permission was granted.
+    pub(crate) fn is_first_refusal(&mut self, ip: IpAddr) -> bool {
+        let permission = self.position(ip).map(|at| &mut self.entries[at]);
+        permission.is_some_and(|permission| !std::mem::replace(&mut permission.told, true))
     }
 
     /// How many there are, including those that expired since the last sweep.
@@ -105,7 +113,7 @@ mod tests {
 
     fn permission(number: u32, expires: u64) -> Permission {
         let ip = IpAddr::V4(std::net::Ipv4Addr::from_bits(0x0808_0000 + number));
-        Permission { ip, access: PeerAccess::Anywhere, expires: Timestamp(expires) }
+        Permission { ip, access: PeerAccess::Anywhere, expires: Timestamp(expires), told: false }
     }
 
     #[test]

@@ -16,16 +16,16 @@ use super::{Answer, Refused, Request, refused};
 use crate::allocation::Allocation;
 use crate::config::DefaultFamily;
 use crate::credentials::User;
-use crate::effect::{Effect, Event};
+use crate::effect::{Effect, Event, Reserve};
 use crate::ports::{Parity, RelayedPort};
 use crate::reason::Reason;
 use crate::requests::Refusal;
 use crate::server::Server;
 use crate::time::{Now, Timestamp};
 use crate::timers::Timer;
-use crate::tuple::{SessionId, WaitId};
+use crate::tuple::{FiveTuple, SessionId, WaitId};
 use crate::verdict::Verdict;
-use crate::waiting::PendingAllocation;
+use crate::waiting::{PendingAllocation, PortChoice};
 
 /// What an Allocate asks for.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +81,7 @@ impl Server {
             relay: self.allocations.reserve(),
             port,
             reserved,
-            parity: wish.token.is_none().then_some(wish.parity),
+            choice: wish.token.map_or(PortChoice::Free(wish.parity), PortChoice::Reserved),
             attempts: 1,
             lifetime: self.granted_lifetime(wish.lifetime),
             fingerprint: request.reply().fingerprint,
@@ -186,8 +186,13 @@ impl Server {
 
     fn open_relay(&mut self, pending: PendingAllocation) -> WaitId {
         let (relay, address) = (pending.relay, pending.port.local());
+        let reserve = match (pending.choice, &pending.reserved) {
+            (PortChoice::Reserved(token), _) => Reserve::Held { token },
+            (_, Some((next, token))) => Reserve::Next { token: *token, address: next.local() },
+            _ => Reserve::No,
+        };
         let wait = self.waiting.insert(pending);
-        self.effects.push_back(Effect::OpenRelay { wait, relay, address });
+        self.effects.push_back(Effect::OpenRelay { wait, relay, address, reserve });
         wait
     }
 
@@ -195,7 +200,10 @@ impl Server {
     fn retry(&mut self, now: Now, mut pending: PendingAllocation) -> Verdict<'_> {
         let relays: Vec<u16> = self.ports.of_family(pending.port.local().is_ipv4()).collect();
         let first = relays.iter().position(|index| *index == pending.port.relay_index()).unwrap_or(0);
-        let found = pending.parity.and_then(|parity| self.take_port(&relays, first, parity));
+        let found = match pending.choice {
+            PortChoice::Free(parity) => self.take_port(&relays, first, parity),
+            PortChoice::Reserved(_) => None,
+        };
         let Some((port, next)) = found else {
             return self.give_up(now, pending, Reason::NoPort);
         };
@@ -209,14 +217,15 @@ impl Server {
         self.allocations.cancel(pending.relay);
         let refused = refused(ErrorNumber::INSUFFICIENT_CAPACITY, reason);
         let refusal = Refusal { refused, challenge: false, user: Some(pending.user.clone()) };
-        self.report_pending(&pending, Some((refused.number, reason)));
+        let answered = (pending.client.tuple, pending.user.clone());
+        self.report_answered(answered, None, Some((refused.number, reason)));
         self.refuse_pending(now, &pending, &refusal)
     }
 
     fn complete(&mut self, now: Now, pending: PendingAllocation) -> Verdict<'_> {
         let relay = pending.relay;
-        self.report_pending(&pending, None);
         let reply = pending.reply();
+        let answered = (pending.client.tuple, pending.user.clone());
         let lifetime = Duration::from_secs(pending.lifetime.into());
         let allocation = self.make_allocation(now.monotonic, pending);
         self.report(Event::Allocated {
@@ -226,6 +235,7 @@ impl Server {
             relayed: allocation.port.advertised(),
             lifetime,
         });
+        self.report_answered(answered, Some(allocation.session), None);
         let wakes = allocation.wakes;
         self.allocations.insert(relay, allocation);
         self.set_timer(wakes, Timer::Allocation(relay));
@@ -262,15 +272,16 @@ impl Server {
         })
     }
 
-    fn report_pending(&mut self, pending: &PendingAllocation, refusal: Option<(ErrorNumber, Reason)>) {
+    /// `session` is the one that was made.
+    fn report_answered(
+        &mut self,
+        (tuple, user): (FiveTuple, Arc<User>),
+        session: Option<SessionId>,
+        refusal: Option<(ErrorNumber, Reason)>,
+    ) {
         if self.config.verbose {
-            self.report(Event::Processed {
-                tuple: pending.client.tuple,
-                session: None,
-                user: Some(pending.user.clone()),
-                method: turnpike_wire::Method::ALLOCATE,
-                refusal,
-            });
+            let method = turnpike_wire::Method::ALLOCATE;
+            self.report(Event::Processed { tuple, session, user: Some(user), method, refusal });
         }
     }
 }

@@ -74,9 +74,10 @@ impl Server {
     pub(super) fn grant(&mut self, now: Timestamp, relay: RelayId, peer: IpAddr, access: PeerAccess) {
         let lifetime: Duration = self.config.permission_lifetime;
         let Some(allocation) = self.allocations.get_mut(relay) else { return };
-        allocation.permissions.grant(Permission { ip: peer, access, expires: now + lifetime });
+        let expires = now + lifetime;
+        allocation.permissions.grant(Permission { ip: peer, access, expires, told: false });
         let session = allocation.session;
-        self.wake_by(relay, now + lifetime);
+        self.wake_by(relay, expires);
         if self.config.verbose {
             self.report(Event::PermissionGranted { session, peer, lifetime });
         }

@@ -1,9 +1,9 @@
 //! One tool with friendly verbs.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap_complete::Shell;
+use turnpike::terminal::{print, shows_colour};
 use turnpike::{cli, commands};
 
 fn main() -> ExitCode {
@@ -14,7 +14,9 @@ fn main() -> ExitCode {
         Some(("explain", arguments)) => commands::explain::run(arguments),
         Some(("completions", arguments)) => {
             if let Some(shell) = arguments.get_one::<Shell>("shell") {
-                clap_complete::generate(*shell, &mut cli::command(), "turnpike", &mut std::io::stdout());
+                let mut script = Vec::new();
+                clap_complete::generate(*shell, &mut cli::command(), "turnpike", &mut script);
+                let _ = print(&String::from_utf8_lossy(&script));
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -22,8 +24,8 @@ fn main() -> ExitCode {
         _ => Ok(ExitCode::from(2)),
     };
     outcome.unwrap_or_else(|error| {
-        let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        let (on, off) = if colour { ("\u{1b}[1;31m", "\u{1b}[0m") } else { ("", "") };
+        let (on, off) =
+            if shows_colour(&std::io::stderr()) { ("\u{1b}[1;31m", "\u{1b}[0m") } else { ("", "") };
         eprintln!("{on}turnpike:{off} {error:#}");
         ExitCode::FAILURE
     })

@@ -1,10 +1,10 @@
 //! The server under its familiar name, with coturn's flags, configuration file and exit statuses.
 
-use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use turnpike::boot::Running;
-use turnpike_config::{Command, Report, SystemEnvironment, help, load, sample};
+use turnpike::terminal::{print, shows_colour};
+use turnpike_config::{Command, Report, SystemEnvironment, coloured_help, help, load, sample};
 
 fn main() -> ExitCode {
     match load(std::env::args_os().skip(1), &SystemEnvironment) {
@@ -14,26 +14,26 @@ fn main() -> ExitCode {
         },
         Ok(Command::Check(loaded)) => {
             let report = Report(&loaded);
-            print(&format!("{report}\n"));
+            show(&format!("{report}\n"));
             if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
-        Ok(Command::Help) => print(&help("turnserver")),
-        Ok(Command::Sample) => print(&sample()),
-        Ok(Command::Version) => print(concat!(env!("CARGO_PKG_VERSION"), "\n")),
+        Ok(Command::Help) if shows_colour(&std::io::stdout()) => show(&coloured_help("turnserver")),
+        Ok(Command::Help) => show(&help("turnserver")),
+        Ok(Command::Sample) => show(&sample()),
+        Ok(Command::Version) => show(concat!(env!("CARGO_PKG_VERSION"), "\n")),
         Err(error) => fail(&error.to_string()),
     }
 }
 
-/// A reader that goes away early, such as `head`, is no failure.
-fn print(text: &str) -> ExitCode {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+/// A reader that goes away early is no failure.
+fn show(text: &str) -> ExitCode {
+    let _ = print(text);
     ExitCode::SUCCESS
 }
 
 /// 255, as coturn gives for every fatal error at start.
 fn fail(message: &str) -> ExitCode {
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let (on, off) = if colour { ("\u{1b}[1;31m", "\u{1b}[0m") } else { ("", "") };
+    let (on, off) = if shows_colour(&std::io::stderr()) { ("\u{1b}[1;31m", "\u{1b}[0m") } else { ("", "") };
     eprintln!("{on}turnserver:{off} {message}");
     ExitCode::from(255)
 }

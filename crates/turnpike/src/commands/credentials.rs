@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::rest::{RestCredential, examine};
 use crate::state::StateDirectory;
+use crate::terminal::say;
 use turnpike_control::in_words;
 
 /// Runs the command.
@@ -19,7 +20,8 @@ use turnpike_control::in_words;
 /// A secret cannot be read, or an argument is malformed.
 pub fn run(arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
     match arguments.subcommand() {
-        Some((_, decode)) => decode_credential(decode),
+        Some(("decode", arguments)) => decode_credential(arguments),
+        Some((_, arguments)) => mint(arguments),
         None => mint(arguments),
     }
 }
@@ -88,14 +90,14 @@ fn mint(arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
     let credential = RestCredential::mint(secret, user, separator(arguments)?, unix_now(), lifetime);
     let uris: Vec<String> = arguments.get_many("uri").into_iter().flatten().cloned().collect();
     if arguments.get_flag("json") {
-        println!("{:#}", as_json(&uris, &credential));
+        say!("{:#}", as_json(&uris, &credential));
         return Ok(ExitCode::SUCCESS);
     }
-    println!("username  {}", credential.username);
-    println!("password  {}", credential.password);
-    println!("expires   {} (in {})", time_of(credential.expires), in_words(lifetime.as_secs()));
+    say!("username  {}", credential.username);
+    say!("password  {}", credential.password);
+    say!("expires   {} (in {})", time_of(credential.expires), in_words(lifetime.as_secs()));
     if !uris.is_empty() {
-        println!("\n{}", snippet(&uris, &credential));
+        say!("\n{}", snippet(&uris, &credential));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -110,10 +112,10 @@ fn decode_credential(arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
     if arguments.get_flag("json") {
         let findings: Vec<_> =
             findings.iter().map(|finding| json!({ "fatal": finding.fatal, "text": finding.text })).collect();
-        println!("{:#}", json!({ "username": username, "works": works, "findings": findings }));
+        say!("{:#}", json!({ "username": username, "works": works, "findings": findings }));
     } else {
         for finding in &findings {
-            println!("{} {}", if finding.fatal { "refused:" } else { "ok:     " }, finding.text);
+            say!("{} {}", if finding.fatal { "refused:" } else { "ok:     " }, finding.text);
         }
     }
     Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::ArgMatches;
+use turnpike_config::nearest;
 use turnpike_turn::Reason;
+
+use crate::terminal::{print, say};
 
 /// Runs the command.
 ///
@@ -13,10 +16,18 @@ use turnpike_turn::Reason;
 pub fn run(arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
     match arguments.get_one::<String>("code") {
         Some(code) => match Reason::from_code(code) {
-            Some(reason) => println!("{}: {}", reason.code(), meaning(reason)),
-            None => bail!("{code:?} is no reason code; `turnpike explain` lists them all"),
+            Some(reason) => say!("{}: {}", reason.code(), meaning(reason)),
+            None => {
+                let near = nearest(code, Reason::ALL.iter().map(|reason| reason.code()));
+                let hint = near.map_or_else(String::new, |near| format!(" (did you mean {near}?)"));
+                bail!("{code:?} is no reason code{hint}; `turnpike explain` lists them all")
+            }
         },
-        None => Reason::ALL.iter().for_each(|reason| println!("{:24}{}", reason.code(), meaning(*reason))),
+        None => {
+            let lines =
+                Reason::ALL.iter().map(|reason| format!("{:24}{}\n", reason.code(), meaning(*reason)));
+            let _ = print(&lines.collect::<String>());
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -76,7 +87,9 @@ fn meaning(reason: Reason) -> &'static str {
         Reason::AllocationMismatch => "no allocation on this 5-tuple, or there is one already",
         Reason::NotTheOwner => "another user's allocation",
         Reason::UnsupportedTransport => "a transport towards peers that is not offered: only UDP is",
-        Reason::UnsupportedFamily => "no relay address of this family; see relay-ip",
+        Reason::UnsupportedFamily => {
+            "no relay address of this family: see relay-ip, and allocation-default-address-family for clients that name none"
+        }
         Reason::UserQuota => "the user has as many allocations as user-quota allows",
         Reason::TotalQuota => "there are as many allocations as total-quota allows",
         Reason::NoPort => "all relay ports are taken; widen min-port and max-port, or add a relay-ip",

@@ -1,5 +1,6 @@
 //! `turnpike up`: the first run. Finds addresses, keeps a generated secret, and says what to do next.
 
+use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,13 +10,14 @@ use clap::ArgMatches;
 use serde_json::json;
 use turnpike_config::{Config, ExternalAddress, Loaded, LogLevel, Secret};
 use turnpike_control::in_words;
-use turnpike_net::{default_route_source, holder_of_udp_port};
+use turnpike_net::{default_route_source, holder_of_udp_address};
 
 use super::credentials::{as_json, parse_duration, snippet, time_of, unix_now};
 use crate::addresses::Addresses;
 use crate::boot::Running;
 use crate::rest::RestCredential;
 use crate::state::{KeptSecret, StateDirectory};
+use crate::terminal::{painted, print, say, shows_colour};
 
 /// Runs the command: returns when the server is stopped.
 ///
@@ -38,12 +40,19 @@ pub fn run(arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
         moved,
     };
     if arguments.get_flag("json") {
-        println!("{:#}", found.json(&loaded.config, running.addresses()));
+        say!("{:#}", found.json(&loaded.config, running.addresses()));
     } else {
-        found.print(&loaded.config, running.addresses());
+        let text = found.text(&loaded.config, running.addresses());
+        // Nobody has to read it: the server serves all the same.
+        let _ = print(&painted(&text, |line| !line.starts_with(' '), shows_colour(&std::io::stdout())));
     }
     running.wait()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Adds a line to a text.
+macro_rules! line {
+    ($text:ident, $($line:tt)*) => {{ let _ = writeln!($text, $($line)*); }};
 }
 
 /// What there is to tell.
@@ -57,35 +66,38 @@ struct Found {
 }
 
 impl Found {
-    fn print(&self, config: &Config, addresses: &Addresses) {
+    fn text(&self, config: &Config, addresses: &Addresses) -> String {
+        let mut text = String::new();
         let RestCredential { username, password, expires } = &self.credential;
-        println!("\nTurnpike is up.\n\nAddresses");
-        for address in addresses.listening.iter().filter(|address| !address.ip().is_loopback()) {
-            println!("  {:<42} {}", address.to_string(), how_found(address.ip(), config));
+        line!(text, "\nTurnpike is up.\n\nAddresses");
+        let told = |ip: IpAddr| !ip.is_loopback() || config.listening_ips.contains(&ip);
+        for address in addresses.listening.iter().filter(|address| told(address.ip())) {
+            line!(text, "  {:<42} {}", address.to_string(), how_found(address.ip(), config));
         }
         for relay in &addresses.relays {
             let told =
                 relay.external.map(|external| format!(", clients are told {external}")).unwrap_or_default();
-            println!("  relaying from {}{told}", relay.address);
+            line!(text, "  relaying from {}{told}", relay.address);
         }
         if let Some(moved) = &self.moved {
-            println!("  {moved}");
+            line!(text, "  {moved}");
         }
-        println!("\nPorts to open in the firewall");
-        println!("  UDP {}            clients come in", config.listening_port);
-        println!("  UDP {}-{}     media", config.min_port, config.max_port);
-        println!("\nURIs");
-        self.uris.iter().for_each(|uri| println!("  {uri}"));
-        println!("\nCredential (good for {}, until {})", in_words(self.good_for), time_of(*expires));
-        println!("  username  {username}\n  password  {password}");
-        println!("\nFor a browser\n{}", indented(&snippet(&self.uris, &self.credential)));
+        line!(text, "\nPorts to open in the firewall");
+        line!(text, "  UDP {}            clients come in", config.listening_port);
+        line!(text, "  UDP {}-{}     media", config.min_port, config.max_port);
+        line!(text, "\nURIs");
+        self.uris.iter().for_each(|uri| line!(text, "  {uri}"));
+        line!(text, "\nCredential (good for {}, until {})", in_words(self.good_for), time_of(*expires));
+        line!(text, "  username  {username}\n  password  {password}");
+        line!(text, "\nFor a browser\n{}", indented(&snippet(&self.uris, &self.credential)));
         let made = if self.kept.is_new { "made now" } else { "from an earlier run" };
-        println!("\nSecret: {} ({made}; keep it private)", self.kept.path.display());
-        println!("\nNext");
-        println!("  turnpike credentials --user alice --ttl 4h    mint another credential");
-        println!("  turnpike credentials decode USER PASSWORD     find out why one is refused");
-        println!("  turnserver -h                                 every option, as coturn has them");
-        println!("  Ctrl-C                                        stop\n");
+        line!(text, "\nSecret: {} ({made}; keep it private)", self.kept.path.display());
+        line!(text, "\nNext");
+        line!(text, "  turnpike credentials --user alice --ttl 4h    mint another credential");
+        line!(text, "  turnpike credentials decode USER PASSWORD     find out why one is refused");
+        line!(text, "  turnserver -h                                 every option, as coturn has them");
+        line!(text, "  Ctrl-C                                        stop\n");
+        text
     }
 
     fn json(&self, config: &Config, addresses: &Addresses) -> serde_json::Value {
@@ -97,6 +109,8 @@ impl Found {
         found["relays"] = relays.collect();
         found["relayPorts"] = json!([config.min_port, config.max_port]);
         found["realm"] = json!(config.realm);
+        found["port"] = json!(config.listening_port);
+        found["portNote"] = json!(self.moved);
         found["secretFile"] = json!(self.kept.path);
         found
     }
@@ -121,6 +135,9 @@ fn config(arguments: &ArgMatches, kept: &KeptSecret) -> anyhow::Result<Config> {
     if config.verbose {
         config.log_min_level = LogLevel::Info;
     }
+    if arguments.get_flag("json") {
+        config.log_file = Some("stderr".to_owned());
+    }
     for ip in arguments.get_many::<String>("listening-ip").into_iter().flatten() {
         config.listening_ips.push(address(ip, "listening-ip")?);
     }
@@ -139,15 +156,19 @@ fn config(arguments: &ArgMatches, kept: &KeptSecret) -> anyhow::Result<Config> {
 fn pick_port(config: &mut Config) -> anyhow::Result<Option<String>> {
     let wanted = config.listening_port;
     let listening = Addresses::find(config)?.listening;
-    let free =
-        |port: u16| listening.iter().all(|address| std::net::UdpSocket::bind((address.ip(), port)).is_ok());
-    if free(wanted) {
-        return Ok(None);
-    }
-    let holder = holder_of_udp_port(wanted)
+    let taken = |port: u16| {
+        let addresses = listening.iter().map(|address| SocketAddr::new(address.ip(), port));
+        addresses.into_iter().find(|address| {
+            let bound = std::net::UdpSocket::bind(address);
+            bound.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
+        })
+    };
+    let Some(address) = taken(wanted) else { return Ok(None) };
+    let holder = holder_of_udp_address(address)
         .map(|holder| format!("process {} ({})", holder.process, holder.name))
         .unwrap_or_else(|| "another process".to_owned());
-    let Some(port) = (wanted..=u16::MAX).skip(1).take(PORTS_TRIED).find(|port| free(*port)) else {
+    let next = (wanted..=u16::MAX).skip(1).take(PORTS_TRIED).find(|port| taken(*port).is_none());
+    let Some(port) = next else {
         bail!(
             "{holder} holds UDP port {wanted}, and the next {PORTS_TRIED} are taken too; choose one with --port"
         );
@@ -183,7 +204,8 @@ fn how_found(ip: IpAddr, config: &Config) -> &'static str {
     if config.listening_ips.contains(&ip) {
         return "given by --listening-ip";
     }
-    let public = turnpike_turn::PeerRules::default().judge(ip).is_ok();
+    let told = config.external.iter().any(|external| external.public.is_ipv4() == ip.is_ipv4());
+    let public = told || turnpike_turn::PeerRules::default().judge(ip).is_ok();
     match (default_route_source(ip.is_ipv4()) == Some(ip), public) {
         (true, true) => "found on the default route",
         (true, false) => "found on the default route; private: from outside, give --external-ip PUBLIC",

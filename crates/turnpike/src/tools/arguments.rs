@@ -91,7 +91,9 @@ mod tests {
     const SHAPE: Shape =
         Shape { switches: "cv", values: "pe", long: &[("sender-threads", true), ("no-even-port", false)] };
 
-    fn split_words(words: &[&str]) -> Result<(Vec<(String, Option<String>)>, Vec<String>), String> {
+    type Pairs = Vec<(String, Option<String>)>;
+
+    fn split_words(words: &[&str]) -> Result<(Pairs, Vec<String>), String> {
         let words = words.iter().map(|word| (*word).to_owned()).collect();
         let (flags, rest) = split(&SHAPE, words)?;
         Ok((flags.into_iter().map(|flag| (flag.name, flag.value)).collect(), rest))
@@ -101,7 +103,7 @@ mod tests {
     fn letters_cluster_and_values_attach_or_follow() {
         let (flags, words) = split_words(&["-cvp3478", "-e", "-1", "host", "-v"]).unwrap();
         let expected = [("c", None), ("v", None), ("p", Some("3478")), ("e", Some("-1")), ("v", None)];
-        let expected: Vec<(String, Option<String>)> =
+        let expected: Pairs =
             expected.iter().map(|(name, value)| ((*name).into(), value.map(str::to_owned))).collect();
         assert_eq!(flags, expected);
         assert_eq!(words, ["host"]);

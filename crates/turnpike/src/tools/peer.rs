@@ -12,13 +12,14 @@ use turnpike_net::{
 
 use super::arguments::{Shape, split};
 use super::output::{info, warning};
+use crate::terminal::print_usage;
 
 /// Runs the tool with its arguments (the program's name left out); returns only when it cannot work.
 pub fn main(arguments: Vec<String>) -> ExitCode {
     let settings = match parse(arguments) {
         Ok(Some(settings)) => settings,
         Ok(None) => {
-            print!("{USAGE}");
+            print_usage(USAGE);
             return ExitCode::SUCCESS;
         }
         Err(problem) => {

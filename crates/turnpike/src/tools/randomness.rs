@@ -20,11 +20,6 @@ impl Dice {
         Ok(Dice(u64::from_le_bytes(half)))
     }
 
-    #[cfg(test)]
-    pub(crate) fn from_seed(seed: u64) -> Self {
-        Dice(seed)
-    }
-
     pub(crate) fn throw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut value = self.0;

@@ -16,13 +16,14 @@ use turnpike_wire::attributes::ChangeRequest;
 use super::arguments::{Shape, split};
 use super::output::{family, info};
 use super::randomness;
+use crate::terminal::{print, print_usage, say};
 
 /// Runs the tool with its arguments (the program's name left out).
 pub fn main(arguments: Vec<String>) -> ExitCode {
     let settings = match parse(arguments) {
         Ok(Some(settings)) => settings,
         Ok(None) => {
-            print!("{USAGE}");
+            print_usage(USAGE);
             return ExitCode::SUCCESS;
         }
         Err(problem) => {
@@ -138,14 +139,21 @@ fn ask_repeatedly(settings: &Settings) -> Result<bool> {
         let next = Instant::now() + settings.interval;
         latency.sent += 1;
         let number = latency.sent;
-        match ask(settings, &socket, None, BindingOptions::default(), ONCE)? {
+        let told = match ask(settings, &socket, None, BindingOptions::default(), ONCE)? {
             Outcome::Answered(_, time) => {
                 latency.note(time);
-                println!("{number}: time={:.3} ms", milliseconds(time));
+                format!("time={:.3} ms", milliseconds(time))
             }
-            _ if interrupted.load(Ordering::Relaxed) => latency.sent -= 1,
-            Outcome::TimedOut => println!("{number}: timeout after {} ms", settings.timeout.as_millis()),
-            Outcome::Refused(reason) => println!("{number}: {reason}"),
+            _ if interrupted.load(Ordering::Relaxed) => {
+                latency.sent -= 1;
+                break;
+            }
+            Outcome::TimedOut => format!("timeout after {} ms", settings.timeout.as_millis()),
+            Outcome::Refused(reason) => reason,
+        };
+        // Nobody reads on: as good as Ctrl-C.
+        if print(&format!("{number}: {told}\n")).is_err() {
+            break;
         }
         while !interrupted.load(Ordering::Relaxed) && Instant::now() < next {
             std::thread::sleep((next - Instant::now()).min(ATTENTION));
@@ -223,7 +231,7 @@ fn open(settings: &Settings, connected: Connected) -> Result<UdpSocket> {
 }
 
 fn print_discovery(number: u8, answer: &BindingAnswer) {
-    println!("\n{LINE}\nRFC 5780 response {number}");
+    say!("\n{LINE}\nRFC 5780 response {number}");
     if let Some(origin) = answer.response_origin {
         info!("{}. Response origin: : {origin}", family(&origin));
     }
@@ -257,12 +265,12 @@ impl Latency {
 
     fn print(&self, host: &str) {
         let lost = self.sent.saturating_sub(self.received) as f64 * 100.0 / self.sent.max(1) as f64;
-        println!("\n--- {host} STUN latency statistics ---");
-        println!("{} requests sent, {} responses received, {lost:.1}% packet loss", self.sent, self.received);
+        say!("\n--- {host} STUN latency statistics ---");
+        say!("{} requests sent, {} responses received, {lost:.1}% packet loss", self.sent, self.received);
         if let Some(min) = self.min {
             let average = milliseconds(self.total) / self.received as f64;
             let (min, max) = (milliseconds(min), milliseconds(self.max));
-            println!("round-trip min/avg/max = {min:.3}/{average:.3}/{max:.3} ms");
+            say!("round-trip min/avg/max = {min:.3}/{average:.3}/{max:.3} ms");
         }
     }
 }

@@ -169,8 +169,16 @@ pub struct PasswordAlgorithms<'a>(&'a [u8]);
 
 impl<'a> PasswordAlgorithms<'a> {
     /// SHA-256 before MD5, in wire form.
-    pub const SHA256_THEN_MD5: PasswordAlgorithms<'static> =
-        PasswordAlgorithms(&[0, PasswordAlgorithm::SHA256 as u8, 0, 0, 0, PasswordAlgorithm::MD5 as u8, 0, 0]);
+    pub const SHA256_THEN_MD5: PasswordAlgorithms<'static> = PasswordAlgorithms(&[
+        0,
+        PasswordAlgorithm::SHA256 as u8,
+        0,
+        0,
+        0,
+        PasswordAlgorithm::MD5 as u8,
+        0,
+        0,
+    ]);
 
     /// The list in order.
     pub fn iter(&self) -> impl Iterator<Item = PasswordAlgorithm<'a>> {

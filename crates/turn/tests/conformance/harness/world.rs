@@ -117,7 +117,7 @@ impl World {
     pub(crate) fn drain(&mut self) {
         while let Some(effect) = self.server.poll_effect() {
             match effect {
-                Effect::OpenRelay { wait, relay, address } => {
+                Effect::OpenRelay { wait, relay, address, .. } => {
                     self.attempts.push(address);
                     self.asked.push_back((wait, relay, address));
                 }
@@ -129,6 +129,8 @@ impl World {
                         self.kept_ports.push(port);
                     }
                 }
+                // Nobody else takes ports in this world, so none need to be held.
+                Effect::DropReserved { .. } => {}
                 Effect::Report(event) => self.events.push(event),
             }
         }

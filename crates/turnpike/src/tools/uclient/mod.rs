@@ -20,6 +20,7 @@ use self::flags::Parsed;
 use self::sessions::Sessions;
 use self::settings::{Load, Settings};
 use self::summary::{Totals, whole_seconds};
+use crate::terminal::print_usage;
 use crate::tools::output::{error, info};
 
 /// Prints a line if the run is verbose.
@@ -33,7 +34,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
     let settings = match flags::parse(arguments) {
         Ok(Parsed::Run(settings)) => *settings,
         Ok(Parsed::Help) => {
-            print!("{}", usage::TEXT);
+            print_usage(usage::TEXT);
             return ExitCode::SUCCESS;
         }
         Err(flags::Refusal::UnknownFlag(text)) => {

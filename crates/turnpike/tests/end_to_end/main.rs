@@ -1,0 +1,24 @@
+//! The programs as users meet them: real processes, real sockets, their output and their exit status.
+//!
+//! Every test has a loopback address of its own, so that all may use the usual ports at once, and every wait has an
+//! end: see [`harness`].
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod client;
+mod harness;
+
+mod authentication;
+mod checking;
+mod credentials;
+mod discovery_tools;
+mod first_run;
+mod help;
+mod hostile;
+mod logging;
+mod refusals;
+mod relaying;
+mod self_test;
+mod sessions;
+mod starting;
+mod stopping;
+mod uclient;
