@@ -91,7 +91,7 @@ impl Ports {
         let (port, next) = (0..words.len()).find_map(|step| {
             let index = words.start + (first + step) % words.len();
             let port = (index * 64) as u16 + take_bit(&taken[index], parity, from)? as u16;
-            Some((port, (parity == Parity::EvenPair).then_some(port + 1)))
+            Some((port, (parity == Parity::EvenPair).then(|| port + 1)))
         })?;
         let named = |port| RelayedPort { ports: self.clone(), relay, port };
         Some((named(port), next.map(named)))
@@ -271,6 +271,15 @@ mod tests {
         let neighbours =
             held.windows(2).filter(|pair| pair[1].0.port().abs_diff(pair[0].0.port()) < 64).count();
         assert!(neighbours < 30, "{neighbours} of 1023 next to the one before");
+    }
+
+    #[test]
+    fn the_last_port_of_all_is_given_like_any_other() {
+        // Its successor was reckoned even where no pair is asked for, and overflowed.
+        let (ports, mut random) = ports(65_535..=65_535);
+        let (port, next) = ports.take(0, Parity::Any, &mut random).expect("a port");
+        assert_eq!((port.port(), next.is_none()), (65_535, true));
+        assert!(ports.take(0, Parity::EvenPair, &mut random).is_none());
     }
 
     #[test]
