@@ -274,6 +274,15 @@ mod tests {
     }
 
     #[test]
+    fn the_last_port_of_all_is_given_like_any_other() {
+        // Its successor was reckoned even where no pair is asked for, and overflowed.
+        let (ports, mut random) = ports(65_535..=65_535);
+        let (port, next) = ports.take(0, Parity::Any, &mut random).expect("a port");
+        assert_eq!((port.port(), next.is_none()), (65_535, true));
+        assert!(ports.take(0, Parity::EvenPair, &mut random).is_none());
+    }
+
+    #[test]
     fn even_ports_are_even_and_pairs_take_both() {
         let (ports, mut random) = ports(50_001..=50_100);
         let mut held = Vec::new();

@@ -205,12 +205,13 @@ impl Server {
 
     /// Sets a timer, and takes out those that nobody waits for any more when there are many.
     pub(crate) fn set_timer(&mut self, due: Timestamp, timer: Timer) {
-        let Server { timers, allocations, deleted, ports, .. } = self;
+        let Server { timers, allocations, deleted, .. } = self;
         timers.set(due, timer);
         if timers.are_crowded() {
             timers.retain(|due, timer| match timer {
                 Timer::Allocation(relay) => allocations.get(*relay).is_some_and(|it| it.wakes == due),
-                Timer::Reservation(token) => ports.expiry(*token) == Some(due),
+                // Even when the token was claimed through another worker, what is held for it is to be closed.
+                Timer::Reservation(_) => true,
                 Timer::Deleted(tuple) => deleted.expiry(tuple) == Some(due),
             });
         }
