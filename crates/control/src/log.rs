@@ -74,6 +74,12 @@ impl Log {
     /// # Errors
     /// The file cannot be opened for appending.
     pub fn open(options: LogOptions) -> io::Result<Self> {
+        // The date would be put behind a folder's name just as well, and nobody would look for the log beside it.
+        if let LogDestination::File { path, .. } = &options.destination
+            && path.is_dir()
+        {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
         let log = Log { options, started: Instant::now(), open: Mutex::new(None) };
         log.reopen()?;
         Ok(log)

@@ -75,8 +75,10 @@ impl Found {
             line!(text, "  {:<42} {}", address.to_string(), how_found(address.ip(), config));
         }
         for relay in &addresses.relays {
-            let told =
-                relay.external.map(|external| format!(", clients are told {external}")).unwrap_or_default();
+            let told = relay
+                .external
+                .map(|external| format!(", clients are told {external} (given by --external-ip)"))
+                .unwrap_or_default();
             line!(text, "  relaying from {}{told}", relay.address);
         }
         if let Some(moved) = &self.moved {

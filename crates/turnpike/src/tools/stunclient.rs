@@ -107,6 +107,10 @@ fn discover(settings: &Settings) -> Result<bool> {
     let second = BindingOptions { change, ..BindingOptions::default() };
     match ask(settings, &socket, None, second, PATIENT)? {
         Outcome::Answered(answer, _) => print_discovery(2, &answer),
+        Outcome::Refused(reason) if reason.starts_with("error 420") => {
+            eprintln!("the server does not take part in NAT behaviour discovery (RFC 5780): {reason}");
+            return Ok(false);
+        }
         outcome => return complain(settings, &outcome),
     }
     let elsewhere = open(settings, Connected::No)?;

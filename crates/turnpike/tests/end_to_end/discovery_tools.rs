@@ -32,6 +32,16 @@ fn continuous_asking_ends_with_the_sums_on_ctrl_c() {
 }
 
 #[test]
+fn the_steps_of_rfc_5780_are_taken_when_asked_for_and_a_server_without_them_is_told() {
+    let server = Server::start(&[]);
+    let finished = run(STUNCLIENT, &["-f", &server.address.ip().to_string()]);
+    assert_eq!(finished.code, Some(1));
+    assert!(finished.stdout.contains("\nRFC 5780 response 1\n"), "{}", finished.stdout);
+    let said = "the server does not take part in NAT behaviour discovery (RFC 5780): error 420";
+    assert!(finished.stderr.starts_with(said), "{}", finished.stderr);
+}
+
+#[test]
 fn silence_exits_with_1_and_says_how_long_it_waited() {
     let ip = loopback_address();
     // Somebody who never answers.

@@ -139,6 +139,16 @@ fn addresses_of_the_machine_are_listed_with_how_they_were_found() {
 }
 
 #[test]
+fn an_external_address_is_told_where_it_comes_from_and_not_asked_for_again() {
+    let mut up = up(&["--external-ip", "203.0.113.7"]);
+    let said = up.ready();
+    let relay = format!("relaying from {}, clients are told 203.0.113.7 (given by --external-ip)", up.ip);
+    assert!(said.contains(&relay), "{said}");
+    assert!(said.contains(&format!("turn:203.0.113.7:{}", up.port)), "{said}");
+    assert!(!said.contains("give --external-ip"), "{said}");
+}
+
+#[test]
 fn a_secret_that_others_can_read_is_refused_with_the_remedy() {
     let directory = Directory::new();
     std::fs::create_dir(directory.path().join("state")).unwrap();

@@ -98,6 +98,12 @@ fn a_log_file_that_cannot_be_opened_is_named_with_what_to_do() {
         "{said}"
     );
     assert!(said.contains("No such file or directory"), "{said}");
+    let directory = Directory::new();
+    let folder = directory.file("logs");
+    std::fs::create_dir(&folder).unwrap();
+    let said = refusal(&["-n", "--no-auth", "-l", &folder]);
+    assert!(said.contains(&format!("cannot open the log file {folder}")), "{said}");
+    assert!(said.contains("is a directory"), "{said}");
 }
 
 #[test]

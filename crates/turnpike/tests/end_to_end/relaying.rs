@@ -195,7 +195,8 @@ fn a_peer_without_permission_is_not_heard() {
 fn a_listener_on_all_addresses_answers_from_the_one_that_was_asked() {
     let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let address = SocketAddr::new(any, free_ports(any, 1));
-    let arguments = ["--user=hello:world", "--allow-loopback-peers", "--relay-ip=127.0.0.1"];
+    let relay = loopback_address().to_string();
+    let arguments = ["--user=hello:world", "--allow-loopback-peers", "--relay-ip", &relay];
     let server = Server::start_at(address, &arguments);
     for asked in [[127, 0, 0, 2], [127, 0, 0, 1]] {
         let asked = SocketAddr::from((asked, server.address.port()));
