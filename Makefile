@@ -34,6 +34,7 @@ soak: ## Throw ten million hostile packets at the server
 
 bench: build ## Measure against coturn in network namespaces (root) and rewrite docs/benchmarks.md
 	$(CARGO) build --release --locked -p turnpike-bench
+	@mkdir -p bench/results
 	$(TARGET)/release/turnpike-bench --ours $(TARGET)/release/turnserver --json bench/results/latest.json \
 		--markdown docs/benchmarks.md $(ARGS)
 

@@ -32,6 +32,11 @@ impl Options {
         Options::from_matches(&command().get_matches())
     }
 
+    /// Whether everything is measured, at full length: what may be quoted.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.quick && self.rows.is_empty()
+    }
+
     fn from_matches(matches: &ArgMatches) -> Self {
         let server = |side: Side, program: &str, extra: &str| ServerCommand {
             side,

@@ -56,8 +56,10 @@ fn run(options: &Options) -> Result<()> {
     if let Some(path) = &options.json {
         report.write_json(path)?;
     }
-    if let Some(path) = &options.markdown {
-        report.write_markdown(path)?;
+    match &options.markdown {
+        Some(path) if options.is_whole() => report.write_markdown(path)?,
+        Some(path) => println!("{} is left as it is: only a whole run replaces it.", path.display()),
+        None => {}
     }
     Ok(())
 }

@@ -65,7 +65,7 @@ impl Simulation {
         let attackers = self.random.below(3);
         let undamaged = self.world.faults.corruption == 0;
         let mut actors: Vec<Box<dyn Actor>> = vec![Box::new(Peers::default())];
-        self.surrounded(|surroundings| {
+        let ((), born) = self.surrounded(|surroundings| {
             for _ in 0..honest {
                 actors.push(Box::new(Honest::new(surroundings, undamaged)));
             }
@@ -76,6 +76,7 @@ impl Simulation {
                 actors.push(Box::new(Attacker));
             }
         });
+        born.expect("nobody has done anything yet");
         for actor in 0..actors.len() {
             self.world.schedule(self.random.below(SECOND), Happening::Wake(actor));
         }

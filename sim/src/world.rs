@@ -235,11 +235,6 @@ impl World {
             && address.port() == self.settings.listening_port
     }
 
-    /// The relayed transport addresses that are open, as the outside sees them.
-    pub(crate) fn relayed(&self) -> Vec<SocketAddr> {
-        self.sockets.iter().map(|socket| self.outer_form(socket.local)).collect()
-    }
-
     /// What must hold at any time, and takes a little longer to check.
     pub(crate) fn check(&self) -> Result<(), String> {
         let taken = self.ports.taken() as usize;

@@ -1,4 +1,4 @@
-//! Many seeds, each a small world; see README.md.
+//! Many seeds, each a small world; see docs/testing.md.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -37,6 +37,10 @@ impl Loaded {
             let text = "a lifetime is never shorter than 600 seconds, so 600 are used".to_owned();
             self.notice(Severity::Warning, "max-allocate-lifetime", text);
         }
+        if self.last("unauthorized-ratelimit-rps").is_some() && !self.config.limit_unauthorized {
+            let text = "has no effect without unauthorized-ratelimit".to_owned();
+            self.notice(Severity::Warning, "unauthorized-ratelimit-rps", text);
+        }
         if self.last("log-file").is_some_and(|setting| setting.value == "syslog") {
             let text = "this version does not have syslog, so standard output is used".to_owned();
             self.notice(Severity::Warning, "log-file", text);

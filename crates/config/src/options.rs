@@ -62,7 +62,7 @@ pub enum Effect {
     Set(fn(&mut Config, &str) -> Result<(), String>),
     /// Known, but not in this version; says what it needs.
     Later(&'static str),
-    /// Known, but not in this version, and the server must not start without it; says why.
+    /// Known, but not in this version: notes it, for without it there may be nobody to serve; says why.
     LaterFatal(fn(&mut Config), &'static str),
     /// Nothing: this server always does so, or never does; says which.
     Settled(&'static str),

@@ -9,7 +9,7 @@ use turnpike_turn::Event;
 
 use crate::log::{Level, Log};
 use crate::session_lines::line_of;
-use crate::throttle::{Admission, Throttle};
+use crate::throttle::Throttle;
 
 /// The workers' end: never waits.
 #[derive(Clone, Debug)]
@@ -48,17 +48,28 @@ impl Reports {
 
     /// Writes lines until all senders are gone.
     pub fn run(self) {
-        let mut throttle = Throttle::new(Instant::now());
+        let mut throttles = Throttles::new();
+        let mut told = Instant::now();
         loop {
-            match self.queue.recv_timeout(Duration::from_secs(1)) {
-                Ok(event) => self.write(&event, &mut throttle),
-                Err(RecvTimeoutError::Timeout) => self.tell_losses(),
-                Err(RecvTimeoutError::Disconnected) => return self.tell_losses(),
+            let received = self.queue.recv_timeout(Duration::from_secs(1));
+            let is_last = matches!(received, Err(RecvTimeoutError::Disconnected));
+            if is_last || told.elapsed() >= Duration::from_secs(1) {
+                told = Instant::now();
+                self.tell_losses();
+                throttles
+                    .each()
+                    .into_iter()
+                    .for_each(|throttle| self.tell_withheld(throttle.take_withheld()));
+            }
+            match received {
+                Ok(event) => self.write(&event, &mut throttles),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
-    fn write(&self, event: &Event, throttle: &mut Throttle) {
+    fn write(&self, event: &Event, throttles: &mut Throttles) {
         for line in line_of(event, &self.realm) {
             if !line.limited {
                 if self.verbose {
@@ -66,14 +77,18 @@ impl Reports {
                 }
                 continue;
             }
-            match throttle.admit(Instant::now()) {
-                Admission::Write => self.log.write(line.level, &line.text),
-                Admission::WriteAfter(withheld) => {
-                    self.log.write(Level::Warning, &format!("{withheld} more such lines were not logged"));
-                    self.log.write(line.level, &line.text);
-                }
-                Admission::Withhold => {}
+            let throttle = throttles.for_level(line.level);
+            let admitted = throttle.admit(Instant::now());
+            if admitted {
+                self.tell_withheld(throttle.take_withheld());
+                self.log.write(line.level, &line.text);
             }
+        }
+    }
+
+    fn tell_withheld(&self, withheld: u64) {
+        if withheld > 0 {
+            self.log.write(Level::Warning, &format!("{withheld} more such lines were not logged"));
         }
     }
 
@@ -82,6 +97,27 @@ impl Reports {
         if lost > 0 {
             self.log.write(Level::Warning, &format!("{lost} log lines were lost: the log is too slow"));
         }
+    }
+}
+
+/// Requests and refusals are limited apart, so that no flood of the first hides the second.
+struct Throttles {
+    requests: Throttle,
+    refusals: Throttle,
+}
+
+impl Throttles {
+    fn new() -> Self {
+        let now = Instant::now();
+        Throttles { requests: Throttle::new(now), refusals: Throttle::new(now) }
+    }
+
+    fn for_level(&mut self, level: Level) -> &mut Throttle {
+        if level == Level::Info { &mut self.requests } else { &mut self.refusals }
+    }
+
+    fn each(&mut self) -> [&mut Throttle; 2] {
+        [&mut self.requests, &mut self.refusals]
     }
 }
 

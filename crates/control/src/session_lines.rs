@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use turnpike_turn::peer_rule::{NO_MULTICAST, UNSPECIFIED};
 use turnpike_turn::{Event, FiveTuple, Reason, SessionId, Usage, User};
 use turnpike_wire::{ErrorNumber, Method};
 
@@ -56,10 +57,17 @@ pub fn line_of(event: &Event, realm: &str) -> Vec<Line> {
         Event::AuthenticationFailed { tuple, username, reason, expired_since } => {
             vec![authentication_failed(tuple, username, *reason, *expired_since)]
         }
-        Event::PeerRefused { tuple, session, peer, rule } => vec![refusal(format!(
-            "session {session}: A peer IP {peer} denied in the range: {rule} (client {}); to open it: allowed-peer-ip={peer}",
-            tuple.client
-        ))],
+        Event::PeerRefused { tuple, session, peer, rule } => {
+            let remedy = if *rule == UNSPECIFIED || *rule == NO_MULTICAST {
+                String::new()
+            } else {
+                format!("; to open it: allowed-peer-ip={peer}")
+            };
+            vec![refusal(format!(
+                "session {session}: A peer IP {peer} denied in the range: {rule} (client {}){remedy}",
+                tuple.client
+            ))]
+        }
         Event::SourceLimited { source } => vec![refusal(format!(
             "401 rate-limit exceeded from {source}, suppressing responses for this window"
         ))],

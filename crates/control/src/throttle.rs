@@ -10,34 +10,29 @@ pub(crate) struct Throttle {
     withheld: u64,
 }
 
-/// What to do with a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Admission {
-    Write,
-    /// Write, and say before it how many lines were left out.
-    WriteAfter(u64),
-    Withhold,
-}
-
 impl Throttle {
     pub(crate) fn new(now: Instant) -> Self {
         Throttle { second: now, written: 0, withheld: 0 }
     }
 
-    pub(crate) fn admit(&mut self, now: Instant) -> Admission {
+    /// Whether a line may be written.
+    pub(crate) fn admit(&mut self, now: Instant) -> bool {
         if now.duration_since(self.second) >= Duration::from_secs(1) {
             self.second = now;
             self.written = 0;
         }
-        if self.written >= LINES_A_SECOND {
+        let admitted = self.written < LINES_A_SECOND;
+        if admitted {
+            self.written += 1;
+        } else {
             self.withheld += 1;
-            return Admission::Withhold;
         }
-        self.written += 1;
-        match std::mem::take(&mut self.withheld) {
-            0 => Admission::Write,
-            withheld => Admission::WriteAfter(withheld),
-        }
+        admitted
+    }
+
+    /// How many lines were withheld since this was last asked.
+    pub(crate) fn take_withheld(&mut self) -> u64 {
+        std::mem::take(&mut self.withheld)
     }
 }
 
@@ -51,13 +46,9 @@ mod tests {
     fn a_flood_is_cut_off_and_counted() {
         let start = Instant::now();
         let mut throttle = Throttle::new(start);
-        for _ in 0..LINES_A_SECOND {
-            assert_eq!(throttle.admit(start), Admission::Write);
-        }
-        assert_eq!(throttle.admit(start), Admission::Withhold);
-        assert_eq!(throttle.admit(start), Admission::Withhold);
-        let later = start + Duration::from_secs(1);
-        assert_eq!(throttle.admit(later), Admission::WriteAfter(2));
-        assert_eq!(throttle.admit(later), Admission::Write);
+        let admitted = (0..LINES_A_SECOND + 2).filter(|_| throttle.admit(start)).count();
+        assert_eq!(admitted, LINES_A_SECOND as usize);
+        assert!(throttle.admit(start + Duration::from_secs(1)));
+        assert_eq!((throttle.take_withheld(), throttle.take_withheld()), (2, 0));
     }
 }

@@ -33,7 +33,7 @@ pub use config::{ChannelRange, Config, DefaultFamily, Init};
 pub use credentials::{Credentials, RestName, User, rest_password};
 pub use effect::{Effect, EndCause, Event, Reserve, Usage};
 pub use nonce::NonceKey;
-pub use peers::{IpRange, PeerAccess, PeerRules, RelayAddress, refused_by_default};
+pub use peers::{IpRange, PeerAccess, PeerRules, RelayAddress, peer_rule, refused_by_default};
 pub use ports::{Ports, RelayedPort};
 pub use quota::Quotas;
 pub use reason::Reason;

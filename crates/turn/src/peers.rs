@@ -73,6 +73,8 @@ pub struct PeerRules {
     pub denied: Vec<IpRange>,
     /// Whether loopback addresses may be reached.
     pub allow_loopback: bool,
+    /// Whether multicast addresses are refused even where a range opens them.
+    pub refuse_multicast: bool,
     /// Every address of this host, loopback excluded.
     pub own_addresses: Vec<IpAddr>,
     /// Where relayed addresses are opened.
@@ -124,7 +126,10 @@ impl PeerRules {
             }
         }
         if ALWAYS_REFUSED.iter().any(|range| range.contains(ip)) {
-            return Err("unspecified or broadcast");
+            return Err(peer_rule::UNSPECIFIED);
+        }
+        if self.refuse_multicast && ip.is_multicast() {
+            return Err(peer_rule::NO_MULTICAST);
         }
         let opened = self.is_opened(ip);
         if self.is_own(ip) {
@@ -161,6 +166,14 @@ impl PeerRules {
             || self.relays.iter().any(|relay| relay.address == ip || relay.external == Some(ip))
             || self.own_addresses.contains(&ip)
     }
+}
+
+/// Names of rules that no range opens.
+pub mod peer_rule {
+    /// Unspecified addresses and the broadcast address.
+    pub const UNSPECIFIED: &str = "unspecified or broadcast";
+    /// Multicast, where the operator refuses it for good.
+    pub const NO_MULTICAST: &str = "no-multicast-peers";
 }
 
 /// The ranges refused by default, with their names, for the line at start.
@@ -249,6 +262,17 @@ mod tests {
     fn public_addresses_are_reachable_by_default() {
         for ip in ["8.8.8.8", "2606:4700::1111", "172.32.0.1", "100.63.255.255", "2001:4860:4860::8888"] {
             assert_eq!(judge(&PeerRules::default(), ip), Ok(PeerAccess::Anywhere), "{ip}");
+        }
+    }
+
+    #[test]
+    fn multicast_stays_refused_where_the_operator_says_so_whatever_is_opened() {
+        let allowed = vec![range("224.0.0.0", "239.255.255.255"), range("ff00::", "ffff::")];
+        let open = PeerRules { allowed, ..PeerRules::default() };
+        let shut = PeerRules { refuse_multicast: true, ..open.clone() };
+        for ip in ["224.0.0.1", "239.1.2.3", "ff02::1"] {
+            assert_eq!(judge(&open, ip), Ok(PeerAccess::Anywhere), "{ip}");
+            assert_eq!(judge(&shut, ip), Err("no-multicast-peers"), "{ip}");
         }
     }
 

@@ -119,8 +119,6 @@ reasons! {
     RelayFailed = "relay_failed";
     /// Request: the allocation has as many permissions as it may have.
     TooManyPermissions = "too_many_permissions";
-    /// Request: the allocation has as many channels as it may have.
-    TooManyChannels = "too_many_channels";
     /// Request: the channel number is out of range.
     BadChannelNumber = "bad_channel_number";
     /// Request: the channel is bound to another peer, or the peer to another channel.

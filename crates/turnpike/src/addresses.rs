@@ -67,9 +67,8 @@ fn relay_ips(config: &Config, listening: &[IpAddr], usable: &[IpAddr]) -> Vec<Ip
         return expand(&config.relay_ips);
     }
     let all = expand(listening);
-    let better =
-        |ip: &IpAddr| all.iter().any(|other| other.is_ipv4() == ip.is_ipv4() && !other.is_loopback());
-    all.iter().filter(|ip| !ip.is_loopback() || !better(ip)).copied().collect()
+    let better = all.iter().any(|ip| !ip.is_loopback());
+    all.into_iter().filter(|ip| !ip.is_loopback() || !better).collect()
 }
 
 /// A relay address with the external one that was configured for it, or for all.
@@ -114,7 +113,7 @@ mod tests {
     #[test]
     fn loopback_is_relayed_from_only_where_there_is_nothing_better() {
         let usable = [ip("127.0.0.1"), ip("::1"), ip("192.0.2.2")];
-        assert_eq!(relay_ips(&Config::default(), &usable, &usable), [ip("::1"), ip("192.0.2.2")]);
+        assert_eq!(relay_ips(&Config::default(), &usable, &usable), [ip("192.0.2.2")]);
         assert_eq!(relay_ips(&Config::default(), &usable[..1], &usable), [ip("127.0.0.1")]);
     }
 

@@ -2,11 +2,12 @@
 
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, bail};
+use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use turnpike_config::{Config, Loaded, LogLevel};
@@ -28,6 +29,8 @@ pub struct Running {
     signals: Signals,
     /// Whether standard output was a terminal at start; of one that is gone it cannot be asked any more.
     on_terminal: bool,
+    /// Removed at the end.
+    pidfile: Option<PathBuf>,
 }
 
 impl Running {
@@ -68,9 +71,12 @@ impl Running {
         }
         drop(sender);
         let reports = thread::Builder::new().name("reports".into()).spawn(move || reports.run())?;
-        write_pid(config.pidfile.as_deref(), &log);
+        let pidfile = config.pidfile.clone().filter(|path| write_pid(path, &log));
         tell_ready(&log, &addresses, threads);
-        Ok(Running { log, addresses, workers, reports, signals, on_terminal: io::stdout().is_terminal() })
+        // For a unit of Type=notify, as Debian's for coturn is; nothing happens where nobody listens.
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
+        let on_terminal = io::stdout().is_terminal();
+        Ok(Running { log, addresses, workers, reports, signals, on_terminal, pidfile })
     }
 
     /// The addresses it works with.
@@ -105,6 +111,7 @@ impl Running {
     }
 
     fn stop(self) -> anyhow::Result<()> {
+        let _ = sd_notify::notify(&[NotifyState::Stopping]);
         self.workers.iter().for_each(|(mailbox, _)| mailbox.send(Command::Stop));
         let mut outcome = Ok(());
         for (_, thread) in self.workers {
@@ -118,7 +125,20 @@ impl Running {
         if self.reports.join().is_err() {
             bail!("the log thread panicked");
         }
+        if let Some(path) = self.pidfile {
+            let _ = std::fs::remove_file(path);
+        }
         outcome
+    }
+}
+
+/// Ends the process when a worker does: whoever supervises it starts it anew, and no client is left to a worker that is
+/// not there. When all stop together it changes nothing.
+struct EndsProcess;
+
+impl Drop for EndsProcess {
+    fn drop(&mut self) {
+        let _ = signal_hook::low_level::raise(SIGTERM);
     }
 }
 
@@ -173,7 +193,10 @@ impl Shared {
             report: Box::new(move |event| sender.send(event)),
         })?;
         let mailbox = worker.mailbox();
-        let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || worker.run())?;
+        let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+            let _end = EndsProcess;
+            worker.run()
+        })?;
         Ok((mailbox, thread))
     }
 }
@@ -244,11 +267,13 @@ fn log_options(config: &Config) -> LogOptions {
     }
 }
 
-fn write_pid(path: Option<&Path>, log: &Log) {
-    let Some(path) = path else { return };
-    if let Err(error) = std::fs::write(path, format!("{}\n", std::process::id())) {
+/// Writes the process id; says whether that went well.
+fn write_pid(path: &Path, log: &Log) -> bool {
+    let written = std::fs::write(path, format!("{}\n", std::process::id()));
+    if let Err(error) = &written {
         log.warning(&format!("cannot write the process id to {}: {error}", path.display()));
     }
+    written.is_ok()
 }
 
 fn cores() -> u16 {

@@ -61,6 +61,7 @@ fn peer_rules(settings: &config::Config, addresses: &Addresses) -> PeerRules {
     PeerRules {
         allowed: settings.allowed_peers.iter().map(range).collect(),
         denied: settings.denied_peers.iter().map(range).collect(),
+        refuse_multicast: settings.no_multicast_peers,
         allow_loopback: settings.allow_loopback_peers,
         own_addresses: addresses.own.clone(),
         relays: addresses.relays.clone(),

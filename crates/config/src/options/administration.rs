@@ -21,13 +21,13 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     .short('o'),
     OptionSpec::with(
         &["proc-user"],
-        Later("dropping privileges; let systemd or another supervisor do it"),
+        Later("a way to drop privileges; let systemd or another supervisor do it"),
         "User to become.",
     )
     .value("NAME"),
     OptionSpec::with(
         &["proc-group"],
-        Later("dropping privileges; let systemd or another supervisor do it"),
+        Later("a way to drop privileges; let systemd or another supervisor do it"),
         "Group to become.",
     )
     .value("NAME"),

@@ -48,8 +48,12 @@ fn meaning(reason: Reason) -> &'static str {
         Reason::NoAllocation => {
             "data without an allocation: it expired, or the client's NAT gave it a new address"
         }
-        Reason::NoChannel => "data on a channel that is not bound, or no longer: bindings last 10 minutes",
-        Reason::NoPermission => "no permission for this peer: they last 5 minutes and must be renewed",
+        Reason::NoChannel => {
+            "data on a channel that is not bound, or no longer: see channel-lifetime, 10 minutes by default"
+        }
+        Reason::NoPermission => {
+            "no permission for this peer: see permission-lifetime, 5 minutes by default; clients must renew it"
+        }
         Reason::BadSend => "a Send indication without peer address or data",
         Reason::WrongFamily => "an IPv4 peer on an IPv6 allocation, or the other way round",
         Reason::PeerRefused => {
@@ -96,7 +100,6 @@ fn meaning(reason: Reason) -> &'static str {
         Reason::UnknownReservation => "the reservation token was used, or is older than 30 s",
         Reason::RelayFailed => "the relay socket could not be opened; often the limit of file descriptors",
         Reason::TooManyPermissions => "the allocation has as many permissions as it may have",
-        Reason::TooManyChannels => "the allocation has as many channels as it may have",
         Reason::BadChannelNumber => {
             "channels go from 0x4000 to 0x4FFF; for old clients see rfc5766-channel-numbers"
         }
