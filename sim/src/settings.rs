@@ -164,6 +164,7 @@ impl Settings {
         self.secrets.iter().for_each(|secret| credentials.add_secret(secret.as_bytes()));
         let mut config = Config::new(Arc::new(credentials));
         config.peers = PeerRules {
+            refuse_multicast: false,
             allowed: self.allowed.clone(),
             denied: self.denied.clone(),
             allow_loopback: self.allow_loopback,
