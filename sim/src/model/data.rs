@@ -93,8 +93,7 @@ impl Model {
         data: Vec<u8>,
         dont_fragment: bool,
     ) -> Result<Expected, Reason> {
-        let same =
-            |it: &Allocation| it.worker == source.worker && it.client.tuple == source.client.tuple;
+        let same = |it: &Allocation| it.worker == source.worker && it.client.tuple == source.client.tuple;
         let at = self.allocations.iter().position(same).ok_or(Reason::NoAllocation)?;
         let access = self.access(now, at, peer).ok_or(Reason::NoPermission)?;
         let listener = peer.port() == self.settings.listening_port;
