@@ -21,6 +21,7 @@ mod poller;
 mod port_holder;
 mod receive;
 mod sockets;
+mod tcp;
 mod udp;
 
 pub use clock::{Clock, Reading};
@@ -34,4 +35,5 @@ pub use poller::{Events, Poller, Waker};
 pub use port_holder::{Holder, holder_of_udp_address};
 pub use receive::{Received, Receiver};
 pub use sockets::{SocketId, Sockets};
+pub use tcp::{TcpConnection, TcpListener};
 pub use udp::{UdpOptions, UdpSocket};

@@ -1,6 +1,7 @@
 //! Buffers for received packets.
 
 use std::fmt;
+use std::io;
 
 /// A fixed number of buffers, each large enough for a train of datagrams that the kernel has joined.
 pub struct PacketPool {
@@ -43,6 +44,9 @@ impl Span {
 }
 
 impl PacketPool {
+    /// Bytes of a buffer: the largest train.
+    pub const BUFFER: usize = BUFFER;
+
     /// A pool of `buffers` buffers of 64 KiB. Pages that no packet touches cost no memory.
     pub fn new(buffers: usize) -> Self {
         PacketPool { bytes: vec![0; buffers * STRIDE].into(), taken: 0, buffers }
@@ -66,6 +70,20 @@ impl PacketPool {
         self.taken = 0;
     }
 
+    /// Takes a free buffer and has it filled: `fill` returns how many bytes it wrote at the front. Nothing is taken
+    /// when it fails.
+    ///
+    /// # Errors
+    /// That of `fill`, or [`ErrorKind::OutOfMemory`](std::io::ErrorKind::OutOfMemory) when no buffer is free.
+    pub fn fill_one(&mut self, fill: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<Span> {
+        let (first, mut buffers) = self.offer(1);
+        let buffer = buffers.next().ok_or(io::ErrorKind::OutOfMemory)?;
+        let length = fill(buffer)?.min(buffer.len());
+        drop(buffers);
+        self.take(1);
+        Ok(Span { buffer: first as u32, start: 0, end: length as u32 })
+    }
+
     /// The next `count` free buffers (fewer if there are fewer), not yet taken: their numbers start at the
     /// first value.
     pub(crate) fn offer(&mut self, count: usize) -> (usize, impl Iterator<Item = &mut [u8]>) {
@@ -87,7 +105,6 @@ impl fmt::Debug for PacketPool {
     }
 }
 
-/// Bytes of a buffer: the largest train.
 const BUFFER: usize = 65_536;
 /// Buffers start a cache line apart within a page, or the first lines of all would share one set of the cache.
 const STRIDE: usize = BUFFER + 4096 + 64;

@@ -51,6 +51,18 @@ impl Poller {
         self.control(libc::EPOLL_CTL_ADD, descriptor.as_raw_fd(), &mut event)
     }
 
+    /// Watches a connection for something to read or its end, and for room to write if `writing`; for the first time,
+    /// or from here on.
+    ///
+    /// # Errors
+    /// No memory is left.
+    pub fn watch(&self, descriptor: &impl AsRawFd, token: u64, writing: bool, first: bool) -> io::Result<()> {
+        let wanted = libc::EPOLLIN | libc::EPOLLRDHUP | if writing { libc::EPOLLOUT } else { 0 };
+        let mut event = libc::epoll_event { events: wanted as u32, u64: token };
+        let operation = if first { libc::EPOLL_CTL_ADD } else { libc::EPOLL_CTL_MOD };
+        self.control(operation, descriptor.as_raw_fd(), &mut event)
+    }
+
     /// Stops watching. A descriptor that is closed is no longer watched either.
     ///
     /// # Errors
@@ -165,6 +177,17 @@ impl Events {
     /// Whether the descriptor of the event at `index` has something to read.
     pub fn is_readable(&self, index: usize) -> bool {
         self.get(index).is_some_and(|event| event.events & (libc::EPOLLIN as u32) != 0)
+    }
+
+    /// Whether a connection has something to read, its end included.
+    pub fn has_input(&self, index: usize) -> bool {
+        let input = libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR;
+        self.get(index).is_some_and(|event| event.events & (input as u32) != 0)
+    }
+
+    /// Whether the descriptor of the event at `index` has room to write.
+    pub fn is_writable(&self, index: usize) -> bool {
+        self.get(index).is_some_and(|event| event.events & (libc::EPOLLOUT as u32) != 0)
     }
 
     /// Whether its error queue has something; see

@@ -179,6 +179,8 @@ pub enum EndCause {
     Deleted,
     /// Its lifetime ran out.
     Expired,
+    /// The client's connection ended, and with a connection its allocation (RFC 8656 §7.2).
+    Disconnected,
     /// The server is stopping.
     Shutdown,
 }
@@ -189,6 +191,7 @@ impl EndCause {
         match self {
             EndCause::Deleted => "deleted by client",
             EndCause::Expired => "allocation timeout",
+            EndCause::Disconnected => "TCP connection closed by client (callback)",
             EndCause::Shutdown => "Forceful shutdown",
         }
     }

@@ -81,9 +81,10 @@ impl Server {
             return self.drop_packet(Reason::OwnAddress);
         }
         let (head, tail) = match allocation.channels.number(&peer, now.monotonic) {
-            Some(channel) if length <= usize::from(u16::MAX) => {
-                (Edge::copy_of(&channel_data_header(channel, length as u16)), Edge::EMPTY)
-            }
+            Some(channel) if length <= usize::from(u16::MAX) => (
+                Edge::copy_of(&channel_data_header(channel, length as u16)),
+                padding(&allocation.client, length),
+            ),
             _ => {
                 let fingerprint = allocation.fingerprint || config.always_fingerprint;
                 data_indication(&peer, random.transaction_id(), packet, fingerprint)
@@ -149,6 +150,16 @@ impl Server {
             effects.push_back(Effect::Report(event));
         }
         self.drop_packet(Reason::OwnAddress)
+    }
+}
+
+/// What follows ChannelData's content: over a stream it is padded (RFC 8656 §12.5).
+#[inline]
+fn padding(client: &Client, length: usize) -> Tail {
+    if client.tuple.transport.is_stream() {
+        Edge::new([0; 12], length.wrapping_neg() % 4)
+    } else {
+        Edge::EMPTY
     }
 }
 

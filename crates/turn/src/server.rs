@@ -25,7 +25,7 @@ use crate::requests::{Request, is_receivable};
 use crate::stats::Stats;
 use crate::time::{Now, Timestamp};
 use crate::timers::{Timer, Timers};
-use crate::tuple::{Client, RelayId};
+use crate::tuple::{Client, FiveTuple, RelayId};
 use crate::verdict::Verdict;
 use crate::waiting::Waiting;
 
@@ -110,6 +110,18 @@ impl Server {
         packet: &[u8],
     ) -> Verdict<'_> {
         self.relay_to_client(now, relay, peer, packet.len(), packet)
+    }
+
+    /// A client's connection has ended: ends its allocation.
+    pub fn handle_link_closed(&mut self, now: Now, client: Client) {
+        if let Some(relay) = self.allocations.find(&client.tuple) {
+            self.end_allocation(now.monotonic, relay, EndCause::Disconnected);
+        }
+    }
+
+    /// Whether there is an allocation on this 5-tuple.
+    pub fn is_allocated(&self, tuple: &FiveTuple) -> bool {
+        self.allocations.find(tuple).is_some()
     }
 
     /// Time has passed: ends what is due.

@@ -18,6 +18,14 @@ pub enum Transport {
     Dtls,
 }
 
+impl Transport {
+    /// Whether messages come as a stream of bytes: then the client's address is proved, and ChannelData is padded.
+    #[inline]
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Transport::Tcp | Transport::Tls)
+    }
+}
+
 impl fmt::Display for Transport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use sd_notify::NotifyState;
@@ -14,7 +15,7 @@ use turnpike_config::{Config, Loaded, LogLevel};
 use turnpike_control::{Level, Log, LogDestination, LogOptions, ReportSender, Reports};
 use turnpike_net::{UdpOptions, UdpSocket, holder_of_udp_address, raise_descriptor_limit};
 use turnpike_turn::{Init, NonceKey, Ports, Quotas};
-use turnpike_worker::{Command, HeldPorts, Listener, Mailbox, Worker, WorkerInit};
+use turnpike_worker::{Command, HeldPorts, Listener, Mailbox, StreamLimits, Worker, WorkerInit};
 
 use crate::addresses::Addresses;
 use crate::rules::rules;
@@ -183,6 +184,9 @@ impl Shared {
                 seed: random()?,
             },
             listeners,
+            stream_listeners: Vec::new(),
+            tls: None,
+            stream_limits: StreamLimits { per_source: 1024, total: 65_536, idle: Duration::from_secs(60) },
             relay_options: UdpOptions {
                 device: config.relay_device.clone(),
                 receive_buffer: config.socket_buffer,

@@ -6,12 +6,16 @@ use std::net::SocketAddr;
 
 use turnpike_net::{Clock, Egress, FlushReport, PacketPool, Poller, Received, Receiver, Sockets, Span};
 use turnpike_turn::{
-    Client, Effect, Event, Now, RelayId, RelayedPort, Reserve, Server, Timestamp, UnixTime, Verdict, WaitId,
+    Client, Effect, Event, Link, Now, RelayId, RelayedPort, Reserve, Server, Timestamp, UnixTime, Verdict,
+    WaitId,
 };
+use turnpike_wire::framing::{Frame, next_frame};
 
-use crate::egress;
+use crate::egress::Ways;
 use crate::links::Links;
 use crate::relay_sockets::RelaySockets;
+use crate::stream::Fill;
+use crate::streams::{Closing, StreamCounters, Streams};
 
 /// Everything a packet meets.
 pub(crate) struct Datapath {
@@ -20,6 +24,7 @@ pub(crate) struct Datapath {
     /// What became of everything sent so far.
     pub(crate) sent: FlushReport,
     links: Links,
+    streams: Streams,
     relays: RelaySockets,
     sockets: Sockets,
     poller: Poller,
@@ -36,6 +41,7 @@ pub(crate) struct Datapath {
 pub(crate) struct Parts {
     pub(crate) server: Server,
     pub(crate) links: Links,
+    pub(crate) streams: Streams,
     pub(crate) sockets: Sockets,
     pub(crate) poller: Poller,
     pub(crate) relays: RelaySockets,
@@ -49,6 +55,7 @@ impl Datapath {
             now: Now::default(),
             sent: FlushReport::default(),
             links: parts.links,
+            streams: parts.streams,
             relays: parts.relays,
             sockets: parts.sockets,
             poller: parts.poller,
@@ -107,13 +114,99 @@ impl Datapath {
         self.batch = batch;
     }
 
+    /// Takes in connections that wait at a listener.
+    pub(crate) fn accept(&mut self, index: usize) {
+        self.streams.accept(index, self.now.monotonic, &self.poller);
+    }
+
+    /// A connection is ready: to take more of what waits for its client, or to be read.
+    pub(crate) fn serve_stream(&mut self, link: Link, readable: bool, writable: bool) {
+        if writable && let Err(closing) = self.streams.resume(link, &self.poller) {
+            return self.close_stream(link, closing);
+        }
+        let mut reading = readable;
+        while readable {
+            self.make_room(1);
+            match self.streams.fill(link, &mut self.pool, reading) {
+                Fill::Bytes(span) => {
+                    if !self.stream_bytes(link, span) {
+                        return self.close_stream(link, Closing::Invalid);
+                    }
+                }
+                Fill::Dry => return,
+                Fill::Close(closing) => return self.close_stream(link, closing),
+            }
+            reading = false;
+        }
+    }
+
+    /// Cuts what came by a connection into messages. Returns whether it can be followed.
+    fn stream_bytes(&mut self, link: Link, mut rest: Span) -> bool {
+        let Some(client) = self.streams.client(link) else { return true };
+        loop {
+            match next_frame(self.pool.bytes(rest)) {
+                Frame::Whole { length, consumed } => {
+                    self.streams.note_message(link, self.now.monotonic);
+                    self.client_packet(client, rest.part(0..length));
+                    rest = rest.part(consumed..usize::MAX);
+                }
+                Frame::Partial { needed } => {
+                    self.streams.keep(link, rest, &self.pool);
+                    return needed <= PacketPool::BUFFER;
+                }
+                Frame::Invalid => return false,
+            }
+        }
+    }
+
+    fn close_stream(&mut self, link: Link, closing: Closing) {
+        // What was just answered still goes.
+        self.streams.flush(&self.poller);
+        if let Some(client) = self.streams.close(link, closing) {
+            self.server.handle_link_closed(self.now, client);
+        }
+    }
+
+    fn close_ended_streams(&mut self) {
+        while let Some((link, closing)) = self.streams.pop_ending() {
+            self.close_stream(link, closing);
+        }
+        self.carry_out_effects();
+    }
+
+    fn close_idle_streams(&mut self) {
+        let now = self.now.monotonic;
+        while let Some(link) = self.streams.pop_idle(now, |tuple| self.server.is_allocated(tuple)) {
+            self.close_stream(link, Closing::Idle);
+        }
+    }
+
+    /// Ends every connection, saying goodbye.
+    pub(crate) fn close_all_streams(&mut self) {
+        for link in self.streams.links() {
+            self.close_stream(link, Closing::Ended);
+        }
+    }
+
+    /// When there is something to do without being asked.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        let due = [self.server.poll_timeout(), self.streams.next_deadline()];
+        due.into_iter().flatten().min()
+    }
+
+    pub(crate) fn stream_counters(&self) -> StreamCounters {
+        self.streams.counters()
+    }
+
     /// Does what is due, sends everything, and closes what was ended.
     pub(crate) fn finish_turn(&mut self) {
         if self.server.poll_timeout().is_some_and(|due| due <= self.now.monotonic) {
             self.server.handle_timeout(self.now);
         }
+        self.close_idle_streams();
         self.carry_out_effects();
         self.flush();
+        self.close_ended_streams();
         self.pool.clear();
         for (relay, port) in self.closing.drain(..) {
             self.relays.close(relay, &mut self.sockets);
@@ -124,13 +217,11 @@ impl Datapath {
 
     #[inline]
     fn client_packet(&mut self, client: Client, span: Span) {
-        if self.egress.is_full() {
-            self.flush();
-        }
-        let Datapath { server, pool, egress, links, relays, .. } = self;
+        self.make_room_to_send();
+        let Datapath { server, pool, egress, links, streams, relays, .. } = self;
         let verdict = server.handle_client_packet(self.now, client, pool.bytes(span));
         let control = !matches!(verdict, Verdict::Forward(_) | Verdict::Drop(_));
-        egress::queue(&verdict, span, egress, links, relays);
+        Ways { pool, egress, links, streams, relays }.queue(&verdict, span);
         if control {
             self.carry_out_effects();
         }
@@ -138,12 +229,10 @@ impl Datapath {
 
     #[inline]
     fn peer_packet(&mut self, relay: RelayId, peer: SocketAddr, span: Span) {
-        if self.egress.is_full() {
-            self.flush();
-        }
-        let Datapath { server, pool, egress, links, relays, .. } = self;
+        self.make_room_to_send();
+        let Datapath { server, pool, egress, links, streams, relays, .. } = self;
         let verdict = server.handle_peer_packet(self.now, relay, peer, pool.bytes(span));
-        egress::queue(&verdict, span, egress, links, relays);
+        Ways { pool, egress, links, streams, relays }.queue(&verdict, span);
     }
 
     /// Does what the server asks for, which may make it ask for more.
@@ -162,12 +251,11 @@ impl Datapath {
 
     fn open_relay(&mut self, wait: WaitId, relay: RelayId, address: SocketAddr, reserve: Reserve) {
         let opened = self.relays.open(relay, address, reserve, &mut self.sockets, &self.poller);
-        if self.egress.is_full() {
-            self.flush();
-        }
-        if let Verdict::Reply { to, bytes } = self.server.handle_relay_opened(self.now, wait, opened) {
-            egress::queue_reply(&to, bytes, &mut self.egress, &self.links);
-        }
+        self.make_room_to_send();
+        let Datapath { server, pool, egress, links, streams, relays, .. } = self;
+        let verdict = server.handle_relay_opened(self.now, wait, opened);
+        // What was asked for may have come by now, but no packet is at hand: the verdict can only be a reply.
+        Ways { pool, egress, links, streams, relays }.queue(&verdict, Span { buffer: 0, start: 0, end: 0 });
     }
 
     /// Sees to it that a batch finds free buffers; what is queued is sent before its bytes are given up.
@@ -178,9 +266,17 @@ impl Datapath {
         }
     }
 
+    #[inline]
+    fn make_room_to_send(&mut self) {
+        if self.egress.is_full() || self.streams.is_full() {
+            self.flush();
+        }
+    }
+
     fn flush(&mut self) {
         let report = self.egress.flush(&self.sockets, &self.pool);
         self.sent.add(&report);
+        self.streams.flush(&self.poller);
     }
 }
 

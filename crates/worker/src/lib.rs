@@ -9,9 +9,15 @@ mod egress;
 mod links;
 mod mailbox;
 mod relay_sockets;
+mod stream;
+mod stream_output;
+mod streams;
+mod tls;
 mod worker;
 
 pub use links::Listener;
 pub use mailbox::{Command, Mailbox};
 pub use relay_sockets::HeldPorts;
-pub use worker::{Snapshot, Worker, WorkerInit};
+pub use streams::{StreamCounters, StreamLimits};
+pub use tls::TlsAcceptor;
+pub use worker::{Counters, Snapshot, Worker, WorkerInit};

@@ -4,13 +4,15 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use turnpike_net::{Events, FlushReport, Poller, Sockets, UdpOptions};
-use turnpike_turn::{Event, Init, RelayId, Server, Stats, Timestamp};
+use turnpike_net::{Events, FlushReport, Poller, Sockets, TcpListener, UdpOptions};
+use turnpike_turn::{Event, Init, Link, RelayId, Server, Stats, Timestamp};
 
 use crate::datapath::{Datapath, Parts};
 use crate::links::{Links, Listener};
 use crate::mailbox::{Command, Mailbox};
 use crate::relay_sockets::{HeldPorts, RelaySockets};
+use crate::streams::{StreamCounters, StreamLimits, Streams, is_stream};
+use crate::tls::TlsAcceptor;
 
 /// One data-plane thread's work.
 pub struct Worker {
@@ -28,6 +30,12 @@ pub struct WorkerInit {
     pub server: Init,
     /// Its share of the listening sockets.
     pub listeners: Vec<Listener>,
+    /// Its share of the listeners for connections.
+    pub stream_listeners: Vec<TcpListener>,
+    /// How TLS is spoken on them; `None` for not at all.
+    pub tls: Option<Arc<TlsAcceptor>>,
+    /// How many connections it may have.
+    pub stream_limits: StreamLimits,
     /// How relay sockets are set up.
     pub relay_options: UdpOptions,
     /// Reserved ports, shared with the other workers: any of them may be asked for one.
@@ -39,12 +47,23 @@ pub struct WorkerInit {
 /// A worker's counters as of at most a second ago, for other threads to look at.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    counters: Arc<Mutex<(Stats, FlushReport)>>,
+    counters: Arc<Mutex<Counters>>,
+}
+
+/// What a worker counts.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// What the rules decided.
+    pub stats: Stats,
+    /// What became of datagrams.
+    pub sent: FlushReport,
+    /// What became of connections.
+    pub streams: StreamCounters,
 }
 
 impl Snapshot {
     /// The counters.
-    pub fn read(&self) -> (Stats, FlushReport) {
+    pub fn read(&self) -> Counters {
         self.counters.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -61,7 +80,9 @@ impl Worker {
         let mailbox = Mailbox::new(poller.waker(WAKER)?);
         let server = Server::new(init.server);
         let relays = RelaySockets::new(init.relay_options, init.held_ports);
-        let parts = Parts { server, links, sockets, poller, relays, report: init.report };
+        let WorkerInit { stream_listeners, tls, stream_limits, .. } = init;
+        let streams = Streams::open(stream_listeners, tls, stream_limits, &poller, FIRST_STREAM_LISTENER)?;
+        let parts = Parts { server, links, streams, sockets, poller, relays, report: init.report };
         Ok(Worker {
             datapath: Datapath::new(parts),
             events: Events::with_capacity(EVENTS),
@@ -94,7 +115,7 @@ impl Worker {
             self.datapath.read_clock();
             for index in 0..self.events.len() {
                 if let Some(token) = self.events.token(index) {
-                    self.serve(token);
+                    self.serve(token, index);
                 }
             }
             self.datapath.finish_turn();
@@ -105,11 +126,19 @@ impl Worker {
         Ok(())
     }
 
-    fn serve(&mut self, token: u64) {
+    fn serve(&mut self, token: u64, event: usize) {
         match token {
             WAKER => self.read_mail(),
             LAST_LISTENER..=FIRST_LISTENER => {
                 self.datapath.receive_from_clients((FIRST_LISTENER - token) as usize);
+            }
+            LAST_STREAM_LISTENER..=FIRST_STREAM_LISTENER => {
+                self.datapath.accept((FIRST_STREAM_LISTENER - token) as usize);
+            }
+            stream if is_stream(stream) => {
+                let Worker { datapath, events, .. } = self;
+                let (readable, writable) = (events.has_input(event), events.is_writable(event));
+                datapath.serve_stream(Link(stream), readable, writable);
             }
             relay => self.datapath.receive_from_peers(RelayId::from_bits(relay)),
         }
@@ -122,6 +151,7 @@ impl Worker {
                 Command::Configure(config) => self.datapath.server.handle_config(config),
                 Command::Stop => {
                     self.datapath.server.handle_shutdown(self.datapath.now);
+                    self.datapath.close_all_streams();
                     self.stopping = true;
                 }
             }
@@ -129,7 +159,7 @@ impl Worker {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        self.datapath.server.poll_timeout().map(|due| due.since(self.datapath.now.monotonic))
+        self.datapath.next_due().map(|due| due.since(self.datapath.now.monotonic))
     }
 
     /// Copies the counters once a second, if anything happened.
@@ -137,7 +167,11 @@ impl Worker {
         let now = self.datapath.now.monotonic;
         if now >= self.snapshot_due {
             self.snapshot_due = now + Duration::from_secs(1);
-            let counters = (self.datapath.server.stats().clone(), self.datapath.sent);
+            let counters = Counters {
+                stats: self.datapath.server.stats().clone(),
+                sent: self.datapath.sent,
+                streams: self.datapath.stream_counters(),
+            };
             *self.snapshot.counters.lock().unwrap_or_else(PoisonError::into_inner) = counters;
         }
     }
@@ -147,5 +181,7 @@ impl Worker {
 const WAKER: u64 = u64::MAX;
 const FIRST_LISTENER: u64 = u64::MAX - 1;
 const LAST_LISTENER: u64 = u64::MAX - 65_536;
+const FIRST_STREAM_LISTENER: u64 = LAST_LISTENER - 1;
+const LAST_STREAM_LISTENER: u64 = FIRST_STREAM_LISTENER - 65_536;
 /// Events looked at in one turn.
 const EVENTS: usize = 256;

@@ -1,0 +1,228 @@
+//! TCP listeners and clients' connections.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// A bound, non-blocking listener.
+#[derive(Debug)]
+pub struct TcpListener {
+    socket: Socket,
+    local: SocketAddr,
+}
+
+/// A client's connection, non-blocking. What is written goes out at once, in as few segments as it fits.
+#[derive(Debug)]
+pub struct TcpConnection {
+    socket: Socket,
+    local: SocketAddr,
+    peer: SocketAddr,
+}
+
+impl TcpListener {
+    /// Opens `count` listeners that share one address, among which the kernel spreads connections. A single one
+    /// shares it with nobody, so that it fails where somebody else listens.
+    ///
+    /// # Errors
+    /// As the system says, [`io::ErrorKind::AddrInUse`] above all.
+    pub fn bind_group(address: SocketAddr, count: usize, device: Option<&str>) -> io::Result<Vec<Self>> {
+        let mut group: Vec<TcpListener> = Vec::with_capacity(count);
+        for _ in 0..count {
+            let address = group.first().map_or(address, TcpListener::local_address);
+            group.push(TcpListener::bind(address, count > 1, device)?);
+        }
+        Ok(group)
+    }
+
+    fn bind(address: SocketAddr, shared: bool, device: Option<&str>) -> io::Result<Self> {
+        let kind = Type::STREAM.nonblocking().cloexec();
+        let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        // Connections of an earlier run that linger are no reason not to start.
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(shared)?;
+        if let Some(device) = device {
+            socket.bind_device(Some(device.as_bytes()))?;
+        }
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok(TcpListener { socket, local })
+    }
+
+    /// The address it is bound to.
+    pub fn local_address(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The next connection; `None` when none waits.
+    ///
+    /// # Errors
+    /// No descriptor or memory is left. A connection that ended while it waited is none.
+    pub fn accept(&self) -> io::Result<Option<TcpConnection>> {
+        loop {
+            match self.socket.accept() {
+                Ok((socket, peer)) => {
+                    let Some(connection) = TcpConnection::new(socket, &peer) else { continue };
+                    return Ok(Some(connection));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if is_about_one_connection(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl TcpConnection {
+    fn new(socket: Socket, peer: &socket2::SockAddr) -> Option<Self> {
+        socket.set_nonblocking(true).ok()?;
+        // Media must not wait for an acknowledgement of what went before.
+        socket.set_tcp_nodelay(true).ok()?;
+        // A client that vanished without a word is found out by the kernel.
+        let _ = socket.set_keepalive(true);
+        let local = socket.local_addr().ok()?.as_socket()?;
+        Some(TcpConnection { socket, local, peer: peer.as_socket()? })
+    }
+
+    /// The address the client came to.
+    pub fn local_address(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The client's address.
+    pub fn peer_address(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Looks at the first bytes that wait, without taking them.
+    ///
+    /// # Errors
+    /// As for reading.
+    pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        // SAFETY: the descriptor is open and the buffer is ours, of the length passed.
+        let length =
+            unsafe { libc::recv(self.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_PEEK) };
+        usize::try_from(length).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Tells the other end that nothing more will be sent.
+    pub fn shut_down(&self) {
+        let _ = self.socket.shutdown(std::net::Shutdown::Write);
+    }
+
+    /// Bounds what the kernel keeps for a client that does not read.
+    pub fn set_send_buffer(&self, bytes: usize) {
+        let _ = self.socket.set_send_buffer_size(bytes);
+    }
+}
+
+impl Read for &TcpConnection {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&self.socket).read(buffer)
+    }
+}
+
+impl Write for &TcpConnection {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&self.socket).write(bytes)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&self.socket).write_vectored(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl AsRawFd for TcpListener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+impl AsRawFd for TcpConnection {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+/// What accept(2) reports of a connection that is already gone.
+fn is_about_one_connection(error: &io::Error) -> bool {
+    const PASSING: [i32; 9] = [
+        libc::EINTR,
+        libc::ECONNABORTED,
+        libc::EPROTO,
+        libc::ENETDOWN,
+        libc::ENOPROTOOPT,
+        libc::EHOSTDOWN,
+        libc::EHOSTUNREACH,
+        libc::EOPNOTSUPP,
+        libc::ENETUNREACH,
+    ];
+    PASSING.contains(&error.raw_os_error().unwrap_or_default())
+}
+
+/// Connections that may wait to be accepted, as far as the system lets them.
+const BACKLOG: i32 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+
+    fn accept(group: &[TcpListener]) -> TcpConnection {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        loop {
+            if let Some(connection) = group.iter().find_map(|listener| listener.accept().unwrap()) {
+                return connection;
+            }
+            assert!(std::time::Instant::now() < deadline);
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn connections_reach_one_of_the_listeners_that_share_an_address() {
+        let group = TcpListener::bind_group("127.0.0.1:0".parse().unwrap(), 4, None).unwrap();
+        assert!(group.iter().all(|listener| listener.accept().unwrap().is_none()));
+        let mut client = TcpStream::connect(group[0].local_address()).unwrap();
+        let connection = accept(&group);
+        assert_eq!(connection.peer_address(), client.local_addr().unwrap());
+        assert_eq!(connection.local_address(), client.peer_addr().unwrap());
+        let mut bytes = [0; 8];
+        let nothing = (&connection).read(&mut bytes).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        (&connection).write_vectored(&[IoSlice::new(b"ab"), IoSlice::new(b"cd")]).unwrap();
+        connection.shut_down();
+        let mut text = String::new();
+        client.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "abcd");
+    }
+
+    #[test]
+    fn a_single_listener_finds_the_address_taken() {
+        let group = TcpListener::bind_group("127.0.0.1:0".parse().unwrap(), 2, None).unwrap();
+        let error = TcpListener::bind_group(group[0].local_address(), 1, None).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_peek_leaves_the_bytes_where_they_are() {
+        let group = TcpListener::bind_group("[::1]:0".parse().unwrap(), 1, None).unwrap();
+        let mut client = TcpStream::connect(group[0].local_address()).unwrap();
+        let connection = accept(&group);
+        client.write_all(b"hello").unwrap();
+        let mut bytes = [0; 3];
+        while connection.peek(&mut bytes).is_err() {}
+        assert_eq!(&bytes, b"hel");
+        assert_eq!((&connection).read(&mut bytes).unwrap(), 3);
+        assert_eq!(&bytes, b"hel");
+    }
+}

@@ -1,0 +1,221 @@
+//! One connection: bytes in and out, as they are or through TLS.
+
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+
+use turnpike_net::{PacketPool, Poller, Span, TcpConnection};
+use turnpike_turn::{Client, Timestamp, Transport};
+
+use crate::streams::Closing;
+use crate::tls::{TlsAcceptor, TlsSession};
+
+/// A client's connection.
+pub(crate) struct Stream {
+    connection: TcpConnection,
+    pub(crate) client: Client,
+    /// When a whole message last came.
+    pub(crate) heard: Timestamp,
+    /// Bytes queued for it in this turn's output.
+    pub(crate) queued: usize,
+    security: Security,
+    /// Whether the poller is asked to say when there is room to write.
+    watches_room: bool,
+    /// The beginning of a message.
+    unread: Vec<u8>,
+    /// What the kernel has not taken yet: plain text.
+    unsent: Vec<u8>,
+}
+
+/// What lies between the socket and the messages.
+enum Security {
+    /// Nothing has come yet that would tell.
+    Unknown,
+    None,
+    Tls(Box<TlsSession>),
+}
+
+/// What came of asking for more.
+#[derive(Debug)]
+pub(crate) enum Fill {
+    /// These bytes, in one piece.
+    Bytes(Span),
+    /// Nothing more for now.
+    Dry,
+    /// The connection is to be closed.
+    Close(Closing),
+}
+
+impl Stream {
+    pub(crate) fn new(connection: TcpConnection, client: Client, now: Timestamp) -> Self {
+        connection.set_send_buffer(SEND_BUFFER);
+        Stream {
+            connection,
+            client,
+            heard: now,
+            queued: 0,
+            security: Security::Unknown,
+            watches_room: false,
+            unread: Vec::new(),
+            unsent: Vec::new(),
+        }
+    }
+
+    /// Bytes that wait for the client: from earlier turns and this one.
+    pub(crate) fn waiting(&self) -> usize {
+        self.unsent.len() + self.queued
+    }
+
+    /// See [`Streams::fill`](crate::streams::Streams::fill).
+    pub(crate) fn fill(
+        &mut self,
+        pool: &mut PacketPool,
+        acceptor: Option<&TlsAcceptor>,
+        reading: bool,
+    ) -> Fill {
+        if matches!(self.security, Security::Unknown)
+            && reading
+            && let Some(fill) = self.look(acceptor)
+        {
+            return fill;
+        }
+        let Stream { connection, security, unread, .. } = self;
+        let before = unread.len();
+        let filled = pool.fill_one(|buffer| {
+            buffer[..before].copy_from_slice(unread);
+            let room = &mut buffer[before..];
+            let read = match security {
+                Security::Tls(session) => session.read(connection, room, reading),
+                _ if reading => (&*connection).read(room),
+                _ => Err(ErrorKind::WouldBlock.into()),
+            }?;
+            // A closed connection and a full buffer alike read nothing; the first never is asked with no room.
+            if read == 0 { Err(ErrorKind::UnexpectedEof.into()) } else { Ok(before + read) }
+        });
+        match filled {
+            Ok(span) => {
+                unread.clear();
+                if unread.capacity() > SMALL {
+                    *unread = Vec::new();
+                }
+                Fill::Bytes(span)
+            }
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::Interrupted => Fill::Dry,
+                ErrorKind::InvalidData => {
+                    // The alert that says what is wrong is worth an attempt.
+                    let _ = self.resume();
+                    Fill::Close(Closing::Invalid)
+                }
+                _ => Fill::Close(Closing::Ended),
+            },
+        }
+    }
+
+    /// Tells TLS from messages by the first byte (RFC 7983). `None` when it is known now.
+    fn look(&mut self, acceptor: Option<&TlsAcceptor>) -> Option<Fill> {
+        let mut first = [0];
+        match self.connection.peek(&mut first) {
+            Ok(0) => return Some(Fill::Close(Closing::Ended)),
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                return Some(Fill::Dry);
+            }
+            Err(_) => return Some(Fill::Close(Closing::Ended)),
+        }
+        if first[0] != TLS_HANDSHAKE {
+            self.security = Security::None;
+            return None;
+        }
+        let Some(session) = acceptor.and_then(TlsAcceptor::begin) else {
+            return Some(Fill::Close(Closing::Invalid));
+        };
+        self.security = Security::Tls(Box::new(session));
+        self.client.tuple.transport = Transport::Tls;
+        None
+    }
+
+    /// Keeps the beginning of a message.
+    pub(crate) fn keep(&mut self, bytes: &[u8]) {
+        self.unread.extend_from_slice(bytes);
+    }
+
+    /// Sends messages, or keeps what the kernel does not take.
+    pub(crate) fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<()> {
+        if !self.unsent.is_empty() || self.is_blocked() {
+            slices.iter().for_each(|slice| self.unsent.extend_from_slice(slice));
+            return self.resume();
+        }
+        let mut taken = match &mut self.security {
+            Security::Tls(session) => session.write(&self.connection, slices)?,
+            _ => ignore_full((&self.connection).write_vectored(slices))?,
+        };
+        for slice in slices {
+            let rest = &slice[taken.min(slice.len())..];
+            taken = taken.saturating_sub(slice.len());
+            self.unsent.extend_from_slice(rest);
+        }
+        Ok(())
+    }
+
+    /// Sends what waits, as far as the kernel takes it.
+    pub(crate) fn resume(&mut self) -> io::Result<()> {
+        if let Security::Tls(session) = &mut self.security {
+            session.flush(&self.connection)?;
+        }
+        let mut sent = 0;
+        while sent < self.unsent.len() && !self.is_blocked() {
+            let rest = &self.unsent[sent..];
+            let taken = match &mut self.security {
+                Security::Tls(session) => session.write(&self.connection, &[IoSlice::new(rest)])?,
+                _ => ignore_full((&self.connection).write(rest))?,
+            };
+            if taken == 0 {
+                break;
+            }
+            sent += taken;
+        }
+        self.unsent.drain(..sent);
+        if self.unsent.is_empty() && self.unsent.capacity() > SMALL {
+            self.unsent = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Whether TLS holds what the kernel has not taken.
+    fn is_blocked(&self) -> bool {
+        matches!(&self.security, Security::Tls(session) if session.wants_write())
+    }
+
+    /// Asks the poller for just what is needed.
+    pub(crate) fn watch(&mut self, poller: &Poller) -> io::Result<()> {
+        let waits = !self.unsent.is_empty() || self.is_blocked();
+        if waits != self.watches_room {
+            poller.watch(&self.connection, self.client.link.0, waits, false)?;
+            self.watches_room = waits;
+        }
+        Ok(())
+    }
+
+    /// Says goodbye.
+    pub(crate) fn end(mut self) {
+        let _ = self.resume();
+        if let Security::Tls(session) = &mut self.security {
+            session.end(&self.connection);
+        }
+        self.connection.shut_down();
+    }
+}
+
+/// A full socket takes nothing, which is no error.
+fn ignore_full(written: io::Result<usize>) -> io::Result<usize> {
+    match written {
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(0),
+        written => written,
+    }
+}
+
+/// The first byte of a TLS connection.
+const TLS_HANDSHAKE: u8 = 22;
+/// Bytes of buffer that a connection may keep when it needs none.
+const SMALL: usize = 1024;
+/// Bytes the kernel keeps for a client that does not read.
+const SEND_BUFFER: usize = 256 * 1024;

@@ -1,0 +1,321 @@
+//! Clients' connections: TCP, and TLS over it.
+//!
+//! An idle connection holds no buffer: what is read goes into the packet pool and what is sent into a buffer that all
+//! connections share for one turn of the loop; a connection of its own keeps only half a message that has not ended
+//! yet, and what the client has not taken. Both are bounded. For a client that does not read, data is dropped and
+//! answers are kept, until there is too much of them as well.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use turnpike_net::{PacketPool, Poller, Span, TcpConnection, TcpListener};
+use turnpike_turn::{Client, FiveTuple, Link, Timestamp, Transport};
+
+use crate::stream::{Fill, Stream};
+use crate::stream_output::{StreamOutput, Urgency};
+use crate::tls::TlsAcceptor;
+
+/// A worker's connections and the listeners they come by.
+pub(crate) struct Streams {
+    listeners: Vec<TcpListener>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// How many connections each source has open.
+    sources: HashMap<IpAddr, u32>,
+    /// When to look whether a connection is still wanted.
+    deadlines: BinaryHeap<Reverse<(Timestamp, u64)>>,
+    output: StreamOutput,
+    /// What turned out to have ended, and is to be closed before the turn ends.
+    ending: Vec<(Link, Closing)>,
+    acceptor: Option<Arc<TlsAcceptor>>,
+    limits: StreamLimits,
+    counters: StreamCounters,
+}
+
+/// How many connections there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamLimits {
+    /// Of one source address.
+    pub per_source: u32,
+    /// In all.
+    pub total: u32,
+    /// How long one without an allocation may be silent.
+    pub idle: Duration,
+}
+
+/// What became of connections and of what was to be sent on them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamCounters {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections refused because there are too many.
+    pub refused: u64,
+    /// Connections closed because they were silent for too long.
+    pub idle: u64,
+    /// Connections closed because what came is no STUN, no ChannelData or no TLS.
+    pub invalid: u64,
+    /// Connections closed because the client did not take its answers.
+    pub stuck: u64,
+    /// Messages dropped because the client did not take what was sent before.
+    pub dropped: u64,
+}
+
+struct Slot {
+    generation: u32,
+    stream: Option<Stream>,
+}
+
+/// Why a connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// The client did, or the network.
+    Ended,
+    /// What came is nothing that is spoken here.
+    Invalid,
+    /// Silence.
+    Idle,
+    /// The client does not read.
+    Stuck,
+}
+
+impl Streams {
+    /// Takes over listeners and watches them; their tokens count down from `first_token`.
+    pub(crate) fn open(
+        listeners: Vec<TcpListener>,
+        acceptor: Option<Arc<TlsAcceptor>>,
+        limits: StreamLimits,
+        poller: &Poller,
+        first_token: u64,
+    ) -> std::io::Result<Self> {
+        for (index, listener) in listeners.iter().enumerate() {
+            poller.add(listener, first_token - index as u64)?;
+        }
+        Ok(Streams {
+            listeners,
+            slots: Vec::new(),
+            free: Vec::new(),
+            sources: HashMap::new(),
+            deadlines: BinaryHeap::new(),
+            output: StreamOutput::default(),
+            ending: Vec::new(),
+            acceptor,
+            limits,
+            counters: StreamCounters::default(),
+        })
+    }
+
+    pub(crate) fn counters(&self) -> StreamCounters {
+        self.counters
+    }
+
+    /// Takes in what waits at a listener, a few at a time.
+    pub(crate) fn accept(&mut self, index: usize, now: Timestamp, poller: &Poller) {
+        for _ in 0..ACCEPTED_AT_ONCE {
+            let Some(Ok(Some(connection))) = self.listeners.get(index).map(TcpListener::accept) else {
+                return;
+            };
+            self.admit(connection, now, poller);
+        }
+    }
+
+    fn admit(&mut self, connection: TcpConnection, now: Timestamp, poller: &Poller) {
+        let source = connection.peer_address().ip();
+        let open = self.slots.len() - self.free.len();
+        let of_source = self.sources.get(&source).copied().unwrap_or_default();
+        if open >= self.limits.total as usize || of_source >= self.limits.per_source {
+            self.counters.refused += 1;
+            return;
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: 0, stream: None });
+            (self.slots.len() - 1) as u32
+        });
+        let place = &mut self.slots[slot as usize];
+        let link = link_of(slot, place.generation);
+        if poller.watch(&connection, link.0, false, true).is_err() {
+            self.free.push(slot);
+            self.counters.refused += 1;
+            return;
+        }
+        let tuple = FiveTuple {
+            transport: Transport::Tcp,
+            server: connection.local_address(),
+            client: connection.peer_address(),
+        };
+        place.stream = Some(Stream::new(connection, Client { link, tuple }, now));
+        *self.sources.entry(source).or_default() += 1;
+        self.deadlines.push(Reverse((now + self.limits.idle, link.0)));
+        self.counters.accepted += 1;
+    }
+
+    /// Who is at the other end of a connection.
+    pub(crate) fn client(&self, link: Link) -> Option<Client> {
+        self.get(link).map(|stream| stream.client)
+    }
+
+    /// More of what a client sent: behind half a message that came before, in one piece. Reads the socket only if
+    /// `reading`, and otherwise gives what was read with it.
+    pub(crate) fn fill(&mut self, link: Link, pool: &mut PacketPool, reading: bool) -> Fill {
+        let Streams { slots, acceptor, .. } = self;
+        match find(slots, link) {
+            Some(stream) => stream.fill(pool, acceptor.as_deref(), reading),
+            None => Fill::Dry,
+        }
+    }
+
+    /// A whole message has come.
+    pub(crate) fn note_message(&mut self, link: Link, now: Timestamp) {
+        if let Some(stream) = find(&mut self.slots, link) {
+            stream.heard = now;
+        }
+    }
+
+    /// Keeps the beginning of a message until more comes.
+    pub(crate) fn keep(&mut self, link: Link, span: Span, pool: &PacketPool) {
+        if let Some(stream) = find(&mut self.slots, link) {
+            stream.keep(pool.bytes(span));
+        }
+    }
+
+    /// Puts a message, in parts, behind what is to be sent this turn.
+    pub(crate) fn send(&mut self, link: Link, parts: [&[u8]; 3], urgency: Urgency) {
+        let Streams { slots, output, counters, ending, .. } = self;
+        let Some(stream) = find(slots, link) else { return };
+        let room = match urgency {
+            Urgency::Data => MOST_DATA_WAITING,
+            Urgency::Control => MOST_WAITING,
+        };
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        if stream.waiting() + length > room {
+            counters.dropped += 1;
+            if urgency == Urgency::Control {
+                ending.push((link, Closing::Stuck));
+            }
+            return;
+        }
+        stream.queued += length;
+        output.push(link, parts);
+    }
+
+    /// Whether so much is to be sent that it should be now.
+    pub(crate) fn is_full(&self) -> bool {
+        self.output.len() >= MOST_OUTPUT
+    }
+
+    /// Hands everything to the kernel.
+    pub(crate) fn flush(&mut self, poller: &Poller) {
+        let Streams { slots, output, ending, .. } = self;
+        output.drain(|link, slices| {
+            let Some(stream) = find(slots, link) else { return };
+            stream.queued = 0;
+            let sent = stream.send(slices);
+            if sent.and_then(|()| stream.watch(poller)).is_err() {
+                ending.push((link, Closing::Ended));
+            }
+        });
+    }
+
+    /// A connection that is to be closed, with the reason.
+    pub(crate) fn pop_ending(&mut self) -> Option<(Link, Closing)> {
+        self.ending.pop()
+    }
+
+    /// The kernel takes more: sends what waited.
+    pub(crate) fn resume(&mut self, link: Link, poller: &Poller) -> Result<(), Closing> {
+        let Some(stream) = find(&mut self.slots, link) else { return Ok(()) };
+        stream.resume().and_then(|()| stream.watch(poller)).map_err(|_| Closing::Ended)
+    }
+
+    /// Forgets a connection, which closes it. Returns whose it was.
+    pub(crate) fn close(&mut self, link: Link, closing: Closing) -> Option<Client> {
+        let (slot, generation) = parts_of(link)?;
+        let place = self.slots.get_mut(slot as usize)?;
+        if place.generation != generation {
+            return None;
+        }
+        let stream = place.stream.take()?;
+        place.generation = (generation + 1) & GENERATIONS;
+        self.free.push(slot);
+        let source = stream.client.tuple.client.ip();
+        if let Some(open) = self.sources.get_mut(&source) {
+            *open -= 1;
+            if *open == 0 {
+                self.sources.remove(&source);
+            }
+        }
+        match closing {
+            Closing::Ended => {}
+            Closing::Invalid => self.counters.invalid += 1,
+            Closing::Idle => self.counters.idle += 1,
+            Closing::Stuck => self.counters.stuck += 1,
+        }
+        let client = stream.client;
+        stream.end();
+        Some(client)
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        self.deadlines.peek().map(|Reverse((due, _))| *due)
+    }
+
+    /// The next connection that has been silent for too long; one that `is_used` may be.
+    pub(crate) fn pop_idle(&mut self, now: Timestamp, is_used: impl Fn(&FiveTuple) -> bool) -> Option<Link> {
+        while self.next_deadline().is_some_and(|due| due <= now) {
+            let Reverse((_, bits)) = self.deadlines.pop()?;
+            let Some(stream) = find(&mut self.slots, Link(bits)) else { continue };
+            let due = if is_used(&stream.client.tuple) { now } else { stream.heard } + self.limits.idle;
+            if due <= now {
+                return Some(Link(bits));
+            }
+            self.deadlines.push(Reverse((due, bits)));
+        }
+        None
+    }
+
+    /// Every connection there is.
+    pub(crate) fn links(&self) -> Vec<Link> {
+        let open = self.slots.iter().filter_map(|slot| slot.stream.as_ref());
+        open.map(|stream| stream.client.link).collect()
+    }
+
+    fn get(&self, link: Link) -> Option<&Stream> {
+        let (slot, generation) = parts_of(link)?;
+        let place = self.slots.get(slot as usize)?;
+        place.stream.as_ref().filter(|_| place.generation == generation)
+    }
+}
+
+fn find(slots: &mut [Slot], link: Link) -> Option<&mut Stream> {
+    let (slot, generation) = parts_of(link)?;
+    let place = slots.get_mut(slot as usize)?;
+    place.stream.as_mut().filter(|_| place.generation == generation)
+}
+
+/// Whether a link, or a poller's token, is a connection's.
+#[inline]
+pub(crate) fn is_stream(bits: u64) -> bool {
+    bits >> 62 == STREAM >> 62
+}
+
+fn link_of(slot: u32, generation: u32) -> Link {
+    Link(STREAM | u64::from(generation & GENERATIONS) << 32 | u64::from(slot))
+}
+
+fn parts_of(link: Link) -> Option<(u32, u32)> {
+    is_stream(link.0).then_some((link.0 as u32, (link.0 >> 32) as u32 & GENERATIONS))
+}
+
+/// What tells a connection's link from a listener's (no high bit) and from the tokens of listeners (both high bits).
+const STREAM: u64 = 1 << 63;
+const GENERATIONS: u32 = (1 << 30) - 1;
+/// Connections taken from a listener in one turn.
+const ACCEPTED_AT_ONCE: usize = 64;
+/// Bytes that wait for a client beyond which data is dropped.
+const MOST_DATA_WAITING: usize = 256 * 1024;
+/// Bytes that wait for a client beyond which it is given up.
+const MOST_WAITING: usize = 384 * 1024;
+/// Bytes to send in one turn before some are sent.
+const MOST_OUTPUT: usize = 1024 * 1024;
