@@ -1,0 +1,103 @@
+//! What must be true of whatever the server wants to send.
+
+use std::net::SocketAddr;
+
+use turnpike_turn::{Client, Egress, Forward, RelayId, Verdict};
+use turnpike_wire::attributes::{Data, ErrorCode, Nonce, ReservationToken, XorPeerAddress};
+use turnpike_wire::{ChannelData, Class, Message, Method};
+
+use crate::must;
+
+/// What a caller takes out of an answer.
+#[derive(Default)]
+pub(super) struct Learnt {
+    pub(super) nonce: Option<Vec<u8>>,
+    pub(super) token: Option<[u8; 8]>,
+}
+
+/// Of a client's packet.
+pub(super) fn verdict(
+    verdict: &Verdict<'_>,
+    from: Client,
+    packet: &[u8],
+    open: impl Fn(RelayId) -> bool,
+) -> Learnt {
+    match verdict {
+        Verdict::Reply { to, bytes } => {
+            assert_eq!(*to, from, "an answer goes back to where the question came from");
+            let request = must(Message::parse(packet), "only messages are answered");
+            assert_eq!(request.class(), Class::Request, "only requests are answered");
+            let message = response(bytes);
+            assert_eq!(message.transaction_id(), request.transaction_id());
+            assert_eq!(message.method(), request.method());
+            learn(&message)
+        }
+        Verdict::Forward(Forward { to, head, span, tail, .. }) => {
+            assert!(span.start <= span.end && span.end <= packet.len(), "{span:?} of {}", packet.len());
+            let Egress::Peer { relay, .. } = to else { panic!("a client's packet goes to a peer") };
+            assert!(open(*relay), "{relay:?} is not open");
+            assert!(head.as_slice().is_empty() && tail.as_slice().is_empty(), "peers get bare data");
+            Learnt::default()
+        }
+        Verdict::Wait(_) | Verdict::Drop(_) => Learnt::default(),
+    }
+}
+
+/// Of a peer's packet.
+pub(super) fn peer_verdict(
+    verdict: &Verdict<'_>,
+    from: SocketAddr,
+    packet: &[u8],
+    known: impl Fn(Client) -> bool,
+) {
+    let (forward, to) = match verdict {
+        Verdict::Forward(forward) => match forward.to {
+            Egress::Client(client) => (forward, client),
+            Egress::Peer { .. } => panic!("a peer's packet goes to a client"),
+        },
+        Verdict::Drop(_) => return,
+        other => panic!("peers get no answers: {other:?}"),
+    };
+    assert!(known(to), "a client that exists");
+    assert_eq!(forward.span, 0..packet.len(), "the whole of it");
+    let bytes = [forward.head.as_slice(), packet, forward.tail.as_slice()].concat();
+    assert!(bytes.len() <= 65_507, "it fits a datagram");
+    if let Ok(ChannelData { data, .. }) = ChannelData::parse(&bytes) {
+        assert_eq!((data, forward.tail.as_slice()), (packet, &[][..]));
+        return;
+    }
+    let message = must(Message::parse(&bytes), "a Data indication is well-formed");
+    assert_eq!((message.class(), message.method()), (Class::Indication, Method::DATA));
+    let peer = must(message.get::<XorPeerAddress>(), "XOR-PEER-ADDRESS is readable");
+    assert!(peer.is_some_and(|peer| peer.0.port() == from.port()), "{peer:?} is {from}");
+    let data = must(message.get::<Data<'_>>(), "DATA is readable");
+    assert_eq!(data, Some(Data(packet)));
+    assert_ne!(message.fingerprint_is_valid(), Some(false));
+}
+
+/// Of an answer about a relay socket; returns a reservation's token.
+pub(super) fn answer(verdict: &Verdict<'_>, known: impl Fn(Client) -> bool) -> Option<[u8; 8]> {
+    match verdict {
+        Verdict::Reply { to, bytes } => {
+            assert!(known(*to), "a client that exists");
+            learn(&response(bytes)).token
+        }
+        Verdict::Wait(_) | Verdict::Drop(_) => None,
+        Verdict::Forward(_) => panic!("there is nothing to forward"),
+    }
+}
+
+fn response<'b>(bytes: &'b [u8]) -> Message<'b> {
+    let message = must(Message::parse(bytes), "answers are well-formed");
+    assert!(matches!(message.class(), Class::Success | Class::Error));
+    assert_ne!(message.fingerprint_is_valid(), Some(false));
+    let error = must(message.get::<ErrorCode<'_>>(), "ERROR-CODE is readable");
+    assert_eq!(error.is_some(), message.class() == Class::Error, "an error has its code");
+    message
+}
+
+fn learn(message: &Message<'_>) -> Learnt {
+    let nonce = must(message.get::<Nonce<'_>>(), "NONCE is readable").map(|nonce| nonce.0.to_vec());
+    let token = must(message.get::<ReservationToken>(), "RESERVATION-TOKEN is readable").map(|token| token.0);
+    Learnt { nonce, token }
+}

@@ -1,0 +1,338 @@
+//! The server, its worker, its callers and the clock.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use turnpike_turn::{
+    ChannelRange, Client, Config, Credentials, Effect, FiveTuple, Init, Link, NonceKey, Now, PeerRules,
+    Ports, Quotas, RelayAddress, RelayError, RelayId, RelayedPort, Reserve, Server, Timestamp, Transport,
+    UnixTime, WaitId,
+};
+
+use super::check;
+use super::messages;
+use crate::input::Input;
+
+pub(super) struct World {
+    server: Server,
+    config: Config,
+    now: Now,
+    ports: Arc<Ports>,
+    quotas: Arc<Quotas>,
+    pub(super) callers: Vec<Caller>,
+    pub(super) open: Vec<OpenRelay>,
+    /// Relay sockets asked for and not answered yet.
+    asked: VecDeque<Asked>,
+    /// Sockets of reserved ports, by token.
+    held: HashMap<[u8; 8], SocketAddr>,
+    /// Ports of closed sockets that have not been given back yet.
+    closing: Vec<RelayedPort>,
+    last_packet: Vec<u8>,
+    /// The newest reservation.
+    pub(super) token: [u8; 8],
+    /// Whether relay sockets open at once.
+    at_once: bool,
+}
+
+pub(super) struct OpenRelay {
+    pub(super) relay: RelayId,
+    pub(super) local: SocketAddr,
+}
+
+/// A relay socket the server wants.
+struct Asked {
+    wait: WaitId,
+    relay: RelayId,
+    local: SocketAddr,
+    reserve: Reserve,
+}
+
+/// A client with its credentials.
+pub(super) struct Caller {
+    pub(super) client: Client,
+    pub(super) username: &'static str,
+    pub(super) password: &'static str,
+    pub(super) nonce: Vec<u8>,
+    pub(super) sha256: bool,
+    pub(super) fingerprint: bool,
+}
+
+impl World {
+    pub(super) fn from_input(input: &mut Input<'_>) -> Self {
+        let flags = input.number_u16();
+        let config = config(flags);
+        let ports = ports(&config);
+        let quotas = if flags & 1 == 0 { Quotas::new(0, 0) } else { Quotas::new(2, 5) };
+        let server = Server::new(Init {
+            config: Arc::new(config.clone()),
+            worker: 3,
+            ports: ports.clone(),
+            quotas: quotas.clone(),
+            nonce_key: NonceKey::new([9; 16]),
+            seed: [7; 32],
+        });
+        World {
+            server,
+            config,
+            now: Now { monotonic: Timestamp(3_600_000_000_000), unix: UnixTime(1_800_000_000) },
+            ports,
+            quotas,
+            callers: (0..CALLERS).map(Caller::new).collect(),
+            open: Vec::new(),
+            asked: VecDeque::new(),
+            held: HashMap::new(),
+            closing: Vec::new(),
+            last_packet: Vec::new(),
+            token: [0; 8],
+            at_once: flags & 2 == 0,
+        }
+    }
+
+    pub(super) fn client_packet(&mut self, caller: usize, packet: &[u8]) {
+        let Caller { client, nonce, .. } = &mut self.callers[caller];
+        let verdict = self.server.handle_client_packet(self.now, *client, packet);
+        let open = |relay| self.open.iter().any(|open| open.relay == relay);
+        let learnt = check::verdict(&verdict, *client, packet, open);
+        if let Some(fresh) = learnt.nonce {
+            *nonce = fresh;
+        }
+        self.token = learnt.token.unwrap_or(self.token);
+        self.last_packet = packet.to_vec();
+        self.carry_out();
+    }
+
+    /// The last packet anybody sent, from here.
+    pub(super) fn repeat_last_packet(&mut self, caller: usize) {
+        let packet = std::mem::take(&mut self.last_packet);
+        self.client_packet(caller, &packet);
+    }
+
+    /// A datagram for a relay that is open, if one is.
+    pub(super) fn peer_packet(&mut self, input: &mut Input<'_>) {
+        let choice = usize::from(input.byte());
+        let peer = messages::peer(input);
+        let Some(relay) = self.open.get(choice % self.open.len().max(1)).map(|open| open.relay) else {
+            return;
+        };
+        if choice < 250 {
+            return self.packet_to(relay, peer, input.blob());
+        }
+        let large = vec![0x55; 65_000 + usize::from(input.byte()) * 4];
+        self.packet_to(relay, peer, &large[..large.len().min(65_507)]);
+    }
+
+    pub(super) fn packet_to(&mut self, relay: RelayId, peer: SocketAddr, packet: &[u8]) {
+        let verdict = self.server.handle_peer_packet(self.now, relay, peer, packet);
+        let known = |client: Client| self.callers.iter().any(|caller| caller.client == client);
+        check::peer_verdict(&verdict, peer, packet, known);
+        assert!(
+            self.open.iter().any(|open| open.relay == relay)
+                || matches!(verdict, turnpike_turn::Verdict::Drop(_)),
+            "nothing comes through a relay that is not open"
+        );
+        self.carry_out();
+    }
+
+    /// Time passes, and the server is told of it, or is busy with packets first.
+    pub(super) fn pass(&mut self, duration: Duration, told: bool) {
+        self.now.monotonic = self.now.monotonic + duration;
+        self.now.unix.0 += duration.as_secs();
+        if told {
+            self.tell_time();
+        }
+    }
+
+    pub(super) fn answer_oldest(&mut self, opened: Result<(), RelayError>) {
+        if let Some(asked) = self.asked.pop_front() {
+            self.answer(asked, opened);
+            self.carry_out();
+        }
+    }
+
+    /// An answer under a name that nobody waits under.
+    pub(super) fn stray_answer(&mut self, wait: WaitId) {
+        if self.asked.iter().any(|asked| asked.wait == wait) {
+            return;
+        }
+        let verdict = self.server.handle_relay_opened(self.now, wait, Ok(()));
+        assert!(matches!(verdict, turnpike_turn::Verdict::Drop(_)), "nobody waits under {wait:?}");
+        self.carry_out();
+    }
+
+    /// The operator changes the rules, ports of closed sockets come back, or sockets take longer to open.
+    pub(super) fn change(&mut self, input: &mut Input<'_>) {
+        let choice = input.byte();
+        match choice % 4 {
+            0 => {
+                self.config = config(input.number_u16());
+                self.server.handle_config(Arc::new(self.config.clone()));
+            }
+            1 => self.closing.clear(),
+            2 => self.at_once = !self.at_once,
+            _ => {
+                self.server.handle_shutdown(self.now);
+                self.carry_out();
+                assert_eq!(self.server.stats().allocations(), 0, "a server that stopped holds nothing");
+            }
+        }
+    }
+
+    pub(super) fn check(&self) {
+        self.server.check_invariants();
+        assert_eq!(self.server.stats().allocations() as usize, self.open.len(), "an open relay for each");
+        let taken = self.ports.taken() as usize;
+        assert!(taken >= self.open.len() + self.asked.len(), "every relay has its port");
+        assert_eq!(self.quotas.taken() as usize, self.open.len() + self.asked.len(), "quota places");
+    }
+
+    /// Everybody gets an answer, everything expires, and nothing is left.
+    pub(super) fn end(mut self) {
+        self.at_once = true;
+        while !self.asked.is_empty() {
+            self.answer_oldest(Err(RelayError::Other));
+        }
+        for _ in 0..MOST_TIMERS {
+            let Some(due) = self.server.poll_timeout() else { break };
+            self.pass(due.since(self.now.monotonic), true);
+        }
+        assert_eq!(self.server.poll_timeout(), None, "timers come to an end");
+        self.check();
+        self.closing.clear();
+        let left = (self.open.len(), self.held.len(), self.quotas.taken(), self.ports.taken());
+        assert_eq!(left, (0, 0, 0, 0), "nothing is left");
+    }
+
+    fn tell_time(&mut self) {
+        self.server.handle_timeout(self.now);
+        let due = self.server.poll_timeout();
+        assert!(due.is_none_or(|due| due > self.now.monotonic), "what is due has been done");
+        self.carry_out();
+    }
+
+    fn answer(&mut self, asked: Asked, opened: Result<(), RelayError>) {
+        let Asked { wait, relay, local, reserve } = asked;
+        if let Reserve::Held { token } = reserve {
+            assert_eq!(self.held.remove(&token), Some(local), "what was reserved is held");
+        }
+        if opened.is_ok() {
+            let in_use = |address| {
+                let held = self.held.values().any(|held| *held == address);
+                held || self.open.iter().any(|open| open.local == address)
+            };
+            assert!(!in_use(local), "{local} twice");
+            if let Reserve::Next { token, address } = reserve {
+                assert!(!in_use(address) && address.port() == local.port() + 1);
+                self.held.insert(token, address);
+            }
+            assert!(self.open.iter().all(|open| open.relay != relay), "{relay:?} twice");
+            self.open.push(OpenRelay { relay, local });
+        }
+        let verdict = self.server.handle_relay_opened(self.now, wait, opened);
+        let known = |client: Client| self.callers.iter().any(|caller| caller.client == client);
+        let learnt = check::answer(&verdict, known);
+        self.token = learnt.unwrap_or(self.token);
+    }
+
+    /// Does what the server asks of its worker.
+    fn carry_out(&mut self) {
+        while let Some(effect) = self.server.poll_effect() {
+            match effect {
+                Effect::OpenRelay { wait, relay, address, reserve } => {
+                    let asked = Asked { wait, relay, local: address, reserve };
+                    if self.at_once {
+                        self.answer(asked, Ok(()));
+                    } else {
+                        self.asked.push_back(asked);
+                    }
+                }
+                Effect::DropReserved { token } => drop(self.held.remove(&token)),
+                Effect::CloseRelay { relay, port } => {
+                    let at = self.open.iter().position(|open| open.relay == relay);
+                    let at = at.unwrap_or_else(|| panic!("{relay:?} is not open"));
+                    assert_eq!(self.open.swap_remove(at).local, port.local());
+                    self.closing.push(port);
+                }
+                Effect::Report(event) => assert!(!format!("{event:?}").is_empty()),
+            }
+        }
+        if self.closing.len() > 2 {
+            self.closing.clear();
+        }
+    }
+}
+
+impl Caller {
+    fn new(number: u8) -> Self {
+        let (client, server) = if number < 6 {
+            (SocketAddr::from(([198, 18, 0, number / 2], 4000 + u16::from(number))), LISTENER)
+        } else {
+            let client = SocketAddr::from(([0x2600, 9, 0, 0, 0, 0, 0, u16::from(number)], 4000));
+            (client, SocketAddr::new(RELAY_V6, 3478))
+        };
+        let transport = if number == 5 { Transport::Tcp } else { Transport::Udp };
+        let (username, password) =
+            if number.is_multiple_of(2) { ("alice", "wonderland") } else { ("bob", "builder") };
+        Caller {
+            client: Client { link: Link(number.into()), tuple: FiveTuple { transport, server, client } },
+            username,
+            password,
+            nonce: Vec::new(),
+            sha256: number % 3 == 1,
+            fingerprint: number % 4 < 2,
+        }
+    }
+}
+
+/// Few ports, so that they run out. They are made once and come back free from every run: making them costs
+/// more than a run.
+fn ports(config: &Config) -> Arc<Ports> {
+    thread_local! {
+        static FREE: RefCell<HashMap<Option<IpAddr>, Arc<Ports>>> = RefCell::default();
+    }
+    let relays = &config.peers.relays;
+    let external = relays.first().and_then(|relay| relay.external);
+    FREE.with_borrow_mut(|free| {
+        free.entry(external).or_insert_with(|| Ports::new(relays, 50_000..=50_007)).clone()
+    })
+}
+
+/// Rules of many kinds.
+fn config(flags: u16) -> Config {
+    let mut credentials = Credentials::new("example.org");
+    credentials.add_user("alice", "wonderland");
+    credentials.add_user("bob", "builder");
+    if flags & 0x0F00 == 0x0F00 {
+        credentials = Credentials::anonymous("example.org");
+    }
+    let external = (flags & 4 != 0).then(|| IpAddr::from([203, 0, 113, 7]));
+    let relays = vec![
+        RelayAddress { address: LISTENER.ip(), external },
+        RelayAddress { address: RELAY_V6, external: None },
+    ];
+    let mut config = Config::new(Arc::new(credentials));
+    config.peers = PeerRules {
+        own_addresses: relays.iter().map(|relay| relay.address).collect(),
+        relays,
+        listening_ports: vec![3478],
+        allow_loopback: flags & 8 != 0,
+        ..PeerRules::default()
+    };
+    config.always_fingerprint = flags & 0x10 != 0;
+    config.authenticated_binding = flags & 0x20 != 0;
+    config.mapped_address = flags & 0x40 != 0;
+    config.verbose = flags & 0x80 != 0;
+    config.reason_phrases = flags & 0x1000 != 0;
+    config.relaying = flags & 0xE000 != 0xE000;
+    config.software = (flags & 0x2000 != 0).then(|| "Turnpike".into());
+    config.channels = if flags & 0x4000 != 0 { ChannelRange::Rfc5766 } else { ChannelRange::Rfc8656 };
+    config.max_permissions = if flags & 0x8000 != 0 { 2 } else { 1024 };
+    config
+}
+
+const CALLERS: u8 = 8;
+const MOST_TIMERS: usize = 20_000;
+const LISTENER: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 3478);
+const RELAY_V6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::new(0x2600, 9, 0, 0, 0, 0, 0, 5));
