@@ -9,6 +9,8 @@ pub fn nearest<'names>(word: &str, known: impl IntoIterator<Item = &'names str>)
     let word = normal(word);
     known
         .into_iter()
+        // Each letter that one of them has more is a slip: most names need not be compared at all.
+        .filter(|name| name.chars().count().abs_diff(word.len()) <= allowed)
         .map(|name| (distance(&word, &normal(name)), name))
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)
