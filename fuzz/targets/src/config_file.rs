@@ -8,6 +8,7 @@ use turnpike_config::{Command, ConfigError, Environment, Report, load};
 
 /// No file makes the loader panic; what is wrong with a value is told with its line.
 pub fn config_file(bytes: &[u8]) {
+    let bytes = beginning(bytes);
     if asks_for_names(bytes) {
         return;
     }
@@ -25,6 +26,12 @@ pub fn config_file(bytes: &[u8]) {
             check_error(&error, bytes);
         }
     }
+}
+
+/// The first lines. An unknown key is compared with every name there is, and hundreds of them teach nothing new.
+fn beginning(bytes: &[u8]) -> &[u8] {
+    let mut endings = bytes.iter().enumerate().filter(|(_, byte)| matches!(byte, b'\n' | b'\r'));
+    endings.nth(MOST_LINES - 1).map_or(bytes, |(at, _)| &bytes[..at])
 }
 
 fn check_error(error: &ConfigError, bytes: &[u8]) {
@@ -72,4 +79,5 @@ impl Environment for OneFile<'_> {
     }
 }
 
+const MOST_LINES: usize = 24;
 const PATH: &str = "/etc/turnserver.conf";
