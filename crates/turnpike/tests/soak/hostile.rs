@@ -134,6 +134,8 @@ impl Hostile {
             let peer = XorPeerAddress(peer(random));
             match method {
                 Method::ALLOCATE => writer.add(&RequestedTransport::UDP),
+                // Half of them delete the allocation, and the next Allocate makes another.
+                Method::REFRESH if random.one_in(2) => writer.add(&Lifetime(0)),
                 Method::REFRESH => writer.add(&Lifetime(random.next_u64() as u32)),
                 Method::CHANNEL_BIND => writer.add(&ChannelNumber(random.next_u64() as u16)).add(&peer),
                 _ => writer.add(&peer),
