@@ -4,7 +4,9 @@
 
 use std::net::SocketAddr;
 
-use turnpike_net::{Clock, Egress, FlushReport, PacketPool, Poller, Received, Receiver, Sockets, Span};
+use turnpike_net::{
+    Clock, Egress, FlushReport, PacketPool, Poller, Received, Receiver, SocketId, Sockets, Span,
+};
 use turnpike_turn::{
     Client, Effect, Event, Link, Now, RelayId, RelayedPort, Reserve, Server, Timestamp, UnixTime, Verdict,
     WaitId,
@@ -34,7 +36,7 @@ pub(crate) struct Datapath {
     batch: Vec<Received>,
     egress: Egress,
     /// Relays to close once what they still have to send is out.
-    closing: Vec<(RelayId, RelayedPort)>,
+    closing: Vec<(Option<SocketId>, RelayedPort)>,
 }
 
 /// What a [`Datapath`] is made from.
@@ -208,8 +210,8 @@ impl Datapath {
         self.flush();
         self.close_ended_streams();
         self.pool.clear();
-        for (relay, port) in self.closing.drain(..) {
-            self.relays.close(relay, &mut self.sockets);
+        for (socket, port) in self.closing.drain(..) {
+            socket.map(|socket| self.sockets.remove(socket));
             // Only now may another allocation have the port.
             drop(port);
         }
@@ -243,7 +245,8 @@ impl Datapath {
                     self.open_relay(wait, relay, address, reserve);
                 }
                 Effect::DropReserved { token } => self.relays.drop_held(token),
-                Effect::CloseRelay { relay, port } => self.closing.push((relay, port)),
+                // At once: the next request may use the slot again.
+                Effect::CloseRelay { relay, port } => self.closing.push((self.relays.take(relay), port)),
                 Effect::Report(event) => (self.report)(event),
             }
         }

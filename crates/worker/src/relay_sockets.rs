@@ -86,13 +86,11 @@ impl RelaySockets {
         self.held.sockets().remove(&token);
     }
 
-    /// Closes the socket of a relayed address.
-    pub(crate) fn close(&mut self, relay: RelayId, sockets: &mut Sockets) {
-        if self.get_mut(relay).is_some()
-            && let Some(closed) = self.open[relay.slot as usize].take()
-        {
-            sockets.remove(closed.socket);
-        }
+    /// Takes a relayed address out. Its socket is the caller's to remove once what it still has to send is sent; by then
+    /// the slot may be another's.
+    pub(crate) fn take(&mut self, relay: RelayId) -> Option<SocketId> {
+        self.get_mut(relay)?;
+        Some(self.open[relay.slot as usize].take()?.socket)
     }
 
     /// The socket of a relayed address, unless the name is stale.
@@ -162,7 +160,8 @@ mod tests {
         assert_eq!(other.open(0, next, Reserve::Held { token }), Ok(()));
         one.relays.drop_held(token);
         assert_eq!(bind(next).unwrap_err().kind(), io::ErrorKind::AddrInUse, "it is the claimer's now");
-        other.relays.close(relay(0), &mut other.sockets);
+        let closed = other.relays.take(relay(0)).expect("it is open");
+        other.sockets.remove(closed);
         assert!(bind(next).is_ok());
     }
 
@@ -183,5 +182,19 @@ mod tests {
         let reserve = Reserve::Next { token: [1; 8], address: next };
         assert_eq!(worker.open(0, address, reserve), Err(RelayError::AddressInUse));
         assert!(bind(address).is_ok());
+    }
+
+    #[test]
+    fn a_slot_that_is_used_again_at_once_does_not_keep_its_old_socket_open() {
+        let mut worker = Worker::new(&HeldPorts::default());
+        let (first, second) = free_pair();
+        assert_eq!(worker.open(0, first, Reserve::No), Ok(()));
+        let closed = worker.relays.take(relay(0)).expect("it is open");
+        let again = RelayId { slot: 0, generation: 1 };
+        let Worker { relays, sockets, poller } = &mut worker;
+        assert_eq!(relays.open(again, second, Reserve::No, sockets, poller), Ok(()));
+        sockets.remove(closed);
+        assert!(bind(first).is_ok(), "the old one is closed");
+        assert!(bind(second).is_err() && worker.relays.socket(again).is_some(), "the new one is not");
     }
 }

@@ -65,12 +65,12 @@ impl Server {
         Vitals { memory: field("VmRSS:"), descriptors: count("fd"), threads: count("task") }
     }
 
-    /// Its vitals once it has as few descriptors as before, or after a while.
+    /// Its vitals once it has as few descriptors as before, or when no reserved port can be held any longer.
     pub(crate) fn settled(&self, before: &Vitals) -> Vitals {
         let started = Instant::now();
         loop {
             let vitals = self.vitals();
-            if vitals.descriptors <= before.descriptors || started.elapsed() > Duration::from_secs(5) {
+            if vitals.descriptors <= before.descriptors || started.elapsed() > LONGEST_HELD {
                 return vitals;
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -140,3 +140,6 @@ impl Drop for Server {
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
+
+/// A reserved port is held for 30 s.
+const LONGEST_HELD: Duration = Duration::from_secs(35);

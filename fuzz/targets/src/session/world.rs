@@ -224,19 +224,8 @@ impl World {
 
     fn answer(&mut self, asked: Asked, opened: Result<(), RelayError>) {
         let Asked { wait, relay, local, reserve } = asked;
-        if let Reserve::Held { token } = reserve {
-            assert_eq!(self.held.remove(&token), Some(local), "what was reserved is held");
-        }
+        let opened = opened.and_then(|()| self.bind(local, reserve));
         if opened.is_ok() {
-            let in_use = |address| {
-                let held = self.held.values().any(|held| *held == address);
-                held || self.open.iter().any(|open| open.local == address)
-            };
-            assert!(!in_use(local), "{local} twice");
-            if let Reserve::Next { token, address } = reserve {
-                assert!(!in_use(address) && address.port() == local.port() + 1);
-                self.held.insert(token, address);
-            }
             assert!(self.open.iter().all(|open| open.relay != relay), "{relay:?} twice");
             self.open.push(OpenRelay { relay, local });
         }
@@ -246,11 +235,32 @@ impl World {
         self.token = learnt.unwrap_or(self.token);
     }
 
+    /// Binds as the system does: not what is held for a reservation that the server has let go, but has had no time
+    /// to say so.
+    fn bind(&mut self, local: SocketAddr, reserve: Reserve) -> Result<(), RelayError> {
+        let next = match reserve {
+            Reserve::Next { token, address } => Some((token, address)),
+            _ => None,
+        };
+        for address in [Some(local), next.map(|(_, address)| address)].into_iter().flatten() {
+            assert!(self.open.iter().all(|open| open.local != address), "{address} twice");
+            if self.held.values().any(|held| *held == address) {
+                return Err(RelayError::AddressInUse);
+            }
+        }
+        self.held.extend(next);
+        Ok(())
+    }
+
     /// Does what the server asks of its worker.
     fn carry_out(&mut self) {
         while let Some(effect) = self.server.poll_effect() {
             match effect {
                 Effect::OpenRelay { wait, relay, address, reserve } => {
+                    // Even if the answer takes its time: whoever claims has it from now on.
+                    if let Reserve::Held { token } = reserve {
+                        assert_eq!(self.held.remove(&token), Some(address), "what was reserved is held");
+                    }
                     let asked = Asked { wait, relay, local: address, reserve };
                     if self.at_once {
                         self.answer(asked, Ok(()));
