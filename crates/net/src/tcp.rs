@@ -199,7 +199,8 @@ mod tests {
         let mut bytes = [0; 8];
         let nothing = (&connection).read(&mut bytes).unwrap_err();
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
-        (&connection).write_vectored(&[IoSlice::new(b"ab"), IoSlice::new(b"cd")]).unwrap();
+        let slices = [IoSlice::new(b"ab"), IoSlice::new(b"cd")];
+        assert_eq!((&connection).write_vectored(&slices).unwrap(), 4);
         connection.shut_down();
         let mut text = String::new();
         client.read_to_string(&mut text).unwrap();
