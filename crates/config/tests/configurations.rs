@@ -144,13 +144,11 @@ fn wrong_values_name_their_place_range_and_unit() {
 
 #[test]
 fn what_this_version_does_not_have_is_said_plainly() {
-    let loaded = run("-n --no-auth --cert=/x.pem --mobility --no-tls").unwrap();
+    let loaded = run("-n --no-auth --alt-tls-listening-port=5350 --mobility").unwrap();
     let texts: Vec<_> = loaded.notices.iter().map(|notice| notice.text.as_str()).collect();
-    assert!(
-        texts
-            .iter()
-            .any(|text| text.contains("cert has no effect yet: this version does not have TLS listeners"))
-    );
+    assert!(texts.iter().any(|text| {
+        text.contains("alt-tls-listening-port has no effect yet: this version does not have NAT behaviour")
+    }));
     assert!(texts.iter().any(|text| text.contains("mobility has no effect yet")));
 }
 
