@@ -126,8 +126,15 @@ impl Datapath {
         if writable && let Err(closing) = self.streams.resume(link, &self.poller) {
             return self.close_stream(link, closing);
         }
-        let mut reading = readable;
-        while readable {
+        if readable {
+            self.read_stream(link);
+        }
+    }
+
+    /// Reads a connection once, and takes everything out that came with it: TLS may hold more than fits a buffer.
+    fn read_stream(&mut self, link: Link) {
+        let mut reading = true;
+        loop {
             self.make_room(1);
             match self.streams.fill(link, &mut self.pool, reading) {
                 Fill::Bytes(span) => {
