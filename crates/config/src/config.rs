@@ -19,6 +19,10 @@ pub struct Config {
     pub udp: bool,
     /// Whether TCP clients are served, and TLS on the same port.
     pub tcp: bool,
+    /// Where ACME challenges are redirected to: a URL that the token is put behind.
+    pub acme_redirect: Option<String>,
+    /// Whether HTTP requests are answered with 400.
+    pub say_http_unsupported: bool,
     /// Whether TLS clients are served, where there is a certificate.
     pub tls: bool,
     /// TCP port for TLS, 1 to 65535.
@@ -150,6 +154,8 @@ impl Default for Config {
             listening_device: None,
             udp: true,
             tcp: true,
+            acme_redirect: None,
+            say_http_unsupported: false,
             tls: true,
             tls_port: 5349,
             tls12: true,

@@ -14,7 +14,9 @@ use turnpike_config::{Config, Loaded, LogLevel};
 use turnpike_control::{Level, Log, LogDestination, LogOptions, ReportSender, Reports};
 use turnpike_net::{TcpListener, UdpOptions, UdpSocket, raise_descriptor_limit};
 use turnpike_turn::{Init, NonceKey, Ports, Quotas};
-use turnpike_worker::{Command, HeldPorts, Listener, Mailbox, StreamLimits, TlsAcceptor, Worker, WorkerInit};
+use turnpike_worker::{
+    Command, HeldPorts, HttpAnswers, Listener, Mailbox, StreamLimits, TlsAcceptor, Worker, WorkerInit,
+};
 
 use crate::addresses::Addresses;
 use crate::certificates::Certificates;
@@ -197,6 +199,10 @@ impl Shared {
             stream_listeners,
             tls: self.tls.clone(),
             stream_limits: STREAM_LIMITS,
+            http: HttpAnswers {
+                acme_redirect: config.acme_redirect.as_deref().map(Into::into),
+                say_unsupported: config.say_http_unsupported,
+            },
             relay_options: UdpOptions {
                 device: config.relay_device.clone(),
                 receive_buffer: config.socket_buffer,

@@ -108,13 +108,20 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         Later("logging of dropped packets"),
         "Log each datagram so dropped.",
     ),
-    OptionSpec::with(
+    OptionSpec::switch(
         &["respond-http-unsupported"],
-        Later("answers to HTTP"),
-        "Answer HTTP requests on the TURN port with a 400 page.",
+        |config, on| config.say_http_unsupported = on,
+        "Answer HTTP requests on TCP and TLS ports with 400 rather than closing the connection.",
     ),
-    OptionSpec::with(&["acme-redirect"], Later("answers to HTTP"), "Where to redirect ACME challenges to.")
-        .value("URL"),
+    OptionSpec::set(
+        &["acme-redirect"],
+        "URL",
+        |config, value| {
+            config.acme_redirect = Some(redirect(value)?).filter(|url| !url.is_empty());
+            Ok(())
+        },
+        "Redirect ACME HTTP-01 challenges that come by plain TCP to this URL with the token behind it.",
+    ),
 ];
 
 pub(super) const TLS: &[OptionSpec] = &[
@@ -180,6 +187,15 @@ pub(super) const TLS: &[OptionSpec] = &[
     ),
     OptionSpec::with(&["raw-public-keys"], Later("raw public keys"), "Allow raw public keys (RFC 7250)."),
 ];
+
+/// A URL prefix that can stand in an HTTP header; an empty one for none.
+fn redirect(value: &str) -> Result<String, String> {
+    let is_url = value.starts_with("http://") || value.starts_with("https://");
+    if value.is_empty() || is_url && value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(value.to_owned());
+    }
+    Err(format!("{value:?} is no URL: write http://HOST/PATH/, which the token is put behind"))
+}
 
 /// An empty name stands for none.
 fn file(place: &mut Option<String>, value: &str) -> Result<(), String> {

@@ -59,13 +59,29 @@ fn what_is_neither_stun_nor_channel_data_ends_the_connection_and_no_other() {
     for garbage in [&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], b"\x00\x01\x00\x00nonsense", &[0xFF; 64]] {
         let mut stranger = Connection::tcp(server.address);
         stranger.write(garbage);
+        let started = std::time::Instant::now();
         assert_eq!(stranger.read_to_end(), b"", "{garbage:?}");
+        assert!(started.elapsed() < PATIENCE, "{garbage:?}");
     }
     innocent.write(&binding(9));
     assert_eq!(Message::parse(&innocent.next_frame()).unwrap().transaction_id(), id(9));
     assert!(!server.program.so_far().contains("panicked"));
     server.program.signal("TERM");
     server.expect("Terminating on signal 15");
+}
+
+#[test]
+fn who_speaks_http_is_told_so_or_sent_on_where_the_operator_wants_it() {
+    let server =
+        Server::start(&["--respond-http-unsupported", "--acme-redirect=http://acme.example/.well-known/"]);
+    let answer = |request: &[u8]| {
+        let mut stranger = Connection::tcp(server.address);
+        stranger.write(request);
+        String::from_utf8(stranger.read_to_end()).unwrap()
+    };
+    assert!(answer(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").starts_with("HTTP/1.1 400 "));
+    let redirected = answer(b"GET /.well-known/acme-challenge/abc-_1 HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(redirected.contains("\r\nLocation: http://acme.example/.well-known/abc-_1\r\n"), "{redirected}");
 }
 
 #[test]
