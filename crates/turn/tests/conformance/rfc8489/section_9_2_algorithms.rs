@@ -374,6 +374,23 @@ fn a_session_may_be_carried_on_with_the_other_algorithm() {
 }
 
 #[test]
+fn the_key_of_a_session_counts_for_its_own_algorithm_alone() {
+    // Signed with the session's SHA-256 key, and said to be signed with the MD5 key.
+    let (mut world, mut caller) = world_with_caller(PasswordDigest::Sha256);
+    caller.allocate(&mut world);
+    let key = caller.key();
+    for algorithm in [None, Some(PasswordDigest::Md5)] {
+        let liar = Caller { algorithm, ..caller.clone() };
+        let id = world.transaction();
+        let packet = message(Class::Request, Method::REFRESH, id, |writer| {
+            liar.name(writer);
+            writer.integrity_sha256_with(key.bytes());
+        });
+        world.receive(caller.client, &packet).expect_error(401);
+    }
+}
+
+#[test]
 fn algorithms_mean_nothing_where_no_password_is_asked_for() {
     // They are understood, so they are no unknown attributes (§6.3.1).
     let mut world = Setup::with_credentials(Credentials::anonymous("example.org")).build();
