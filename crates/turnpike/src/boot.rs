@@ -19,7 +19,7 @@ use turnpike_worker::{Command, HeldPorts, Listener, Mailbox, StreamLimits, Worke
 
 use crate::addresses::Addresses;
 use crate::rules::rules;
-use crate::startup_lines::{tell_notices, tell_ready, tell_rules};
+use crate::startup_lines::{tell_discovery, tell_notices, tell_ready, tell_rules};
 
 /// A server whose sockets are bound and whose threads run.
 pub struct Running {
@@ -62,6 +62,7 @@ impl Running {
         let mut listeners = bind_listeners(config, &addresses.listening, threads)?;
         let buffers = listeners.iter().flatten().map(UdpSocket::buffer_sizes).min().unwrap_or_default();
         tell_rules(&log, config, limit, buffers);
+        tell_discovery(&log, config, &addresses);
         let verbose = config.verbose || config.extra_verbose;
         let (sender, reports) = Reports::channel(log.clone(), config.realm.as_str().into(), verbose);
         let shared = Shared::new(config, &addresses)?;
