@@ -74,12 +74,13 @@ const SUITE = "coturn-tools";
 const TOOL = "turnutils_natdiscovery";
 const TOOL_LIFETIME = 30; // seconds
 const ATTEMPTS = 5;
-// coturn's tool does not know the address it asks from, so it calls no NAT one that depends on nothing.
+// coturn's tool asks from whatever address the system picks for each question. On one host with both addresses these
+// differ as if a NAT had changed them, hence -L; and it calls no NAT one that depends on nothing unless -L is given.
 const MAPPING = /(No NAT! \(|NAT with )Endpoint Independent Mapping/;
 const FILTERING = /NAT with Endpoint Independent Filtering/;
 const NATDISCOVERY = [
-  ["-m -f", () => ["-m", "-f"], [MAPPING, FILTERING, /No ALG: Mapped == XOR-Mapped/]],
-  ["-m -f -P", () => ["-m", "-f", "-P"], [MAPPING, FILTERING]],
+  ["-m -f", ({ address }) => ["-m", "-f", "-L", address], [MAPPING, FILTERING, /No ALG: Mapped == XOR-Mapped/]],
+  ["-m -f -P", ({ address }) => ["-m", "-f", "-P", "-L", address], [MAPPING, FILTERING]],
   ["-H", () => ["-H"], [/Received a request \(maybe a successful hairpinning\)/]],
   ["-t -T 1", () => ["-t", "-T", "1"], [/RFC 5780 response 2/]],
   ["-c", ({ address, other }) => ["-c", "-L", address, "-A", other], [/RFC 5780 response 2/]],

@@ -35,9 +35,12 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
     }
 }
 
+/// A test.
+type Step = fn(&mut Prober<'_>) -> anyhow::Result<()>;
+
 fn run(settings: &Settings) -> anyhow::Result<()> {
     let mut prober = Prober::new(settings);
-    let steps: [(bool, fn(&mut Prober<'_>) -> anyhow::Result<()>); 5] = [
+    let steps: [(bool, Step); 5] = [
         (settings.mapping, steps::mapping),
         (settings.filtering, steps::filtering),
         (settings.lifetime.is_some(), steps::lifetime),
