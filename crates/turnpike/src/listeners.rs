@@ -1,7 +1,8 @@
 //! Binding what clients come in by.
 
+use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use turnpike_config::Config;
 use turnpike_net::{TcpListener, UdpOptions, UdpSocket, holder_of_tcp_address, holder_of_udp_address};
@@ -32,8 +33,12 @@ impl Listeners {
             if config.tcp {
                 listeners.tcp.push(bind_tcp(config, *address, threads)?);
             }
-            if tls && !(config.tcp && config.tls_port == address.port()) {
-                let address = SocketAddr::new(address.ip(), config.tls_port);
+        }
+        if tls {
+            // One for each IP address, unless that port serves TCP already, which tells TLS by itself.
+            let ips: BTreeSet<IpAddr> = addresses.iter().map(SocketAddr::ip).collect();
+            let secure = ips.into_iter().map(|ip| SocketAddr::new(ip, config.tls_port));
+            for address in secure.filter(|address| !(config.tcp && addresses.contains(address))) {
                 listeners.tcp.push(bind_tcp(config, address, threads)?);
             }
         }
