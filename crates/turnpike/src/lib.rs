@@ -3,8 +3,10 @@
 pub mod addresses;
 mod alternates;
 pub mod boot;
+mod certificates;
 pub mod cli;
 pub mod commands;
+mod listeners;
 pub mod rest;
 mod rules;
 mod startup_lines;
