@@ -27,7 +27,8 @@ pub(crate) fn pair(config: &Config, listening: &mut Vec<SocketAddr>) -> (Vec<Alt
                 let links = [at, listening.len() - 1].map(|index| Link(index as u64));
                 AlternateAddress { bound, told: told(bound, config), links }
             });
-            pairs.push(Alternates { addresses, ports, connections: false });
+            // TLS is told from TCP by its first byte, so it is served wherever TCP is.
+            pairs.push(Alternates { addresses, ports, connections: config.tcp });
         }
         alone.extend(twos.remainder().iter().map(|(_, ip)| *ip));
     }

@@ -1,8 +1,7 @@
 //! Binding what clients come in by.
 
-use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use turnpike_config::Config;
 use turnpike_net::{TcpListener, UdpOptions, UdpSocket, holder_of_tcp_address, holder_of_udp_address};
@@ -33,13 +32,11 @@ impl Listeners {
             if config.tcp {
                 listeners.tcp.push(bind_tcp(config, *address, threads)?);
             }
-        }
-        if tls {
-            // One for each IP address, unless that port serves TCP already, which tells TLS by itself.
-            let ips: BTreeSet<IpAddr> = addresses.iter().map(SocketAddr::ip).collect();
-            let secure = ips.into_iter().map(|ip| SocketAddr::new(ip, config.tls_port));
-            for address in secure.filter(|address| !(config.tcp && addresses.contains(address))) {
-                listeners.tcp.push(bind_tcp(config, address, threads)?);
+            // Once for each address, also where it has a second port.
+            let for_tls = SocketAddr::new(address.ip(), config.tls_port);
+            let served = config.tcp && addresses.contains(&for_tls);
+            if tls && !served && address.port() == config.listening_port {
+                listeners.tcp.push(bind_tcp(config, for_tls, threads)?);
             }
         }
         Ok(listeners)
@@ -74,7 +71,7 @@ fn bind_udp(config: &Config, address: SocketAddr, threads: u16) -> anyhow::Resul
     bound.map_err(|error| {
         let holder = holder_of_udp_address(address)
             .map(|holder| format!("process {} ({})", holder.process, holder.name));
-        explain(error, "UDP", address, holder)
+        explain(error, config, "UDP", address, holder)
     })
 }
 
@@ -87,12 +84,20 @@ fn bind_tcp(config: &Config, address: SocketAddr, threads: u16) -> anyhow::Resul
     bound.map_err(|error| {
         let holder = holder_of_tcp_address(address)
             .map(|holder| format!("process {} ({})", holder.process, holder.name));
-        explain(error, "TCP", address, holder)
+        explain(error, config, "TCP", address, holder)
     })
 }
 
-fn explain(error: io::Error, transport: &str, address: SocketAddr, holder: Option<String>) -> anyhow::Error {
+fn explain(
+    error: io::Error,
+    config: &Config,
+    transport: &str,
+    address: SocketAddr,
+    holder: Option<String>,
+) -> anyhow::Error {
+    let second = config.rfc5780 && address.port() == config.second_port();
     let remedy = match transport {
+        _ if second => "stop that or choose another second port for rfc5780 with alt-listening-port",
         "TCP" => "stop that, choose another port with listening-port or tls-listening-port, or set no-tcp",
         _ => "stop that or choose another port with listening-port",
     };

@@ -1,15 +1,17 @@
 //! NAT behaviour discovery (RFC 5780) on two loopback addresses, asked by hand and by the tools.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 
 use turnpike_wire::attributes::{
-    ChangeRequest, MappedAddress, OtherAddress, Padding, ResponseOrigin, ResponsePort, XorMappedAddress,
+    ChangeRequest, ErrorCode, MappedAddress, OtherAddress, Padding, ResponseOrigin, ResponsePort,
+    XorMappedAddress,
 };
 use turnpike_wire::{Attribute, Class, Message, MessageWriter, Method, TransactionId};
 
 use crate::client::TurnClient;
 use crate::harness::{
-    NATDISCOVERY, PATIENCE, Program, STUNCLIENT, Server, TURNSERVER, loopback_address, run,
+    Directory, NATDISCOVERY, PATIENCE, Program, STUNCLIENT, Server, TURNSERVER, loopback_address, run,
 };
 
 /// A server with four listeners, and its two addresses.
@@ -43,6 +45,18 @@ fn ask(socket: &UdpSocket, to: SocketAddr, build: impl FnOnce(&mut MessageWriter
     let mut writer = MessageWriter::new(&mut buffer, Class::Request, Method::BINDING, id);
     build(&mut writer);
     socket.send_to(writer.finish().unwrap(), to).unwrap();
+}
+
+fn ask_stream(stream: &mut TcpStream, build: impl FnOnce(&mut MessageWriter<'_>)) -> Vec<u8> {
+    let mut buffer = [0; 4096];
+    let mut writer = MessageWriter::new(&mut buffer, Class::Request, Method::BINDING, TransactionId([7; 12]));
+    build(&mut writer);
+    stream.write_all(writer.finish().unwrap()).unwrap();
+    let mut answer = vec![0; 20];
+    stream.read_exact(&mut answer).unwrap();
+    answer.resize(20 + usize::from(u16::from_be_bytes([answer[2], answer[3]])), 0);
+    stream.read_exact(&mut answer[20..]).unwrap();
+    answer
 }
 
 fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
@@ -101,6 +115,38 @@ fn a_response_goes_to_another_port_of_the_asking_host_and_a_padded_one_is_as_lar
     });
     let (answer, from) = receive(&socket);
     assert_eq!((from, read::<Padding<'_>>(&answer).0.len()), (world.corner(1), 1500));
+}
+
+#[test]
+fn over_tcp_the_other_address_is_told_and_served_and_nothing_is_changed() {
+    let world = Discoverable::start(&[]);
+    for corner in 0..4 {
+        let mut stream = TcpStream::connect(world.corner(corner)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let answer = ask_stream(&mut stream, |_| {});
+        assert_eq!(read::<ResponseOrigin>(&answer).0, world.corner(corner));
+        assert_eq!(read::<OtherAddress>(&answer).0, world.corner(corner ^ 3));
+        let answer = ask_stream(&mut stream, |writer| {
+            writer.add(&ChangeRequest { ip: false, port: true });
+        });
+        let error: ErrorCode<'_> = Message::parse(&answer).unwrap().get().unwrap().expect("ERROR-CODE");
+        assert_eq!(error.number.number(), 420);
+    }
+}
+
+#[test]
+fn the_tls_port_is_bound_once_for_each_address_even_if_it_is_the_second_port() {
+    let directory = Directory::new();
+    let made = rcgen::generate_simple_self_signed(["example.org".to_owned()]).unwrap();
+    let cert = directory.write("cert.pem", &made.cert.pem());
+    let key = directory.write("key.pem", &made.signing_key.serialize_pem());
+    for second in ["3479", "5349"] {
+        let tls = ["--cert", &cert, "--pkey", &key, "--alt-listening-port", second];
+        let world = Discoverable::start(&tls);
+        for (ip, port) in world.ips.iter().flat_map(|ip| ["3478", "5349", second].map(|port| (ip, port))) {
+            TcpStream::connect(format!("{ip}:{port}")).unwrap();
+        }
+    }
 }
 
 #[test]
