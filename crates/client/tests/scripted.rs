@@ -12,13 +12,12 @@ use turnpike_client::{
     Failure, Port, Transport,
 };
 use turnpike_wire::attributes::{
-    AlternateServer, ChannelNumber, Data, ErrorCode, Lifetime, Nonce, PasswordAlgorithm, PasswordAlgorithms,
-    Realm, RequestedTransport, ReservationToken, Username, XorMappedAddress, XorPeerAddress,
-    XorRelayedAddress,
+    AlternateServer, ChannelNumber, Data, ErrorCode, Lifetime, Nonce, Realm, RequestedTransport,
+    ReservationToken, Username, XorMappedAddress, XorPeerAddress, XorRelayedAddress,
 };
 use turnpike_wire::{
     AttributeType, Class, ErrorNumber, Integrity, LongTermKey, Message, MessageWriter, Method,
-    PasswordDigest, SecurityFeatures, TransactionId,
+    PasswordDigest, TransactionId,
 };
 
 const PEER: &str = "192.0.2.7:4000";
@@ -29,7 +28,6 @@ const START: Duration = Duration::from_secs(1000);
 enum Signature {
     None,
     Sha1,
-    Sha256,
     WrongKey,
 }
 
@@ -127,7 +125,6 @@ fn build(
     match signature {
         Signature::None => {}
         Signature::Sha1 => _ = writer.integrity_sha1(&key(PasswordDigest::Md5)),
-        Signature::Sha256 => _ = writer.integrity_sha256_with(key(PasswordDigest::Sha256).bytes()),
         Signature::WrongKey => _ = writer.integrity_sha1_with(b"guess"),
     }
     writer.fingerprint();
@@ -415,52 +412,6 @@ fn an_alternate_server_is_reported_with_whether_it_can_be_trusted() {
     let event = world.answer(&request, Class::Error, Signature::Sha1, redirect);
     let expected = Failure::TryAlternate { server: elsewhere, authenticated: true, domain: None };
     assert_eq!(failure(event), expected);
-}
-
-#[test]
-fn sha256_is_used_when_the_server_offers_it_and_its_list_is_echoed() {
-    let mut nonce =
-        SecurityFeatures { password_algorithms: true, ..SecurityFeatures::default() }.nonce_prefix().to_vec();
-    nonce.extend_from_slice(b"rest");
-    let offer = |writer: &mut MessageWriter<'_>| {
-        writer
-            .add(&ErrorCode { number: ErrorNumber::UNAUTHENTICATED, reason: "" })
-            .add(&Realm(b"example.org"))
-            .add(&Nonce(&nonce))
-            .add(&PasswordAlgorithms::SHA256_THEN_MD5);
-    };
-    let mut world = World::new(|_| {});
-    world.client.allocate(world.now, AllocateOptions::default()).unwrap();
-    let first = world.expect(Method::ALLOCATE);
-    assert_eq!(world.answer(&first, Class::Error, Signature::None, offer), None);
-    let second = world.expect(Method::ALLOCATE);
-    let parsed = Message::parse(&second).unwrap();
-    assert_eq!(parsed.integrity(), Integrity::Sha256);
-    parsed.verify_sha256(key(PasswordDigest::Sha256).bytes()).unwrap();
-    assert_eq!(parsed.get(), Ok(Some(PasswordAlgorithms::SHA256_THEN_MD5)));
-    let chosen = parsed.get::<PasswordAlgorithm<'_>>().unwrap().unwrap();
-    assert_eq!(chosen.algorithm, PasswordAlgorithm::SHA256);
-    let weak = world.answer(&second, Class::Success, Signature::Sha1, grant);
-    assert_eq!(weak, Some(Event::Discarded(DiscardReason::BadIntegrity)));
-    let event = world.answer(&second, Class::Success, Signature::Sha256, grant);
-    assert!(matches!(event, Some(Event::Allocated(_))));
-
-    let mut legacy = World::new(|config| config.password_algorithms = false);
-    legacy.client.allocate(legacy.now, AllocateOptions::default()).unwrap();
-    let first = legacy.expect(Method::ALLOCATE);
-    assert_eq!(legacy.answer(&first, Class::Error, Signature::None, offer), None);
-    let second = legacy.expect(Method::ALLOCATE);
-    assert_eq!(Message::parse(&second).unwrap().integrity(), Integrity::Sha1);
-}
-
-#[test]
-fn a_bid_down_that_hides_the_offered_algorithms_is_refused() {
-    let nonce = SecurityFeatures { password_algorithms: true, ..SecurityFeatures::default() }.nonce_prefix();
-    let mut world = World::new(|_| {});
-    world.client.allocate(world.now, AllocateOptions::default()).unwrap();
-    let first = world.expect(Method::ALLOCATE);
-    let event = world.challenge(&first, ErrorNumber::UNAUTHENTICATED, std::str::from_utf8(&nonce).unwrap());
-    assert_eq!(failure(event), Failure::Malformed("PASSWORD-ALGORITHMS"));
 }
 
 #[test]

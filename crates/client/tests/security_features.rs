@@ -113,6 +113,13 @@ fn a_list_of_strange_algorithms_ends_the_request() {
 }
 
 #[test]
+fn a_bid_down_that_hides_the_offered_algorithms_is_refused() {
+    // The nonce says that there was a list; somebody on the way has taken it out (RFC 8489 §9.2.5).
+    let failure = challenged(&mut ada(), &nonce(true, false), None).unwrap_err();
+    assert_eq!(failure, Failure::Malformed("PASSWORD-ALGORITHMS"));
+}
+
+#[test]
 fn a_hash_stands_in_place_of_the_name_where_the_nonce_offers_it() {
     for (password_algorithms, list) in [(true, Some(SHA256_THEN_MD5)), (false, None)] {
         let request = challenged(&mut ada(), &nonce(password_algorithms, true), list).unwrap();

@@ -88,8 +88,8 @@ fn meaning(reason: Reason) -> &'static str {
         Reason::WrongRealm => "the client used another realm than this server's",
         Reason::StaleNonce => "the nonce is too old; the client gets a new one and tries again",
         Reason::ForeignNonce => {
-            "the nonce is not from this server for this address: server restarted, or the client's address changed, or a reload \
-             changed what is offered"
+            "the nonce is not from this server for this address: server restarted, the client's address changed, or users \
+             were changed so that clients are offered something else"
         }
         Reason::BadRequest => "a request that is malformed or contradicts itself",
         Reason::UnknownAttributes => "a request with attributes that must be understood and are not",

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use turnpike::rest::RestCredential;
 use turnpike_client::AllocateOptions;
+use turnpike_wire::{LongTermKey, PasswordDigest};
 
 use crate::client::{Identity, TurnClient, allocate_by_hand, unix_now};
 use crate::harness::{PATIENCE, Server};
@@ -13,7 +14,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// Tries to allocate, and returns the log's line about the failure, whose client must be this one.
 fn failure_line(server: &mut Server, username: &str, password: &str) -> String {
-    let mut client = TurnClient::new(server.address, username, password);
+    let mut client = TurnClient::classic(server.address, username, password);
     assert!(client.try_allocate(AllocateOptions::default()).is_err());
     let line = server.expect("check_stun_auth: ");
     assert!(line.contains(&format!("(client {}, reason: ", client.address())), "{line}");
@@ -34,6 +35,31 @@ fn a_wrong_password_and_an_unknown_user_are_told_apart() {
     assert!(line.contains("user <hello> credentials are incorrect") && line.contains("wrong_password)"));
     let line = failure_line(&mut server, "nobody", "world");
     assert!(line.contains("Cannot find credentials of user <nobody>") && line.contains("unknown_user)"));
+}
+
+#[test]
+fn a_client_that_hides_its_name_is_let_in_and_the_log_names_it() {
+    let mut server = Server::start(&[]);
+    TurnClient::hello(server.address).allocate();
+    server.expect("user <hello>");
+    assert!(TurnClient::new(server.address, "hello", "wrong").try_allocate(Default::default()).is_err());
+    assert!(server.expect("check_stun_auth: ").contains("user <hello> credentials are incorrect"));
+    assert!(TurnClient::new(server.address, "nobody", "world").try_allocate(Default::default()).is_err());
+    let line = server.expect("check_stun_auth: ");
+    assert!(line.contains("user <userhash ") && line.contains("unknown_user)"), "{line}");
+}
+
+#[test]
+fn a_user_known_by_an_md5_key_alone_is_let_in_by_every_client_and_the_start_says_what_it_costs() {
+    let key = LongTermKey::derive(PasswordDigest::Md5, b"dave", b"example.org", b"stored");
+    let digits: String = key.bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut server = Server::start(&[&format!("--user=dave:0x{digits}")]);
+    assert!(server.program.so_far().contains("clients are not offered SHA-256"));
+    for (name, password) in [("hello", "world"), ("dave", "stored")] {
+        TurnClient::new(server.address, name, password).allocate();
+        TurnClient::classic(server.address, name, password).allocate();
+    }
+    failure_line(&mut server, "dave", "wrong");
 }
 
 #[test]

@@ -34,20 +34,26 @@ impl TurnClient {
     }
 
     pub(crate) fn new(server: SocketAddr, username: &str, password: &str) -> Self {
-        TurnClient::with(server, Some((username, password)))
+        TurnClient::with(server, Some((username, password)), true)
+    }
+
+    /// As browsers and coturn's tools are: the name in clear, MD5 and SHA-1.
+    pub(crate) fn classic(server: SocketAddr, username: &str, password: &str) -> Self {
+        TurnClient::with(server, Some((username, password)), false)
     }
 
     /// A client without credentials.
     pub(crate) fn stranger(server: SocketAddr) -> Self {
-        TurnClient::with(server, None)
+        TurnClient::with(server, None, true)
     }
 
-    fn with(server: SocketAddr, credentials: Option<(&str, &str)>) -> Self {
+    fn with(server: SocketAddr, credentials: Option<(&str, &str)>, password_algorithms: bool) -> Self {
         let credentials = credentials.map(|(username, password)| Credentials {
             username: username.to_owned(),
             password: password.to_owned(),
         });
-        let config = ClientConfig { credentials, keep_alive: false, ..ClientConfig::default() };
+        let config =
+            ClientConfig { credentials, keep_alive: false, password_algorithms, ..ClientConfig::default() };
         let socket = UdpSocket::bind(if server.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" }).unwrap();
         socket.connect(server).unwrap();
         let seed = unique().to_be_bytes();

@@ -85,7 +85,7 @@ fn the_least_level_silences_what_is_below_it() {
 fn a_username_cannot_forge_a_record() {
     let mut server = Server::start(&[]);
     let forged = "x> processed\n2026-01-01T00:00:00.000+0000 INFO \u{1b}[31mforged";
-    assert!(TurnClient::new(server.address, forged, "x").try_allocate(Default::default()).is_err());
+    assert!(TurnClient::classic(server.address, forged, "x").try_allocate(Default::default()).is_err());
     let line = server.expect("check_stun_auth");
     assert!(line.contains("\\n2026-01-01") && line.contains("\\u{1b}[31mforged"), "{line}");
 }
