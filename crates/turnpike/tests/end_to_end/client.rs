@@ -116,6 +116,18 @@ impl TurnClient {
         None
     }
 
+    /// The next ICMP error: peer, type and code.
+    pub(crate) fn receive_icmp(&mut self) -> (SocketAddr, u8, u8) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Event::PeerUnreachable { peer, kind, code } =
+                self.next_event(deadline).expect("an ICMP error")
+            {
+                return (peer, kind, code);
+            }
+        }
+    }
+
     fn ask(
         &mut self,
         start: impl FnOnce(&mut Client, Duration) -> Result<RequestId, RequestError>,
@@ -125,7 +137,7 @@ impl TurnClient {
         loop {
             match self.next_event(deadline).expect("an answer") {
                 Event::Failed { failure, .. } => return Err(failure),
-                Event::Data { .. } | Event::Discarded(_) => {}
+                Event::Data { .. } | Event::PeerUnreachable { .. } | Event::Discarded(_) => {}
                 event => return Ok(event),
             }
         }

@@ -14,6 +14,7 @@ mod discovery_tools;
 mod first_run;
 mod help;
 mod hostile;
+mod icmp;
 mod logging;
 mod refusals;
 mod relaying;

@@ -2,6 +2,7 @@
 
 mod section_10_2;
 mod section_11;
+mod section_11_5;
 mod section_12;
 mod section_5;
 mod section_7_2;
