@@ -31,11 +31,20 @@ impl Server {
             return self.drop_packet(Reason::NoAllocation);
         };
         let bound = self.allocations.get(relay).and_then(|it| it.channels.peer(channel, now.monotonic));
-        let Some(peer) = bound else {
+        let bound = bound.map(|peer| (relay, peer)).or_else(|| self.channel_of_sibling(now, relay, channel));
+        let Some((relay, peer)) = bound else {
             return self.drop_packet(Reason::NoChannel);
         };
         let span = CHANNEL_HEADER..CHANNEL_HEADER + data.len();
         self.relay_to_peer(now.monotonic, relay, peer, span, false)
+    }
+
+    /// Where a channel leads that is none of the address that the 5-tuple leads to. Only an allocation with two of them
+    /// looks any further.
+    fn channel_of_sibling(&self, now: Now, relay: RelayId, channel: u16) -> Option<(RelayId, SocketAddr)> {
+        let sibling = self.allocations.get(relay)?.sibling?;
+        let peer = self.allocations.get(sibling)?.channels.peer(channel, now.monotonic)?;
+        Some((sibling, peer))
     }
 
     /// A Send indication (RFC 8656 §11.2): indications are not authenticated and never answered.
@@ -51,9 +60,9 @@ impl Server {
             return self.drop_packet(Reason::BadSend);
         };
         let peer = self.config.peers.canonical(peer);
-        if !self.allocations.get(relay).is_some_and(|allocation| allocation.same_family(&peer)) {
+        let Some(relay) = self.allocations.towards(relay, &peer) else {
             return self.drop_packet(Reason::WrongFamily);
-        }
+        };
         let dont_fragment = message.has(AttributeType::DONT_FRAGMENT);
         let span = data.offset..data.offset + data.value.len();
         self.relay_to_peer(now.monotonic, relay, peer, span, dont_fragment)

@@ -25,9 +25,16 @@ pub(crate) struct Wanted {
     pub(super) by_token: bool,
     pub(super) local: Option<SocketAddr>,
     pub(super) lifetime: u32,
-    pub(super) lacks_family: bool,
+    /// Whether an IPv6 address is wanted after this one.
+    pub(super) then_six: bool,
+    /// The family that cannot be had, and the error.
+    pub(super) lacks: Option<(u8, u16)>,
     /// Which pending request tries again.
     pub(super) instead_of: Option<usize>,
+    /// Which pending request has its first address and wants this one as well.
+    pub(super) after: Option<usize>,
+    /// Which pending request could not have its first address.
+    pub(super) after_failed: Option<usize>,
 }
 
 /// What a request leads to when it is granted.
@@ -127,8 +134,9 @@ impl Model {
                 return Err((437, Reason::AllocationMismatch));
             }
             let left = begun_seconds(existing.expires.since(now.monotonic));
-            let Allocation { local, token, lacks_family, .. } = *existing;
-            return Ok(Granted::Attributes(self.allocated(local, left, asked, token, lacks_family)));
+            let Allocation { token, lacks, .. } = *existing;
+            let locals: Vec<SocketAddr> = self.halves(source).map(|it| it.local).collect();
+            return Ok(Granted::Attributes(self.allocated(&locals, left, asked, token, lacks)));
         }
         let same = |it: &&super::Pending| {
             it.wanted.source.worker == source.worker && it.wanted.source.client.tuple == source.client.tuple
@@ -147,10 +155,26 @@ impl Model {
             return Ok(Granted::Open(Box::new(wanted)));
         }
         let families = self.settings.relays.iter().map(|relay| relay.address.is_ipv4());
-        if !families.clone().any(|is_ipv4| is_ipv4 == wanted.family_is_ipv4) {
+        let offered = |ipv4: bool| families.clone().any(|is_ipv4| is_ipv4 == ipv4);
+        if wanted.then_six {
+            // RFC 8656 §7.2: what is not offered is named, if there is something else.
+            match (offered(true), offered(false)) {
+                (true, true) | (false, false) => {}
+                (true, false) => (wanted.then_six, wanted.lacks) = (false, Some((2, 440))),
+                (false, true) => {
+                    (wanted.then_six, wanted.lacks) = (false, Some((1, 440)));
+                    wanted.family_is_ipv4 = false;
+                }
+            }
+        }
+        if !offered(wanted.family_is_ipv4) {
             return Err((440, Reason::UnsupportedFamily));
         }
         self.check_quota(user)?;
+        if !self.some_port_fits(&wanted) && wanted.then_six {
+            (wanted.then_six, wanted.lacks) = (false, Some((1, 508)));
+            wanted.family_is_ipv4 = false;
+        }
         if !self.some_port_fits(&wanted) {
             return Err((508, Reason::NoPort));
         }
@@ -193,19 +217,27 @@ impl Model {
             source,
             asked: asked.clone(),
             owner: user.clone(),
-            family_is_ipv4: family.unwrap_or(default) == 1,
+            family_is_ipv4: additional.is_some() || family.unwrap_or(default) == 1,
             even: even_port.is_some(),
             pair,
             by_token: token.is_some(),
             local: None,
             lifetime: self.granted_lifetime(lifetime),
-            lacks_family: additional.is_some(),
+            then_six: additional.is_some(),
+            lacks: None,
             instead_of: None,
+            after: None,
+            after_failed: None,
         })
     }
 
     fn check_quota(&self, user: &Identity) -> Result<(), (u16, Reason)> {
-        let allocations = self.allocations.iter().map(|it| &it.owner);
+        // Of two relayed addresses of one session one counts.
+        let is_first = |it: &&Allocation| {
+            let first = self.allocations.iter().find(|other| other.session == it.session);
+            first.is_some_and(|first| first.local == it.local)
+        };
+        let allocations = self.allocations.iter().filter(is_first).map(|it| &it.owner);
         let places: Vec<&Identity> =
             allocations.chain(self.pending.iter().map(|it| &it.wanted.owner)).collect();
         let own = places.iter().filter(|owner| owner.account == user.account).count();
@@ -243,19 +275,25 @@ impl Model {
     /// The attributes of a successful Allocate.
     pub(super) fn allocated(
         &self,
-        local: SocketAddr,
+        locals: &[SocketAddr],
         lifetime: u32,
         asked: &Asked,
         token: Option<[u8; 8]>,
-        lacks_family: bool,
+        lacks: Option<(u8, u16)>,
     ) -> Vec<(u16, Vec<u8>)> {
         let mut attributes = self.mapped(asked, false);
-        attributes.push((XOR_RELAYED_ADDRESS, write_address(self.advertised(local), true, &asked.id)));
+        let relayed = locals.iter().map(|local| write_address(self.advertised(*local), true, &asked.id));
+        attributes.extend(relayed.map(|value| (XOR_RELAYED_ADDRESS, value)));
         attributes.push((LIFETIME, lifetime.to_be_bytes().to_vec()));
         attributes.extend(token.map(|token| (RESERVATION_TOKEN, token.to_vec())));
-        if lacks_family {
-            // IPv6 was asked for besides IPv4: 440.
-            attributes.push((ADDRESS_ERROR_CODE, vec![2, 0, 4, 40]));
+        if let Some((family, error)) = lacks {
+            let mut value = vec![family, 0, (error / 100) as u8, (error % 100) as u8];
+            if self.settings.reason_phrases {
+                let phrase =
+                    if error == 440 { "Address Family not Supported" } else { "Insufficient Capacity" };
+                value.extend(phrase.as_bytes());
+            }
+            attributes.push((ADDRESS_ERROR_CODE, value));
         }
         attributes
     }
@@ -279,23 +317,30 @@ impl Model {
         let granted = if asked == Some(0) { 0 } else { self.granted_lifetime(asked) };
         let lifetime = Duration::from_secs(granted.into());
         let verbose = self.settings.verbose;
-        if let Some(allocation) = self.allocation_mut(&source) {
-            let number = if allocation.local.is_ipv4() { 1 } else { 2 };
-            if family.is_some_and(|value| value[0] != number) {
-                return Err((443, Reason::WrongFamily));
-            }
-            allocation.expires = now.monotonic + lifetime;
+        let meant = |it: &Allocation| {
+            let number = if it.local.is_ipv4() { 1 } else { 2 };
+            it.session == session && family.is_none_or(|value| value[0] == number)
+        };
+        if !self.allocations.iter().any(meant) {
+            return Err((443, Reason::WrongFamily));
         }
+        self.allocations
+            .iter_mut()
+            .filter(|it| meant(it))
+            .for_each(|it| it.expires = now.monotonic + lifetime);
         if verbose {
             self.reports.push(Report::Refreshed { session, user: user.name.clone(), lifetime });
         }
         if granted == 0 {
-            self.delete(now.monotonic, source, message.id, user);
+            self.remember_deletion(now.monotonic, source, message.id, user);
+            while let Some(at) = self.allocations.iter().position(meant) {
+                self.end(now.monotonic, at, EndCause::Deleted);
+            }
         }
         Ok(Granted::Attributes(vec![(LIFETIME, granted.to_be_bytes().to_vec())]))
     }
 
-    fn delete(&mut self, now: Timestamp, source: Source, id: [u8; 12], user: &Identity) {
+    fn remember_deletion(&mut self, now: Timestamp, source: Source, id: [u8; 12], user: &Identity) {
         let same = |worker: u16, tuple| worker == source.worker && tuple == source.client.tuple;
         self.deleted.retain(|it| !same(it.worker, it.client.tuple));
         self.deleted.push(Deleted {
@@ -305,10 +350,6 @@ impl Model {
             name: user.name.clone(),
             forgotten: now + Duration::from_secs(40),
         });
-        if let Some(at) = self.allocations.iter().position(|it| same(it.worker, it.client.tuple)) {
-            let ended = self.allocations.remove(at);
-            self.end(now, ended, EndCause::Deleted);
-        }
     }
 
     /// RFC 8656 §10.2: all or nothing.
@@ -349,15 +390,17 @@ impl Model {
         }
         let value = message.value(XOR_PEER_ADDRESS).ok_or((400, Reason::BadRequest))?;
         let peer = self.read_peer(message, value)?;
-        let live = self.allocation(&source).into_iter().flat_map(|it| &it.channels);
-        let mut live = live.filter(|it| it.expires > now.monotonic);
-        if live.any(|it| (it.number == number) != (it.peer == peer)) {
+        // A number is one peer's, of whatever family.
+        let bound = self.halves(source).flat_map(|it| &it.channels);
+        let live: Vec<_> = bound.filter(|it| it.expires > now.monotonic).collect();
+        if live.iter().any(|it| (it.number == number) != (it.peer == peer)) {
             return Err((400, Reason::ChannelConflict));
         }
         let access = self.judge_peer(source, peer)?;
         self.check_room(now, source, &[(peer, access)])?;
         let lifetime = Duration::from_secs(self.settings.channel_lifetime);
-        if let Some(allocation) = self.allocation_mut(&source) {
+        if let Some(at) = self.towards(&source, peer) {
+            let allocation = &mut self.allocations[at];
             allocation.channels.retain(|it| it.expires > now.monotonic);
             allocation.channels.retain(|it| it.number != number);
             allocation.channels.push(Channel { number, peer, expires: now.monotonic + lifetime });
@@ -376,11 +419,8 @@ impl Model {
 
     fn judge_peer(&mut self, source: Source, peer: SocketAddr) -> Result<Access, (u16, Reason)> {
         let tuple = source.client.tuple;
-        let allocation = self.allocation(&source).ok_or((437, Reason::AllocationMismatch))?;
-        let (session, is_ipv4) = (allocation.session, allocation.local.is_ipv4());
-        if peer.is_ipv4() != is_ipv4 {
-            return Err((443, Reason::WrongFamily));
-        }
+        let at = self.towards(&source, peer).ok_or((443, Reason::WrongFamily))?;
+        let session = self.allocations[at].session;
         let Some(access) = judge(&self.settings, peer.ip()) else {
             self.reports.push(Report::PeerRefused { tuple, session, peer: peer.ip() });
             return Err((403, Reason::PeerRefused));
@@ -395,22 +435,27 @@ impl Model {
         source: Source,
         more: &[(SocketAddr, Access)],
     ) -> Result<(), (u16, Reason)> {
-        let live = self.allocation(&source).into_iter().flat_map(|it| &it.permissions);
-        let live = live.filter(|it| it.expires > now.monotonic).map(|it| it.peer);
-        let before: Vec<_> = live.collect();
-        let mut after = before.clone();
-        after.extend(more.iter().map(|(peer, _)| peer.ip()));
-        after.sort();
-        after.dedup();
-        // Those that were there before a reload may stay and be renewed.
-        let fits = after.len() == before.len() || after.len() <= self.settings.max_permissions;
-        if fits { Ok(()) } else { Err((508, Reason::TooManyPermissions)) }
+        for half in self.halves(source) {
+            let live = half.permissions.iter().filter(|it| it.expires > now.monotonic).map(|it| it.peer);
+            let before: Vec<_> = live.collect();
+            let mut after = before.clone();
+            let own = more.iter().filter(|(peer, _)| peer.is_ipv4() == half.local.is_ipv4());
+            after.extend(own.map(|(peer, _)| peer.ip()));
+            after.sort();
+            after.dedup();
+            // Those that were there before a reload may stay and be renewed.
+            if after.len() != before.len() && after.len() > self.settings.max_permissions {
+                return Err((508, Reason::TooManyPermissions));
+            }
+        }
+        Ok(())
     }
 
     fn grant_permission(&mut self, now: Timestamp, source: Source, peer: SocketAddr, access: Access) {
         let lifetime = Duration::from_secs(self.settings.permission_lifetime);
+        let Some(at) = self.towards(&source, peer) else { return };
+        let allocation = &mut self.allocations[at];
         let (peer, expires) = (peer.ip(), now + lifetime);
-        let Some(allocation) = self.allocation_mut(&source) else { return };
         // An expired one stays in the list until the core tells that it is gone.
         allocation.permissions.retain(|it| it.peer != peer || it.expires <= now);
         allocation.permissions.push(Permission { peer, access, expires, told: false });
