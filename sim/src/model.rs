@@ -3,6 +3,7 @@
 //! It shares no logic with the core: it reads bytes, derives keys and checks integrity by itself. Where the
 //! core may choose (port, nonce, token, session), the model learns the choice and checks that it was allowed.
 
+mod allocate;
 mod credentials;
 mod data;
 mod message;
@@ -21,10 +22,10 @@ use turnpike_turn::{
     Client, EndCause, IcmpError, Now, Reason, RelayError, RelayId, SessionId, Timestamp, Usage, WaitId,
 };
 
+use allocate::Wanted;
 use credentials::{Identity, IssuedNonce, Refusal};
 use message::Parsed;
 use peers::Access;
-use requests::Wanted;
 use response::{Asked, Bucket, Response};
 
 use crate::observed::Report;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use turnpike_turn::{Egress, Now, Reason, Stats, Timestamp};
 
+use super::allocate::Wanted;
 use super::message::{Parsed, Protection, read_xored};
-use super::requests::Wanted;
 use super::response::{ensure, same};
 use super::{Allocation, Expected, Model, Pending, Reservation};
 use crate::observed::{Action, Observed, Opening, Report};

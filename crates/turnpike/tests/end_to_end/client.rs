@@ -8,7 +8,9 @@ use turnpike_client::{
     AllocateOptions, Allocated, Client, ClientConfig, Credentials, Event, Failure, RequestError, RequestId,
 };
 use turnpike_wire::attributes::{ErrorCode, Nonce, Realm, RequestedTransport, Username};
-use turnpike_wire::{Class, LongTermKey, Message, MessageWriter, Method, PasswordDigest, TransactionId};
+use turnpike_wire::{
+    Class, Family, LongTermKey, Message, MessageWriter, Method, PasswordDigest, TransactionId,
+};
 
 use crate::harness::PATIENCE;
 
@@ -78,12 +80,21 @@ impl TurnClient {
         self.ask(|client, now| client.create_permission(now, &[peer])).map(|_| ())
     }
 
+    pub(crate) fn permit_all(&mut self, peers: &[IpAddr]) -> Result<(), Failure> {
+        self.ask(|client, now| client.create_permission(now, peers)).map(|_| ())
+    }
+
     pub(crate) fn bind(&mut self, channel: u16, peer: SocketAddr) -> Result<(), Failure> {
         self.ask(|client, now| client.bind_channel(now, channel, peer)).map(|_| ())
     }
 
     pub(crate) fn refresh(&mut self, lifetime: Option<u32>) -> Result<(), Failure> {
         self.ask(|client, now| client.refresh(now, lifetime, None)).map(|_| ())
+    }
+
+    /// Refreshes the relayed address of one family only.
+    pub(crate) fn refresh_one(&mut self, family: Family, lifetime: Option<u32>) -> Result<(), Failure> {
+        self.ask(|client, now| client.refresh(now, lifetime, Some(family))).map(|_| ())
     }
 
     /// Sends with a Send indication.
