@@ -31,20 +31,32 @@ impl Server {
             return self.drop_packet(Reason::NoAllocation);
         };
         let bound = self.allocations.get(relay).and_then(|it| it.channels.peer(channel, now.monotonic));
-        let bound = bound.map(|peer| (relay, peer)).or_else(|| self.channel_of_sibling(now, relay, channel));
-        let Some((relay, peer)) = bound else {
-            return self.drop_packet(Reason::NoChannel);
-        };
         let span = CHANNEL_HEADER..CHANNEL_HEADER + data.len();
+        let Some(peer) = bound else {
+            return self.relay_by_sibling(now.monotonic, relay, channel, span);
+        };
         self.relay_to_peer(now.monotonic, relay, peer, span, false)
     }
 
-    /// Where a channel leads that is none of the address that the 5-tuple leads to. Only an allocation with two of them
-    /// looks any further.
-    fn channel_of_sibling(&self, now: Now, relay: RelayId, channel: u16) -> Option<(RelayId, SocketAddr)> {
-        let sibling = self.allocations.get(relay)?.sibling?;
-        let peer = self.allocations.get(sibling)?.channels.peer(channel, now.monotonic)?;
-        Some((sibling, peer))
+    /// ChannelData on a channel that is none of the address that the 5-tuple leads to: only an allocation with two of
+    /// them has any other. Apart, so that those with one do not carry it along.
+    #[inline(never)]
+    fn relay_by_sibling(
+        &mut self,
+        now: Timestamp,
+        relay: RelayId,
+        channel: u16,
+        span: std::ops::Range<usize>,
+    ) -> Verdict<'_> {
+        let sibling = self.allocations.get(relay).and_then(|allocation| allocation.sibling);
+        let bound = sibling.and_then(|sibling| {
+            let peer = self.allocations.get(sibling)?.channels.peer(channel, now)?;
+            Some((sibling, peer))
+        });
+        match bound {
+            Some((sibling, peer)) => self.relay_to_peer(now, sibling, peer, span, false),
+            None => self.drop_packet(Reason::NoChannel),
+        }
     }
 
     /// A Send indication (RFC 8656 §11.2): indications are not authenticated and never answered.

@@ -113,7 +113,9 @@ fn sockets_that_fail_leave_the_other_family_or_nothing_in_any_order() {
     // Conformance 72, and nothing leaks.
     use RelayError::{AddressInUse, Other};
     let busy = |count: usize| vec![AddressInUse; count];
-    let cases: [(Vec<Option<RelayError>>, Result<Option<Family>, ()>); 6] = [
+    // How each opening goes, and which family is missing in the end.
+    type Case = (Vec<Option<RelayError>>, Result<Option<Family>, ()>);
+    let cases: [Case; 6] = [
         (vec![Some(Other), None], Ok(Some(Family::Ipv4))),
         (vec![None, Some(Other)], Ok(Some(Family::Ipv6))),
         (vec![Some(Other), Some(Other)], Err(())),
