@@ -37,6 +37,10 @@ impl Loaded {
             let text = "a lifetime is never shorter than 600 seconds, so 600 are used".to_owned();
             self.notice(Severity::Warning, "max-allocate-lifetime", text);
         }
+        if self.config.certificate.is_some() != self.config.private_key.is_some() {
+            let text = "cert and pkey belong together: without the other one there is no TLS".to_owned();
+            self.notice(Severity::Warning, "cert", text);
+        }
         if self.last("unauthorized-ratelimit-rps").is_some() && !self.config.limit_unauthorized {
             let text = "has no effect without unauthorized-ratelimit".to_owned();
             self.notice(Severity::Warning, "unauthorized-ratelimit-rps", text);
@@ -187,7 +191,10 @@ fn check_ranges(config: &Config, problems: &mut Vec<String>) {
         !udp_relay && tcp_relay && !stun_only,
         "no-udp-relay leaves nothing to relay: this version relays UDP alone",
     );
-    refuse(!config.udp, "no-udp leaves nobody to serve: this version has UDP listeners alone");
+    refuse(
+        !config.udp && !config.tcp && !config.serves_tls(),
+        "no-udp and no-tcp leave nobody to serve: there is no certificate for TLS (cert and pkey)",
+    );
     refuse(stun_only && config.no_stun, "stun-only and no-stun together leave nothing to serve");
     refuse(
         config.bps_capacity > 0 && config.max_bps == 0,

@@ -17,6 +17,24 @@ pub struct Config {
     pub listening_device: Option<String>,
     /// Whether UDP clients are served.
     pub udp: bool,
+    /// Whether TCP clients are served, and TLS on the same port.
+    pub tcp: bool,
+    /// Where ACME challenges are redirected to: a URL that the token is put behind.
+    pub acme_redirect: Option<String>,
+    /// Whether HTTP requests are answered with 400.
+    pub say_http_unsupported: bool,
+    /// Whether TLS clients are served, where there is a certificate.
+    pub tls: bool,
+    /// TCP port for TLS, 1 to 65535.
+    pub tls_port: u16,
+    /// Whether TLS 1.2 is spoken besides 1.3.
+    pub tls12: bool,
+    /// The certificate chain's file; found like the configuration file, as the next two are.
+    pub certificate: Option<String>,
+    /// Its private key's file.
+    pub private_key: Option<String>,
+    /// The file of those who sign clients' certificates; `None` where clients need none.
+    pub client_authorities: Option<String>,
     /// Bytes of socket buffer to ask for, each way: 2 MiB.
     pub socket_buffer: usize,
     /// Addresses to relay from; empty for the listening addresses.
@@ -121,6 +139,13 @@ pub struct Config {
     pub bps_capacity: u64,
 }
 
+impl Config {
+    /// Whether TLS is wanted and what it needs is named.
+    pub fn serves_tls(&self) -> bool {
+        self.tls && self.certificate.is_some() && self.private_key.is_some()
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -128,6 +153,15 @@ impl Default for Config {
             listening_port: 3478,
             listening_device: None,
             udp: true,
+            tcp: true,
+            acme_redirect: None,
+            say_http_unsupported: false,
+            tls: true,
+            tls_port: 5349,
+            tls12: true,
+            certificate: None,
+            private_key: None,
+            client_authorities: None,
             socket_buffer: 2 * 1024 * 1024,
             relay_ips: Vec::new(),
             relay_device: None,

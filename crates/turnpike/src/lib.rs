@@ -2,8 +2,10 @@
 
 pub mod addresses;
 pub mod boot;
+mod certificates;
 pub mod cli;
 pub mod commands;
+mod listeners;
 pub mod rest;
 mod rules;
 mod startup_lines;

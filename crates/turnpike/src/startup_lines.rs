@@ -8,6 +8,7 @@ use turnpike_net::DescriptorLimit;
 use turnpike_turn::{PeerRules, refused_by_default};
 
 use crate::addresses::Addresses;
+use crate::certificates::Certificates;
 
 /// What the operator said, as far as there is something to say about it.
 pub(crate) fn tell_notices(log: &Log, loaded: &Loaded) {
@@ -24,17 +25,38 @@ pub(crate) fn tell_notices(log: &Log, loaded: &Loaded) {
     }
 }
 
-/// Which transports are on, who may relay, which peers may be reached, and how much fits.
+/// Which transports are on, and why the others are not.
+pub(crate) fn tell_transports(log: &Log, config: &Config, certificates: Option<&Certificates>) {
+    let port = config.listening_port;
+    let tell = |transport: &str, state: &str| log.info(&format!("{transport} clients: {state}"));
+    match config.udp {
+        true => tell("UDP", &format!("on, port {port}")),
+        false => tell("UDP", "off (no-udp)"),
+    }
+    match config.tcp {
+        true => tell("TCP", &format!("on, port {port}")),
+        false => tell("TCP", "off (no-tcp)"),
+    }
+    match (certificates, config.tls) {
+        (Some(certificates), _) => {
+            let also = if config.tcp { format!(" and {port}") } else { String::new() };
+            let chain = certificates.chain().display();
+            tell("TLS", &format!("on, port {}{also}, certificate {chain}", config.tls_port));
+        }
+        (None, false) => tell("TLS", "off (no-tls)"),
+        (None, true) if config.serves_tls() => tell("TLS", "off (see the error above)"),
+        (None, true) => tell("TLS", "off (no certificate: set cert and pkey)"),
+    }
+    tell("DTLS", "off (not in this version)");
+}
+
+/// Who may relay, which peers may be reached, and how much fits.
 pub(crate) fn tell_rules(
     log: &Log,
     config: &Config,
     limit: Option<DescriptorLimit>,
-    buffers: (usize, usize),
+    buffers: Option<(usize, usize)>,
 ) {
-    log.info(&format!("UDP clients: on, port {}", config.listening_port));
-    for transport in ["TCP", "TLS", "DTLS"] {
-        log.info(&format!("{transport} clients: off (not in this version)"));
-    }
     log.info("Database: none");
     log.info(&who_may_relay(config));
     if !config.stun_only {
@@ -54,7 +76,7 @@ pub(crate) fn tell_rules(
             false => log.info(&text),
         }
     }
-    let (receive, send) = buffers;
+    let Some((receive, send)) = buffers else { return };
     if receive < config.socket_buffer || send < config.socket_buffer {
         log.warning(&format!(
             "Socket buffers: {receive} bytes in, {send} out, where {} were asked for; raise net.core.rmem_max and net.core.wmem_max",

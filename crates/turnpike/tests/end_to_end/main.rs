@@ -21,4 +21,5 @@ mod self_test;
 mod sessions;
 mod starting;
 mod stopping;
+mod streams;
 mod uclient;
