@@ -3,6 +3,7 @@
 //! It shares no logic with the core: it reads bytes, derives keys and checks integrity by itself. Where the
 //! core may choose (port, nonce, token, session), the model learns the choice and checks that it was allowed.
 
+mod algorithms;
 mod credentials;
 mod data;
 mod message;
@@ -11,7 +12,8 @@ mod requests;
 mod response;
 mod settle;
 
-pub(crate) use credentials::{long_term_key, rest_password};
+pub(crate) use algorithms::{Algorithm, long_term_key, user_hash};
+pub(crate) use credentials::rest_password;
 pub(crate) use settle::Counters;
 
 use std::net::{IpAddr, SocketAddr};

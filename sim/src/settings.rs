@@ -7,6 +7,7 @@ use std::time::Duration;
 use turnpike_turn::{ChannelRange, Config, Credentials, DefaultFamily, IpRange, PeerRules, RelayAddress};
 use turnpike_wire::Family;
 
+use crate::model::{Algorithm, long_term_key};
 use crate::random::Random;
 
 /// Everything a server is told.
@@ -20,6 +21,8 @@ pub(crate) struct Settings {
     pub(crate) anonymous: bool,
     /// Static users: name and password.
     pub(crate) users: Vec<(String, String)>,
+    /// Names of those whose MD5 key is all that the server is told.
+    pub(crate) stored: Vec<String>,
     /// TURN REST secrets.
     pub(crate) secrets: Vec<String>,
     /// Relay addresses.
@@ -88,7 +91,8 @@ impl Settings {
             realm: "example.org".into(),
             anonymous: random.chance(80),
             users: USERS.map(|(name, password)| (name.to_owned(), password.to_owned())).into(),
-            secrets: SECRETS.map(str::to_owned).into(),
+            stored: Vec::new(),
+            secrets: if random.chance(800) { SECRETS.map(str::to_owned).into() } else { Vec::new() },
             relays,
             first_port,
             last_port: first_port + random.between(3, 90) as u16,
@@ -150,6 +154,8 @@ impl Settings {
         if random.chance(200) {
             self.users[0].1 = "changed".into();
         }
+        let stored = random.chance(150).then(|| random.pick(&USERS).0.to_owned());
+        self.stored = stored.into_iter().collect();
         let kept = random.below(SECRETS.len() as u64 + 1) as usize;
         self.secrets = SECRETS.iter().take(kept).map(|secret| (*secret).into()).collect();
     }
@@ -160,7 +166,13 @@ impl Settings {
             true => Credentials::anonymous(&self.realm),
             false => Credentials::new(&self.realm),
         };
-        self.users.iter().for_each(|(name, password)| credentials.add_user(name, password));
+        for (name, password) in &self.users {
+            let key = long_term_key(Algorithm::Md5, name, &self.realm, password);
+            match key.try_into() {
+                Ok(key) if self.stored.contains(name) => credentials.add_user_key(name, key),
+                _ => credentials.add_user(name, password),
+            }
+        }
         self.secrets.iter().for_each(|secret| credentials.add_secret(secret.as_bytes()));
         let mut config = Config::new(Arc::new(credentials));
         config.peers = PeerRules {

@@ -11,6 +11,8 @@ use turnpike_turn::{
     Client, Effect, Egress, FiveTuple, Init, Link, NonceKey, Now, Ports, Quotas, RelayError, RelayId,
     RelayedPort, Server, Timestamp, Transport, UnixTime, WaitId,
 };
+use turnpike_wire::attributes::PasswordAlgorithm;
+use turnpike_wire::{AttributeType, Message};
 
 use crate::model::{Expected, Model, Source};
 use crate::network::{Datagram, Faults, SECOND};
@@ -167,6 +169,9 @@ impl World {
         let expected = self.model.client_packet(now, Source { worker, client }, &datagram.bytes);
         let verdict = self.servers[usize::from(worker)].handle_client_packet(now, client, &datagram.bytes);
         let action = Action::of(verdict, &datagram.bytes);
+        for feature in features_used(&datagram.bytes, &action) {
+            *self.actions.entry(feature.into()).or_default() += 1;
+        }
         self.conclude(worker, ("client packet", datagram), expected, action)
     }
 
@@ -453,6 +458,21 @@ fn reply_tally(bytes: &[u8]) -> String {
         Some(number) => format!("error {number}"),
         None => "success".into(),
     }
+}
+
+/// What of RFC 8489 §9.2 a request used that was let in.
+fn features_used(request: &[u8], action: &Action) -> Vec<&'static str> {
+    let granted = match action {
+        Action::Reply { bytes, .. } => crate::actors::error_of(bytes).is_none(),
+        action => matches!(action, Action::Wait(_)),
+    };
+    let Some(message) = Message::parse(request).ok().filter(|_| granted) else { return Vec::new() };
+    let algorithm = message.get().ok().flatten().map(|chosen: PasswordAlgorithm<'_>| chosen.algorithm);
+    let mut features = Vec::new();
+    features.extend((algorithm == Some(PasswordAlgorithm::SHA256)).then_some("granted: sha256"));
+    features.extend((algorithm == Some(PasswordAlgorithm::MD5)).then_some("granted: md5 by choice"));
+    features.extend(message.has(AttributeType::USERHASH).then_some("granted: userhash"));
+    features
 }
 
 /// Where the server listens.

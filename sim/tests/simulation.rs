@@ -86,6 +86,9 @@ const INPUTS: u64 = 3000;
 const COMMON: &[&str] = &[
     "success",
     "waiting",
+    "granted: sha256",
+    "granted: md5 by choice",
+    "granted: userhash",
     "to a peer",
     "to a client by a channel",
     "to a client by an indication",

@@ -1,10 +1,12 @@
 //! The client's side of long-term credentials (RFC 8489 §9.2.3, §9.2.5): what the server's challenge said,
 //! signing requests with it, and checking that answers come from somebody who knows the password.
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::String;
 
-use turnpike_wire::attributes::{Nonce, PasswordAlgorithm, PasswordAlgorithms, Realm, Username};
+use turnpike_opaque_string::prepare;
+use turnpike_wire::attributes::{Nonce, PasswordAlgorithm, PasswordAlgorithms, Realm, UserHash, Username};
 use turnpike_wire::{
     AttributeType, Class, ErrorNumber, Integrity, LongTermKey, Message, MessageWriter, PasswordDigest,
     SecurityFeatures,
@@ -23,6 +25,8 @@ pub(crate) struct Authentication {
 struct Challenge {
     realm: Box<[u8]>,
     nonce: Box<[u8]>,
+    /// Stands in place of the name where the server offers that.
+    userhash: Option<UserHash>,
     key: LongTermKey,
     /// PASSWORD-ALGORITHMS exactly as the server sent it, to be echoed; `None` if the server has none.
     algorithms: Option<EchoedList>,
@@ -44,29 +48,34 @@ impl Authentication {
         let Some(credentials) = &config.credentials else {
             return Err(Failure::NoCredentials { realm: text(realm) });
         };
-        let (digest, algorithms) = choose_algorithm(message, nonce, config)?;
+        let features = announced(nonce, config);
+        let (digest, algorithms) = choose_algorithm(message, features)?;
+        let username = prepared(&credentials.username);
+        let userhash = features.username_anonymity.then(|| UserHash::of(username.as_bytes(), realm));
         match &mut self.challenge {
             Some(known) if *known.realm == *realm && known.key.digest() == digest => {
                 known.nonce = nonce.into();
+                known.userhash = userhash;
                 known.algorithms = algorithms;
             }
             unknown => {
-                let Credentials { username, password } = credentials;
+                let password = prepared(&credentials.password);
                 let key = LongTermKey::derive(digest, username.as_bytes(), realm, password.as_bytes());
-                let challenge = Challenge { realm: realm.into(), nonce: nonce.into(), key, algorithms };
-                *unknown = Some(Box::new(challenge));
+                let (realm, nonce) = (realm.into(), nonce.into());
+                *unknown = Some(Box::new(Challenge { realm, nonce, userhash, key, algorithms }));
             }
         }
         Ok(())
     }
 
-    /// Appends USERNAME, REALM, NONCE and the integrity attribute, if there was a challenge.
+    /// Appends USERNAME or USERHASH, REALM, NONCE and the integrity attribute, if there was a challenge.
     pub(crate) fn sign(&self, writer: &mut MessageWriter<'_>, credentials: Option<&Credentials>) {
         let (Some(challenge), Some(credentials)) = (&self.challenge, credentials) else { return };
-        writer
-            .add(&Username(credentials.username.as_bytes()))
-            .add(&Realm(&challenge.realm))
-            .add(&Nonce(&challenge.nonce));
+        match &challenge.userhash {
+            Some(hash) => writer.add(hash),
+            None => writer.add(&Username(prepared(&credentials.username).as_bytes())),
+        };
+        writer.add(&Realm(&challenge.realm)).add(&Nonce(&challenge.nonce));
         if let Some(algorithms) = &challenge.algorithms {
             let algorithm = match challenge.key.digest() {
                 PasswordDigest::Md5 => PasswordAlgorithm::MD5,
@@ -115,25 +124,39 @@ fn is_challenge(message: &Message<'_>) -> bool {
     )
 }
 
-/// The digest to use, and PASSWORD-ALGORITHMS to echo if it takes part (RFC 8489 §9.2.3, §9.2.5).
+/// What the server offers, as far as this client takes it up. Only the nonce says it for certain: what else stands in a
+/// challenge could have been put there on the way (RFC 8489 §9.2.1).
+fn announced(nonce: &[u8], config: &ClientConfig) -> SecurityFeatures {
+    let features = SecurityFeatures::from_nonce(nonce).filter(|_| config.password_algorithms);
+    features.unwrap_or_default()
+}
+
+/// The digest to use, and PASSWORD-ALGORITHMS to echo if it takes part (RFC 8489 §9.2.3, §9.2.5): SHA-256 wherever it
+/// is offered, however the server ranks it.
 fn choose_algorithm(
     message: &Message<'_>,
-    nonce: &[u8],
-    config: &ClientConfig,
+    features: SecurityFeatures,
 ) -> Result<(PasswordDigest, Option<EchoedList>), Failure> {
-    let announced = SecurityFeatures::from_nonce(nonce).is_some_and(|features| features.password_algorithms);
-    if !announced || !config.password_algorithms {
+    if !features.password_algorithms {
         return Ok((PasswordDigest::Md5, None));
     }
     let malformed = Failure::Malformed("PASSWORD-ALGORITHMS");
     let Ok(Some(offered)) = message.get::<PasswordAlgorithms<'_>>() else { return Err(malformed) };
-    let digest = offered.iter().find_map(|offer| match offer.algorithm {
-        PasswordAlgorithm::SHA256 => Some(PasswordDigest::Sha256),
-        PasswordAlgorithm::MD5 => Some(PasswordDigest::Md5),
-        _ => None,
-    });
+    // An algorithm with parameters is another one than these.
+    let offers = |algorithm| offered.iter().any(|it| it == PasswordAlgorithm { algorithm, parameters: &[] });
+    let digest = if offers(PasswordAlgorithm::SHA256) {
+        PasswordDigest::Sha256
+    } else if offers(PasswordAlgorithm::MD5) {
+        PasswordDigest::Md5
+    } else {
+        return Err(malformed);
+    };
     let list = message.value(AttributeType::PASSWORD_ALGORITHMS).unwrap_or_default();
-    digest.map(|digest| (digest, Some(list.into()))).ok_or(malformed)
+    Ok((digest, Some(list.into())))
+}
+
+fn prepared(text: &str) -> Cow<'_, str> {
+    prepare(text).unwrap_or(Cow::Borrowed(text))
 }
 
 fn text(bytes: &[u8]) -> Box<str> {

@@ -19,7 +19,8 @@ pub struct ClientConfig {
     pub keep_alive: bool,
     /// Whether requests and indications end with FINGERPRINT (RFC 8489 §14.7).
     pub fingerprint: bool,
-    /// Whether SHA-256 is used when the server offers it (RFC 8489 §9.2); MD5 otherwise.
+    /// Whether what RFC 8489 §9.2 added is used when the server offers it: SHA-256 keys and integrity, and USERHASH
+    /// in place of USERNAME. Without it the client speaks as one of RFC 5389 does.
     pub password_algorithms: bool,
     /// Whether an error response without integrity may end an authenticated request. RFC 8489 §9.2.5 says no,
     /// for anybody could have sent it; a diagnostic tool may rather want to show what came.
@@ -56,7 +57,8 @@ pub enum Transport {
     Stream,
 }
 
-/// A user name and password, used as they are: OpaqueString preparation is the caller's (RFC 8489 §9.2.2).
+/// A user name and password. They are prepared with OpaqueString before they are used (RFC 8489 §9.2.2), which leaves
+/// ASCII alone; what the profile does not allow is used as it stands, for the server may allow it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// USERNAME, at most 508 bytes.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::config::Config;
+use crate::config::{Config, Password, StaticUser};
 use crate::error::ConfigError;
 use crate::load::{Environment, Loaded, Setting, Severity};
 use crate::options;
@@ -105,6 +105,14 @@ impl Loaded {
         if self.config.use_auth_secret && self.config.secrets.is_empty() && has_users {
             let text = "there is no static-auth-secret, so only the users can come in".to_owned();
             self.notice(Severity::Warning, "use-auth-secret", text);
+        }
+        let key_alone = self.config.users.iter().find(|user| matches!(user.password, Password::Key(_)));
+        if let Some(StaticUser { name, .. }) = key_alone {
+            let text = format!(
+                "user {name:?} is known by an MD5 key alone, so clients are not offered SHA-256; \
+                 with passwords for all users they are"
+            );
+            self.notice(Severity::Info, "user", text);
         }
     }
 

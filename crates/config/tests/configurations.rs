@@ -91,6 +91,34 @@ fn static_users_and_rest_secrets_work_together() {
 }
 
 #[test]
+fn names_and_realms_that_look_equal_are_equal() {
+    // RFC 8489 §9.2.2: as one character or as letter and mark.
+    let config = run("-n --realm cafe\u{301} --user zo\u{EB}:first --user zoe\u{308}:second").unwrap().config;
+    assert_eq!((config.realm.as_str(), config.users.len()), ("caf\u{E9}", 1));
+    assert_eq!(config.users[0].name, "zo\u{EB}");
+}
+
+#[test]
+fn a_character_that_cannot_be_seen_is_refused_and_no_part_of_a_password_is_told() {
+    let name = refusal("-n --user zo\u{EB}\u{200B}:secret");
+    assert!(name.contains("U+200B") && !name.contains("secret"), "{name}");
+    assert!(refusal("-n --no-auth --realm caf\u{E9}\u{200B}").contains("U+200B"));
+    let password = refusal("-n --user ada:s\u{E9}cret\u{200B}");
+    assert!(password.contains("ada") && password.contains("OpaqueString"), "{password}");
+    assert!(!password.contains("200") && !password.contains("cret\u{200B}"), "{password}");
+}
+
+#[test]
+fn a_user_with_an_md5_key_alone_is_pointed_out() {
+    let key = "0x0123456789abcdef0123456789abcdef";
+    let told = |line: &str| {
+        run(line).unwrap().notices.iter().any(|notice| notice.text.contains("not offered SHA-256"))
+    };
+    assert!(told(&format!("-n --user ada:lovelace --user dave:{key}")));
+    assert!(!told("-n --user ada:lovelace"));
+}
+
+#[test]
 fn a_file_as_synapse_and_nextcloud_guides_have_it_is_read() {
     let loaded = file(
         "use-auth-secret\nstatic-auth-secret=0123abcd # keep it secret\nrealm=turn.example.org\n\

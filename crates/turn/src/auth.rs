@@ -1,13 +1,15 @@
 //! Long-term credentials (RFC 8489 §9.2.4): who sent a request, or why that is not known.
 //!
 //! The order of checks keeps strangers cheap: without integrity a stateless challenge, with a nonce that was
-//! not issued to this very address a new one, and only then a look at names and keys.
+//! not issued to this very address a new one, and only then a look at algorithms, names and keys. So a nonce that is
+//! stale is told so before an altered PASSWORD-ALGORITHMS is: only a nonce of ours tells which list came with it.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use turnpike_wire::attributes::{Nonce, Realm, Username};
-use turnpike_wire::{ErrorNumber, Integrity};
+use turnpike_wire::attributes::{Nonce, Realm, UserHash, Username};
+use turnpike_wire::{ErrorNumber, Integrity, PasswordDigest};
 
 use crate::credentials::{CredentialRefusal, User};
 use crate::effect::Event;
@@ -25,26 +27,50 @@ impl Server {
         if request.message.integrity() == Integrity::None {
             return Err(Refusal::challenge(ErrorNumber::UNAUTHENTICATED, Reason::NoCredentials));
         }
-        let Some((username, realm, nonce)) = named(request) else {
+        let Some((claim, realm, nonce)) = named(request) else {
             return Err(Refusal::plain(ErrorNumber::BAD_REQUEST, Reason::IncompleteCredentials));
         };
         self.check_nonce(request, nonce)?;
+        let Some(digest) = self.config.credentials.offer().chosen(&request.message) else {
+            return Err(Refusal::plain(ErrorNumber::BAD_REQUEST, Reason::PasswordAlgorithms));
+        };
+        let name = self.name_claimed(&claim, owner.as_deref());
         let verified = if realm != self.config.credentials.realm().as_bytes() {
             Err(CredentialRefusal { reason: Reason::WrongRealm, expired_since: None })
-        } else if let Some(owner) = owner.filter(|owner| signs(owner, request, username)) {
+        } else if let Some(owner) = owner.filter(|owner| signs(owner, request, name.as_deref(), digest)) {
             Ok(owner)
         } else {
-            self.config.credentials.authenticate(&request.message, username, request.now.unix)
+            let Request { now, message, .. } = request;
+            self.config.credentials.authenticate(message, name.as_deref(), digest, now.unix)
         };
-        verified.map_err(|refusal| {
-            self.report_failure(request, username, refusal);
-            Refusal::challenge(ErrorNumber::UNAUTHENTICATED, refusal.reason)
-        })
+        match verified {
+            Ok(user) => Ok(user),
+            Err(refusal) => {
+                let username = shown(name.as_deref(), &claim);
+                self.report_failure(request, username, refusal);
+                Err(Refusal::challenge(ErrorNumber::UNAUTHENTICATED, refusal.reason))
+            }
+        }
     }
 
     /// A nonce for whoever sends from `client`.
     pub(crate) fn nonce_for(&self, request: &Request<'_>) -> [u8; crate::nonce::LENGTH] {
-        self.nonce_key.issue(request.now.unix, &request.client.tuple.client)
+        let offer = self.config.credentials.offer();
+        self.nonce_key.issue(request.now.unix, &request.client.tuple.client, offer)
+    }
+
+    /// The name a request means. A USERHASH may be that of the allocation's owner, who may have left the list since.
+    fn name_claimed<'n>(&'n self, claim: &Claim<'n>, owner: Option<&User>) -> Option<Cow<'n, str>> {
+        let hash = match claim {
+            Claim::Name(username) => return self.config.credentials.name_of(username),
+            Claim::Hash(hash) => hash,
+        };
+        let known = self.config.credentials.name_of_hash(hash).map(Cow::Borrowed);
+        known.or_else(|| {
+            let owner = owner.filter(|_| self.config.credentials.offer().anonymity)?;
+            let own = UserHash::of(owner.name().as_bytes(), owner.realm().as_bytes());
+            (own == *hash).then(|| Cow::Owned(owner.name().to_owned()))
+        })
     }
 
     fn owner_of(&self, request: &Request<'_>) -> Option<Arc<User>> {
@@ -55,7 +81,8 @@ impl Server {
     fn check_nonce(&mut self, request: &Request<'_>, nonce: &[u8]) -> Result<(), Refusal> {
         let client: &SocketAddr = &request.client.tuple.client;
         let lifetime = self.config.nonce_lifetime;
-        match self.nonce_key.check(nonce, request.now.unix, client, lifetime) {
+        let offer = self.config.credentials.offer();
+        match self.nonce_key.check(nonce, request.now.unix, client, lifetime, offer) {
             Ok(()) => {
                 self.budget.refund(client.ip());
                 Ok(())
@@ -64,31 +91,52 @@ impl Server {
         }
     }
 
-    fn report_failure(&mut self, request: &Request<'_>, username: &[u8], refusal: CredentialRefusal) {
-        let shown = &username[..username.len().min(SHOWN_NAME)];
+    fn report_failure(&mut self, request: &Request<'_>, username: Box<str>, refusal: CredentialRefusal) {
         self.report(Event::AuthenticationFailed {
             tuple: request.client.tuple,
-            username: String::from_utf8_lossy(shown).into(),
+            username,
             reason: refusal.reason,
             expired_since: refusal.expired_since,
         });
     }
 }
 
-/// USERNAME, REALM and NONCE, if all three can be read.
-fn named<'m>(request: &Request<'m>) -> Option<(&'m [u8], &'m [u8], &'m [u8])> {
+/// How a request says who sends it.
+enum Claim<'m> {
+    Name(&'m [u8]),
+    Hash(UserHash),
+}
+
+/// USERNAME or USERHASH, REALM and NONCE, if all three can be read. A request with both is taken by its name.
+fn named<'m>(request: &Request<'m>) -> Option<(Claim<'m>, &'m [u8], &'m [u8])> {
     let message = &request.message;
-    let Username(username) = message.get().ok()??;
+    let claim = match message.get().ok()? {
+        Some(Username(username)) => Claim::Name(username),
+        None => Claim::Hash(message.get().ok()??),
+    };
     let Realm(realm) = message.get().ok()??;
     let Nonce(nonce) = message.get().ok()??;
-    Some((username, realm, nonce))
+    Some((claim, realm, nonce))
 }
 
 /// Whether the request bears the owner's name and verifies with the key the allocation was made with. A
 /// password or secret that has changed since does not end the session.
-fn signs(owner: &User, request: &Request<'_>, username: &[u8]) -> bool {
-    let verifies = |key: &turnpike_wire::LongTermKey| request.message.verify_integrity(key.bytes()).is_ok();
-    owner.name().as_bytes() == username && owner.key().is_some_and(verifies)
+fn signs(owner: &User, request: &Request<'_>, name: Option<&str>, digest: PasswordDigest) -> bool {
+    let key = owner.key().filter(|key| key.digest() == digest);
+    name == Some(owner.name()) && key.is_some_and(|key| request.message.verify_integrity(key.bytes()).is_ok())
+}
+
+/// What the log says of somebody who was refused: the name if there is one, else what came.
+fn shown(name: Option<&str>, claim: &Claim<'_>) -> Box<str> {
+    let bytes = match (name, claim) {
+        (Some(name), _) => name.as_bytes(),
+        (None, Claim::Name(username)) => username,
+        (None, Claim::Hash(UserHash(hash))) => {
+            let digits: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+            return format!("userhash {digits}").into();
+        }
+    };
+    String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_NAME)]).into()
 }
 
 /// Bytes of a refused username that reach the log.

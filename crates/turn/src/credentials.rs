@@ -2,7 +2,12 @@
 //!
 //! A REST username carries its own expiry: `expiry:user`, `user:expiry` or just `expiry`, and its password is
 //! base64(HMAC-SHA1(secret, username)). Any number of secrets is tried, and none shuts out static users.
+//!
+//! Static names are kept as the OpaqueString profile prepares them (RFC 8489 §9.2.2), and a received name is prepared
+//! before it is looked up. REST names are taken as they come: no list holds them, and the application that minted one
+//! derived the password from its very bytes.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
@@ -13,18 +18,32 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
+use turnpike_opaque_string::prepare;
+use turnpike_wire::attributes::UserHash;
 use turnpike_wire::{LongTermKey, Message, PasswordDigest};
 
+use crate::offer::Offer;
 use crate::reason::Reason;
 use crate::time::UnixTime;
 
 /// Everyone who may allocate, as one unchanging snapshot.
 pub struct Credentials {
     realm: Arc<str>,
-    users: HashMap<Box<str>, LongTermKey>,
+    users: HashMap<Box<str>, Keys>,
+    /// Static users by USERHASH.
+    hashed: HashMap<[u8; 32], Box<str>>,
+    /// How many users have no SHA-256 key.
+    md5_only: usize,
     secrets: Vec<RestSecret>,
     separator: char,
     anonymous: bool,
+}
+
+/// A static user's keys.
+struct Keys {
+    md5: LongTermKey,
+    /// Absent where the MD5 key is all that is known.
+    sha256: Option<LongTermKey>,
 }
 
 /// An authenticated user. It lives as long as the allocations it made.
@@ -47,8 +66,10 @@ impl Credentials {
     /// Nobody yet; `realm` is what clients are told and keys are derived with.
     pub fn new(realm: &str) -> Self {
         Credentials {
-            realm: realm.into(),
+            realm: prepared(realm).into(),
             users: HashMap::new(),
+            hashed: HashMap::new(),
+            md5_only: 0,
             secrets: Vec::new(),
             separator: ':',
             anonymous: false,
@@ -60,16 +81,20 @@ impl Credentials {
         Credentials { anonymous: true, ..Credentials::new(realm) }
     }
 
-    /// Adds a static user by password.
+    /// Adds a static user by password. What OpaqueString does not allow is taken as it stands: whoever reads the
+    /// configuration refuses it there, with words for a person.
     pub fn add_user(&mut self, name: &str, password: &str) {
-        let realm = self.realm.as_bytes();
-        let key = LongTermKey::derive(PasswordDigest::Md5, name.as_bytes(), realm, password.as_bytes());
-        self.users.insert(name.into(), key);
+        let (name, password) = (prepared(name), prepared(password));
+        let key =
+            |digest| LongTermKey::derive(digest, name.as_bytes(), self.realm.as_bytes(), password.as_bytes());
+        let keys = Keys { md5: key(PasswordDigest::Md5), sha256: Some(key(PasswordDigest::Sha256)) };
+        self.insert(&name, keys);
     }
 
-    /// Adds a static user by the MD5 key that coturn stores.
+    /// Adds a static user by the MD5 key that coturn stores. From then on nobody in the realm is offered SHA-256,
+    /// for which this user has no key.
     pub fn add_user_key(&mut self, name: &str, key: [u8; 16]) {
-        self.users.insert(name.into(), LongTermKey::from_md5(key));
+        self.insert(&prepared(name), Keys { md5: LongTermKey::from_md5(key), sha256: None });
     }
 
     /// Adds a TURN REST secret.
@@ -92,29 +117,59 @@ impl Credentials {
         self.anonymous
     }
 
+    /// What challenges offer.
+    pub(crate) fn offer(&self) -> Offer {
+        Offer { sha256: self.md5_only == 0, anonymity: self.secrets.is_empty() }
+    }
+
+    /// The name that a received USERNAME stands for: the static user's, or the very text. `None` for what cannot be
+    /// a name: it is empty, no UTF-8, or holds a NUL.
+    pub(crate) fn name_of<'n>(&self, username: &'n [u8]) -> Option<Cow<'n, str>> {
+        let name = core::str::from_utf8(username).ok()?;
+        if name.is_empty() || name.contains('\0') {
+            return None;
+        }
+        if name.is_ascii() {
+            return Some(Cow::Borrowed(name));
+        }
+        let known = prepare(name).ok().filter(|prepared| self.users.contains_key(&**prepared));
+        Some(known.unwrap_or(Cow::Borrowed(name)))
+    }
+
+    /// The static user whom a USERHASH stands for, if such hashes are accepted here.
+    pub(crate) fn name_of_hash(&self, hash: &UserHash) -> Option<&str> {
+        self.hashed.get(&hash.0).filter(|_| self.offer().anonymity).map(|name| &**name)
+    }
+
     /// The user everybody is when no password is asked for.
     pub(crate) fn nobody(&self) -> Arc<User> {
         Arc::new(User { name: "".into(), account: 0..0, realm: self.realm.clone(), key: None })
     }
 
-    /// Finds the key that `message`'s integrity verifies with, and whose it is.
+    /// Finds the key of this kind that `message`'s integrity verifies with, and whose it is. `name` is `None` where
+    /// the request names nobody who could exist.
     pub(crate) fn authenticate(
         &self,
         message: &Message<'_>,
-        username: &[u8],
+        name: Option<&str>,
+        digest: PasswordDigest,
         now: UnixTime,
     ) -> Result<Arc<User>, CredentialRefusal> {
         let refuse = |reason| CredentialRefusal { reason, expired_since: None };
-        let name = usable_name(username).ok_or(refuse(Reason::UnknownUser))?;
-        let known = self.users.get(name);
+        let known = name.and_then(|name| self.users.get(name));
+        let key = known.and_then(|keys| keys.of(digest));
         // An unknown name costs one verification as well, so that timing does not tell.
         let absent = LongTermKey::from_md5([0; 16]);
-        let fits = message.verify_integrity(known.unwrap_or(&absent).bytes()).is_ok();
-        if let (Some(key), true) = (known, fits) {
+        let fits = message.verify_integrity(key.unwrap_or(&absent).bytes()).is_ok();
+        let name = name.ok_or(refuse(Reason::UnknownUser))?;
+        if let (Some(key), true) = (key, fits) {
             return Ok(self.user(name, 0..name.len(), key.clone()));
         }
         match (RestName::parse(name, self.separator), known) {
-            (Some(rest), _) if !self.secrets.is_empty() => self.authenticate_rest(message, name, rest, now),
+            (Some(rest), _) if !self.secrets.is_empty() => {
+                let keys = self.secrets.iter().map(|secret| secret.key(name, &self.realm, digest));
+                self.authenticate_rest(message, name, rest, keys, now)
+            }
             (_, Some(_)) => Err(refuse(Reason::WrongPassword)),
             _ => Err(refuse(Reason::UnknownUser)),
         }
@@ -125,11 +180,10 @@ impl Credentials {
         message: &Message<'_>,
         name: &str,
         rest: RestName,
+        mut keys: impl Iterator<Item = LongTermKey>,
         now: UnixTime,
     ) -> Result<Arc<User>, CredentialRefusal> {
-        let keys = self.secrets.iter().map(|secret| secret.key(name, &self.realm));
         let key = keys
-            .into_iter()
             .find(|key| message.verify_integrity(key.bytes()).is_ok())
             .ok_or(CredentialRefusal { reason: Reason::WrongSecret, expired_since: None })?;
         if rest.expiry.0 < now.0 {
@@ -137,6 +191,15 @@ impl Credentials {
             return Err(CredentialRefusal { reason: Reason::Expired, expired_since });
         }
         Ok(self.user(name, rest.account, key))
+    }
+
+    fn insert(&mut self, name: &str, keys: Keys) {
+        let hash = UserHash::of(name.as_bytes(), self.realm.as_bytes());
+        self.hashed.insert(hash.0, name.into());
+        self.md5_only += usize::from(keys.sha256.is_none());
+        if let Some(before) = self.users.insert(name.into(), keys) {
+            self.md5_only -= usize::from(before.sha256.is_none());
+        }
     }
 
     fn user(&self, name: &str, account: Range<usize>, key: LongTermKey) -> Arc<User> {
@@ -153,6 +216,15 @@ impl fmt::Debug for Credentials {
             .field("secrets", &self.secrets.len())
             .field("anonymous", &self.anonymous)
             .finish()
+    }
+}
+
+impl Keys {
+    fn of(&self, digest: PasswordDigest) -> Option<&LongTermKey> {
+        match digest {
+            PasswordDigest::Md5 => Some(&self.md5),
+            PasswordDigest::Sha256 => self.sha256.as_ref(),
+        }
     }
 }
 
@@ -219,17 +291,15 @@ pub fn rest_password(secret: &[u8], username: &str) -> String {
 struct RestSecret(Box<[u8]>);
 
 impl RestSecret {
-    fn key(&self, username: &str, realm: &str) -> LongTermKey {
+    fn key(&self, username: &str, realm: &str, digest: PasswordDigest) -> LongTermKey {
         let password = rest_password(&self.0, username);
-        let (username, realm) = (username.as_bytes(), realm.as_bytes());
-        LongTermKey::derive(PasswordDigest::Md5, username, realm, password.as_bytes())
+        LongTermKey::derive(digest, username.as_bytes(), realm.as_bytes(), password.as_bytes())
     }
 }
 
-/// A name that can be somebody's: UTF-8, not empty, without NUL.
-fn usable_name(username: &[u8]) -> Option<&str> {
-    let name = core::str::from_utf8(username).ok()?;
-    (!name.is_empty() && !name.contains('\0')).then_some(name)
+/// The text as OpaqueString prepares it, or as it stands where the profile does not allow it.
+fn prepared(text: &str) -> Cow<'_, str> {
+    prepare(text).unwrap_or(Cow::Borrowed(text))
 }
 
 #[cfg(test)]

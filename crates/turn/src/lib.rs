@@ -13,6 +13,7 @@ mod credentials;
 mod deleted;
 mod effect;
 mod nonce;
+mod offer;
 mod peers;
 mod ports;
 mod quota;

@@ -1,17 +1,20 @@
-//! Nonces that carry their own proof (RFC 8489 §9.2, §18.1): the nonce cookie, the time of issue, and a keyed
-//! hash of both and of the client's address. Nothing is stored for a stranger.
+//! Nonces that carry their own proof (RFC 8489 §9.2, §18.1): the nonce cookie, and in base64 the time of issue and a
+//! keyed hash of both, of the client's address, and of what is offered with it. Nothing is stored for a stranger.
 //!
-//! Invariant: a nonce verifies only for the address it was issued to, and only unchanged, so the announced
-//! security features cannot be altered on the way (bid-down protection).
+//! Invariant: a nonce verifies only for the address it was issued to, only unchanged, and only while the same is
+//! offered, so neither the announced security features nor the list of algorithms can be altered on the way (bid-down
+//! protection).
 
 use core::hash::Hasher;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 use siphasher::sip::SipHasher24;
-use turnpike_wire::SecurityFeatures;
 
+use crate::offer::Offer;
 use crate::random::halves;
 use crate::reason::Reason;
 use crate::time::UnixTime;
@@ -36,38 +39,48 @@ impl NonceKey {
     }
 
     /// A nonce for `client`, issued now.
-    pub(crate) fn issue(&self, now: UnixTime, client: &SocketAddr) -> [u8; LENGTH] {
+    pub(crate) fn issue(&self, now: UnixTime, client: &SocketAddr, offer: Offer) -> [u8; LENGTH] {
+        let issued = now.0 as u32;
+        let mut content = [0; CONTENT];
+        content[..4].copy_from_slice(&issued.to_be_bytes());
+        content[4..].copy_from_slice(&self.proof(issued, client, offer).to_be_bytes());
         let mut nonce = [0; LENGTH];
-        nonce[..PREFIX].copy_from_slice(&SecurityFeatures::default().nonce_prefix());
-        write_hex(&mut nonce[PREFIX..PREFIX + 8], now.0 & 0xFFFF_FFFF);
-        let proof = self.proof(&nonce[..PREFIX + 8], client);
-        write_hex(&mut nonce[PREFIX + 8..], proof);
+        let (prefix, rest) = nonce.split_at_mut(PREFIX);
+        prefix.copy_from_slice(&offer.features().nonce_prefix());
+        // It fits: twelve bytes are sixteen characters, without padding.
+        let _ = STANDARD.encode_slice(content, rest);
         nonce
     }
 
-    /// Whether `nonce` was issued to `client` within `lifetime` (zero: for ever).
+    /// Whether `nonce` was issued to `client` with this offer within `lifetime` (zero: for ever).
     pub(crate) fn check(
         &self,
         nonce: &[u8],
         now: UnixTime,
         client: &SocketAddr,
         lifetime: Duration,
+        offer: Offer,
     ) -> Result<(), Reason> {
-        let nonce: &[u8; LENGTH] = nonce.try_into().map_err(|_| Reason::ForeignNonce)?;
-        let issued = read_hex(&nonce[PREFIX..PREFIX + 8]).ok_or(Reason::ForeignNonce)?;
-        let proof = read_hex(&nonce[PREFIX + 8..]).ok_or(Reason::ForeignNonce)?;
-        if proof != self.proof(&nonce[..PREFIX + 8], client) {
-            return Err(Reason::ForeignNonce);
+        let foreign = Reason::ForeignNonce;
+        let rest = nonce.strip_prefix(&offer.features().nonce_prefix()).ok_or(foreign)?;
+        let rest: &[u8; LENGTH - PREFIX] = rest.try_into().map_err(|_| foreign)?;
+        let mut content = [0; CONTENT];
+        STANDARD.decode_slice(rest, &mut content).map_err(|_| foreign)?;
+        let [t0, t1, t2, t3, proof @ ..] = content;
+        let issued = u32::from_be_bytes([t0, t1, t2, t3]);
+        if u64::from_be_bytes(proof) != self.proof(issued, client, offer) {
+            return Err(foreign);
         }
         // 32 bits of seconds, compared around their wrap; a fleet's clocks may differ by a few.
-        let age = (now.0 as u32).wrapping_sub(issued as u32) as i32;
+        let age = (now.0 as u32).wrapping_sub(issued) as i32;
         let too_old = !lifetime.is_zero() && i64::from(age) > lifetime.as_secs() as i64;
         if too_old || age < -CLOCK_SLACK { Err(Reason::StaleNonce) } else { Ok(()) }
     }
 
-    fn proof(&self, issued: &[u8], client: &SocketAddr) -> u64 {
+    fn proof(&self, issued: u32, client: &SocketAddr, offer: Offer) -> u64 {
         let mut hasher = SipHasher24::new_with_keys(self.0, self.1);
-        hasher.write(issued);
+        hasher.write(&issued.to_be_bytes());
+        hasher.write_u8(offer.number());
         match client.ip() {
             IpAddr::V4(ip) => hasher.write(&ip.octets()),
             IpAddr::V6(ip) => hasher.write(&ip.octets()),
@@ -83,35 +96,21 @@ impl core::fmt::Debug for NonceKey {
     }
 }
 
-fn write_hex(out: &mut [u8], number: u64) {
-    let digits = out.len();
-    for (index, digit) in out.iter_mut().enumerate() {
-        *digit = b"0123456789abcdef"[(number >> (4 * (digits - 1 - index)) & 0xF) as usize];
-    }
-}
-
-/// Reads exactly what [`write_hex`] writes: lower case only, so that one nonce has one form.
-fn read_hex(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0, |number, digit| {
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(number << 4 | u64::from(value))
-    })
-}
-
 /// Characters of a nonce.
-pub(crate) const LENGTH: usize = PREFIX + 8 + 16;
+pub(crate) const LENGTH: usize = PREFIX + 16;
 const PREFIX: usize = 13;
+/// Bytes of time and proof.
+const CONTENT: usize = 4 + 8;
 /// Seconds by which a nonce may lie in the future.
 const CLOCK_SLACK: i32 = 10;
 
 #[cfg(test)]
 mod tests {
+    use turnpike_wire::SecurityFeatures;
+
     use super::*;
 
+    const OFFER: Offer = Offer { sha256: true, anonymity: false };
     const NOW: UnixTime = UnixTime(1_800_000_000);
     const LIFETIME: Duration = Duration::from_secs(600);
 
@@ -125,44 +124,60 @@ mod tests {
 
     #[test]
     fn a_nonce_verifies_for_its_client_until_its_lifetime_ends() {
-        let nonce = key().issue(NOW, &client());
+        let nonce = key().issue(NOW, &client(), OFFER);
         for age in [0, 1, 600] {
-            assert_eq!(key().check(&nonce, UnixTime(NOW.0 + age), &client(), LIFETIME), Ok(()));
+            assert_eq!(key().check(&nonce, UnixTime(NOW.0 + age), &client(), LIFETIME, OFFER), Ok(()));
         }
         let late = UnixTime(NOW.0 + 601);
-        assert_eq!(key().check(&nonce, late, &client(), LIFETIME), Err(Reason::StaleNonce));
-        assert_eq!(key().check(&nonce, late, &client(), Duration::ZERO), Ok(()));
+        assert_eq!(key().check(&nonce, late, &client(), LIFETIME, OFFER), Err(Reason::StaleNonce));
+        assert_eq!(key().check(&nonce, late, &client(), Duration::ZERO, OFFER), Ok(()));
     }
 
     #[test]
     fn a_nonce_of_another_address_port_or_key_is_foreign() {
-        let nonce = key().issue(NOW, &client());
+        let nonce = key().issue(NOW, &client(), OFFER);
         for other in ["198.51.100.8:5000", "198.51.100.7:5001", "[2001:db8::1]:5000"] {
-            let check = key().check(&nonce, NOW, &other.parse().unwrap(), LIFETIME);
+            let check = key().check(&nonce, NOW, &other.parse().unwrap(), LIFETIME, OFFER);
             assert_eq!(check, Err(Reason::ForeignNonce), "{other}");
         }
         let other_key = NonceKey::new([8; 16]);
-        assert_eq!(other_key.check(&nonce, NOW, &client(), LIFETIME), Err(Reason::ForeignNonce));
+        assert_eq!(other_key.check(&nonce, NOW, &client(), LIFETIME, OFFER), Err(Reason::ForeignNonce));
     }
 
     #[test]
     fn every_changed_character_makes_a_nonce_foreign() {
-        let nonce = key().issue(NOW, &client());
+        let nonce = key().issue(NOW, &client(), OFFER);
         for index in 0..nonce.len() {
             for replacement in 0..=255 {
                 let mut changed = nonce;
                 changed[index] = replacement;
                 if changed != nonce {
-                    assert!(key().check(&changed, NOW, &client(), LIFETIME).is_err());
+                    assert!(key().check(&changed, NOW, &client(), LIFETIME, OFFER).is_err());
                 }
             }
         }
     }
 
     #[test]
+    fn a_nonce_holds_only_while_the_same_is_offered() {
+        let offers = [false, true].map(|sha256| [false, true].map(|anonymity| Offer { sha256, anonymity }));
+        for issued_with in offers.as_flattened() {
+            let nonce = key().issue(NOW, &client(), *issued_with);
+            for checked_with in offers.as_flattened() {
+                let check = key().check(&nonce, NOW, &client(), LIFETIME, *checked_with);
+                assert_eq!(check.is_ok(), issued_with == checked_with);
+            }
+        }
+    }
+
+    #[test]
     fn nonces_begin_with_the_nonce_cookie_and_their_features() {
-        let nonce = key().issue(NOW, &client());
-        assert_eq!(SecurityFeatures::from_nonce(&nonce), Some(SecurityFeatures::default()));
-        assert_eq!(&nonce[..13], b"obMatJos2AAAA");
+        for (anonymity, prefix) in [(false, b"obMatJos2gAAA"), (true, b"obMatJos2wAAA")] {
+            let offer = Offer { anonymity, ..OFFER };
+            let nonce = key().issue(NOW, &client(), offer);
+            let features = SecurityFeatures { password_algorithms: true, username_anonymity: anonymity };
+            assert_eq!(SecurityFeatures::from_nonce(&nonce), Some(features));
+            assert_eq!(&nonce[..13], prefix);
+        }
     }
 }

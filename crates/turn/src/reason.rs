@@ -78,8 +78,10 @@ reasons! {
 
     /// Credentials: none given. The normal first request of every client.
     NoCredentials = "no_credentials";
-    /// Credentials: USERNAME, REALM or NONCE is missing or malformed.
+    /// Credentials: USERNAME or USERHASH, REALM or NONCE is missing or malformed.
     IncompleteCredentials = "incomplete_credentials";
+    /// Credentials: PASSWORD-ALGORITHMS is not the list that was offered, or PASSWORD-ALGORITHM is not in it.
+    PasswordAlgorithms = "password_algorithms";
     /// Credentials: the time in a REST username has passed.
     Expired = "expired";
     /// Credentials: a REST username whose password fits none of the secrets.
@@ -92,7 +94,7 @@ reasons! {
     WrongRealm = "wrong_realm";
     /// Credentials: the nonce was issued here and is too old.
     StaleNonce = "stale_nonce";
-    /// Credentials: the nonce was not issued by this server to this address.
+    /// Credentials: the nonce was not issued by this server to this address, or before it changed what it offers.
     ForeignNonce = "foreign_nonce";
 
     /// Request: malformed or contradictory.

@@ -61,7 +61,7 @@ pub(crate) struct Refused {
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) refused: Refused,
-    /// Whether REALM and a new NONCE go with it.
+    /// Whether REALM, a new NONCE and PASSWORD-ALGORITHMS go with it.
     pub(crate) challenge: bool,
     /// Who is known to have asked; signs the response.
     pub(crate) user: Option<Arc<User>>,
@@ -235,6 +235,8 @@ const UNDERSTOOD: &[AttributeType] = &[
     AttributeType::EVEN_PORT,
     AttributeType::REQUESTED_TRANSPORT,
     AttributeType::DONT_FRAGMENT,
+    AttributeType::PASSWORD_ALGORITHM,
+    AttributeType::USERHASH,
     AttributeType::XOR_MAPPED_ADDRESS,
     AttributeType::RESERVATION_TOKEN,
 ];

@@ -7,7 +7,9 @@ use turnpike_wire::attributes::{
     AddressErrorCode, ErrorCode, Lifetime, MappedAddress, Nonce, Realm, ReservationToken, Software,
     UnknownAttributes, XorMappedAddress, XorRelayedAddress,
 };
-use turnpike_wire::{Class, ErrorNumber, Family, Integrity, MessageWriter, Method, TransactionId};
+use turnpike_wire::{
+    AttributeType, Class, ErrorNumber, Family, Integrity, Message, MessageWriter, Method, TransactionId,
+};
 
 use crate::challenge_budget::Allowance;
 use crate::credentials::User;
@@ -28,7 +30,8 @@ pub(crate) struct Reply {
     method: Method,
     transaction: TransactionId,
     pub(crate) fingerprint: bool,
-    integrity: Integrity,
+    /// With which attribute it is signed.
+    pub(crate) integrity: Integrity,
 }
 
 impl Request<'_> {
@@ -38,7 +41,7 @@ impl Request<'_> {
             method: self.message.method(),
             transaction: self.message.transaction_id(),
             fingerprint: self.message.fingerprint_is_valid().is_some(),
-            integrity: self.message.integrity(),
+            integrity: answer_integrity(&self.message),
         }
     }
 }
@@ -157,7 +160,10 @@ impl Server {
         let reason = if config.reason_phrases { number.reason() } else { "" };
         writer.add(&ErrorCode { number, reason });
         if refusal.challenge {
-            writer.add(&Realm(config.credentials.realm().as_bytes())).add(&Nonce(nonce));
+            let credentials = &config.credentials;
+            writer.add(&Realm(credentials.realm().as_bytes())).add(&Nonce(nonce));
+            // RFC 8489 §9.2.4: the nonce's feature bits say that it is there.
+            writer.add(&credentials.offer().algorithms());
         }
         if !unknown.is_empty() {
             writer.add(&UnknownAttributes::from_be_bytes(unknown));
@@ -166,6 +172,17 @@ impl Server {
         let software = config.software.as_deref().filter(|_| refusal.user.is_some());
         let verdict = seal(writer, reply, refusal.user.as_deref(), software, config.always_fingerprint);
         count_drop(stats, verdict)
+    }
+}
+
+/// The attribute that signs the answer (RFC 8489 §9.2.4): -SHA256 alone for a client that chose a password algorithm,
+/// MESSAGE-INTEGRITY alone for one that did not, unless -SHA256 is all it signed with.
+fn answer_integrity(message: &Message<'_>) -> Integrity {
+    match message.integrity() {
+        Integrity::None => Integrity::None,
+        _ if message.has(AttributeType::PASSWORD_ALGORITHM) => Integrity::Sha256,
+        _ if message.has_sha1() => Integrity::Sha1,
+        _ => Integrity::Sha256,
     }
 }
 

@@ -113,6 +113,11 @@ impl Message<'_> {
         }
     }
 
+    /// Whether MESSAGE-INTEGRITY is there, be it alone or in front of MESSAGE-INTEGRITY-SHA256.
+    pub fn has_sha1(&self) -> bool {
+        self.integrity_sha1().is_some()
+    }
+
     /// Checks the integrity attribute that decides with `key` (RFC 8489 §9.2.4).
     pub fn verify_integrity(&self, key: &[u8]) -> Result<(), IntegrityError> {
         match self.integrity() {

@@ -9,11 +9,12 @@ use turnpike_wire::attributes::{
     XorRelayedAddress,
 };
 use turnpike_wire::{
-    AttributeType, Class, Family, Message, MessageWriter, Method, TransactionId, channel_data_header,
+    AttributeType, Class, Family, Message, MessageWriter, Method, SecurityFeatures, TransactionId,
+    channel_data_header,
 };
 
 use super::{Actor, Surroundings, endpoints, keep, some_peer};
-use crate::model::{long_term_key, rest_password};
+use crate::model::{Algorithm, long_term_key, rest_password, user_hash};
 use crate::network::Datagram;
 use crate::random::Random;
 use crate::settings::{SECRETS, USERS};
@@ -27,6 +28,8 @@ pub(crate) struct Chaotic {
     password: String,
     realm: String,
     nonce: Vec<u8>,
+    /// PASSWORD-ALGORITHMS of the last challenge.
+    algorithms: Vec<u8>,
     peers: Vec<SocketAddr>,
     sent: Vec<Vec<u8>>,
     allocated: bool,
@@ -44,6 +47,7 @@ impl Chaotic {
             password,
             realm: String::new(),
             nonce: Vec::new(),
+            algorithms: Vec::new(),
             peers: Vec::new(),
             sent: Vec::new(),
             allocated: false,
@@ -81,7 +85,7 @@ impl Chaotic {
         add(&mut writer, surroundings, &mut self.peers);
         let random = &mut *surroundings.random;
         if random.chance(25) {
-            let kind = *random.pick(&[0x0003, 0x0024, 0x0025, 0x7FFE, 0x8888, 0x001D]);
+            let kind = *random.pick(&[0x0003, 0x0024, 0x0025, 0x7FFE, 0x8888, 0x001D, 0x001E]);
             writer.add_raw(AttributeType(kind), b"odd");
         }
         self.authenticate(&mut writer, surroundings);
@@ -105,14 +109,23 @@ impl Chaotic {
             9 => username = "\0ada".into(),
             10..=12 => realm = "elsewhere".into(),
             13..=16 => nonce = random.pick_some(&surroundings.rumours.nonces).cloned().unwrap_or_default(),
-            17..=18 => nonce = random.blob(37),
+            17..=18 => nonce = random.blob(29),
             19..=28 => (username, password) = some_credentials(surroundings),
             29 => username = String::new(),
             _ => {}
         }
         let random = &mut *surroundings.random;
         let left_out = random.below(200);
-        if left_out != 0 {
+        // Mostly where it is offered.
+        let offered =
+            SecurityFeatures::from_nonce(&nonce).is_some_and(|features| features.username_anonymity);
+        let hashed = random.chance(if offered { 400 } else { 20 });
+        if hashed {
+            let mut hash = user_hash(&username, &realm);
+            hash.truncate(if random.chance(20) { 31 } else { 32 });
+            writer.add_raw(AttributeType::USERHASH, &hash);
+        }
+        if left_out != 0 && (!hashed || random.chance(20)) {
             writer.add(&Username(username.as_bytes()));
         }
         if left_out != 1 {
@@ -121,16 +134,46 @@ impl Chaotic {
         if left_out != 2 {
             writer.add(&Nonce(&nonce));
         }
-        let key = long_term_key(&username, &realm, &password);
+        let algorithm = self.choose(writer, random);
+        let key = long_term_key(algorithm, &username, &realm, &password);
         match random.below(20) {
-            0..=15 => writer.integrity_sha1_with(&key),
-            16..=18 => writer.integrity_sha256_with(&key),
+            0..=11 => writer.integrity_sha1_with(&key),
+            12..=17 => writer.integrity_sha256_with(&key),
             _ => writer.integrity_sha1_with(&key).integrity_sha256_with(&key),
         };
         if random.chance(10) {
             // What follows the integrity must not count.
             writer.add(&Lifetime(0)).add(&Username(b"grace"));
         }
+    }
+
+    /// Takes up what was offered, half of it, something else, or nothing; says what is to be signed with.
+    fn choose(&self, writer: &mut MessageWriter<'_>, random: &mut Random) -> Algorithm {
+        let sha256 = self.algorithms.starts_with(&[0, Algorithm::Sha256 as u8]) && random.chance(700);
+        let algorithm = if sha256 { Algorithm::Sha256 } else { Algorithm::Md5 };
+        let mut list = self.algorithms.clone();
+        let mut choice = vec![0, algorithm as u8, 0, 0];
+        let (mut lists, mut chooses) = (true, true);
+        match random.below(100) {
+            0..=39 => return Algorithm::Md5,
+            40 => lists = false,
+            41 => chooses = false,
+            42 => list = list.iter().rev().copied().collect(),
+            43 => list.truncate(4),
+            44 => list.extend([0, 3, 0, 0]),
+            45 => choice = vec![0, 3, 0, 0],
+            46 => choice = vec![0, 2, 0, 1, 0, 0, 0, 0],
+            47 => list = random.blob(8),
+            48 => choice = random.blob(4),
+            _ => {}
+        }
+        if lists {
+            writer.add_raw(AttributeType::PASSWORD_ALGORITHMS, &list);
+        }
+        if chooses {
+            writer.add_raw(AttributeType::PASSWORD_ALGORITHM, &choice);
+        }
+        if random.chance(20) { Algorithm::Md5 } else { algorithm }
     }
 
     fn send_indication(&mut self, surroundings: &mut Surroundings<'_>) -> Vec<u8> {
@@ -184,6 +227,7 @@ impl Chaotic {
         if let (Ok(Some(Realm(realm))), Ok(Some(Nonce(nonce)))) = (message.get(), message.get()) {
             self.realm = String::from_utf8_lossy(realm).into();
             self.nonce = nonce.to_vec();
+            self.algorithms = message.value(AttributeType::PASSWORD_ALGORITHMS).unwrap_or_default().to_vec();
             keep(&mut surroundings.rumours.nonces, nonce.to_vec(), 16);
         }
         if let Ok(Some(ReservationToken(token))) = message.get() {

@@ -210,6 +210,7 @@ fn new_client(surroundings: &mut Surroundings<'_>) -> Client {
         credentials: Some(Credentials { username, password }),
         fingerprint: random.chance(600),
         keep_alive: random.chance(800),
+        password_algorithms: random.chance(600),
         ..ClientConfig::default()
     };
     Client::new(Arc::new(config), random.bytes())

@@ -6,10 +6,10 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
-use md5::{Digest, Md5};
 use sha1::Sha1;
 use turnpike_turn::{Now, Reason};
 
+use super::algorithms::{Algorithm, long_term_key};
 use super::message::{Parsed, Protection};
 use super::{Model, Source};
 use crate::observed::Report;
@@ -21,6 +21,8 @@ pub(crate) struct Identity {
     pub(crate) name: String,
     /// The part quotas are counted by.
     pub(crate) account: String,
+    /// The realm at that time.
+    pub(crate) realm: String,
     /// The key that signs; `None` where no password is asked for.
     pub(crate) key: Option<Vec<u8>>,
 }
@@ -44,6 +46,8 @@ pub(crate) struct IssuedNonce {
     pub(super) value: Vec<u8>,
     pub(super) client: SocketAddr,
     pub(super) issued: u64,
+    /// PASSWORD-ALGORITHMS beside it, and whether hashes of names were offered.
+    pub(super) offer: (Vec<u8>, bool),
 }
 
 impl Refusal {
@@ -67,31 +71,43 @@ impl Model {
     ) -> Result<Identity, Refusal> {
         let owner = self.allocation(source).map(|allocation| allocation.owner.clone());
         if self.settings.anonymous {
-            let nobody = Identity { name: String::new(), account: String::new(), key: None };
+            let realm = self.settings.realm.clone();
+            let nobody = Identity { name: String::new(), account: String::new(), realm, key: None };
             return Ok(owner.unwrap_or(nobody));
         }
         if message.protection() == Protection::None {
             return Err(Refusal::challenge(401, Reason::NoCredentials));
         }
         let bounded = |kind, most| message.value(kind).filter(|value| value.len() <= most);
-        let (Some(name), Some(realm), Some(nonce)) =
-            (bounded(USERNAME, 508), bounded(REALM, 763), bounded(NONCE, 763))
+        let hash =
+            message.value(USERHASH).filter(|hash| hash.len() == 32 && message.value(USERNAME).is_none());
+        let (Some(claim), Some(realm), Some(nonce)) =
+            (bounded(USERNAME, 508).or(hash), bounded(REALM, 763), bounded(NONCE, 763))
         else {
             return Err(Refusal::plain(400, Reason::IncompleteCredentials));
         };
         self.check_nonce(now, source, nonce)?;
+        let algorithm = self.chosen_algorithm(message)?;
+        let name = match hash {
+            Some(hash) => self.name_behind(hash, owner.as_ref()),
+            None => usable_name(claim),
+        };
         let verified = if realm != self.settings.realm.as_bytes() {
             Err((Reason::WrongRealm, None))
-        } else if let Some(owner) = owner.filter(|owner| still_signs(owner, name, message)) {
+        } else if let Some(owner) = owner.filter(|owner| still_signs(owner, &name, algorithm, message)) {
             Ok(owner)
         } else {
-            self.look_up(now, name, message)
+            self.look_up(now, name.clone(), algorithm, message)
         };
         verified.map_err(|(reason, expired_since)| {
-            let shown = &name[..name.len().min(128)];
+            let digits = || claim.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            let unknown = || match hash {
+                Some(_) => format!("userhash {}", digits()),
+                None => String::from_utf8_lossy(&claim[..claim.len().min(128)]).into(),
+            };
             self.reports.push(Report::AuthenticationFailed {
                 tuple: source.client.tuple,
-                username: String::from_utf8_lossy(shown).into(),
+                username: if hash.is_some() { name.unwrap_or_else(unknown) } else { unknown() },
                 reason,
                 expired_since,
             });
@@ -102,7 +118,9 @@ impl Model {
     /// A nonce is good for the very address it was given to, as long as it is young enough.
     fn check_nonce(&mut self, now: Now, source: &Source, nonce: &[u8]) -> Result<(), Refusal> {
         let client = source.client.tuple.client;
-        let issued = self.nonces.iter().rev().find(|it| it.value == nonce && it.client == client);
+        let offer = (self.offered_list(), self.offers_anonymity());
+        let mut issued = self.nonces.iter().rev().filter(|it| it.offer == offer);
+        let issued = issued.find(|it| it.value == nonce && it.client == client);
         let Some(issued) = issued else {
             return Err(Refusal::challenge(438, Reason::ForeignNonce));
         };
@@ -119,17 +137,17 @@ impl Model {
     fn look_up(
         &self,
         now: Now,
-        name: &[u8],
+        name: Option<String>,
+        algorithm: Algorithm,
         message: &Parsed,
     ) -> Result<Identity, (Reason, Option<Duration>)> {
-        let usable = String::from_utf8(name.to_vec()).ok();
-        let usable = usable.filter(|name| !name.is_empty() && !name.contains('\0'));
-        let Some(name) = usable else { return Err((Reason::UnknownUser, None)) };
+        let Some(name) = name else { return Err((Reason::UnknownUser, None)) };
+        let realm = self.settings.realm.clone();
         let known = self.settings.users.iter().find(|(user, _)| *user == name);
         if let Some((_, password)) = known {
-            let key = long_term_key(&name, &self.settings.realm, password);
+            let key = long_term_key(algorithm, &name, &realm, password);
             if message.is_signed_with(&key) {
-                return Ok(Identity { account: name.clone(), name, key: Some(key) });
+                return Ok(Identity { account: name.clone(), name, realm, key: Some(key) });
             }
         }
         let rest = read_rest_name(&name).filter(|_| !self.settings.secrets.is_empty());
@@ -138,13 +156,13 @@ impl Model {
             return Err((reason, None));
         };
         for secret in &self.settings.secrets {
-            let key = long_term_key(&name, &self.settings.realm, &rest_password(secret, &name));
+            let key = long_term_key(algorithm, &name, &realm, &rest_password(secret, &name));
             if message.is_signed_with(&key) {
                 if expiry < now.unix.0 {
                     return Err((Reason::Expired, Some(Duration::from_secs(now.unix.0 - expiry))));
                 }
                 let account = if account.is_empty() { name.clone() } else { account };
-                return Ok(Identity { name, account, key: Some(key) });
+                return Ok(Identity { name, account, realm, key: Some(key) });
             }
         }
         Err((Reason::WrongSecret, None))
@@ -152,13 +170,16 @@ impl Model {
 }
 
 /// A session outlives a change of its owner's password.
-fn still_signs(owner: &Identity, name: &[u8], message: &Parsed) -> bool {
-    owner.name.as_bytes() == name && owner.key.as_ref().is_some_and(|key| message.is_signed_with(key))
+fn still_signs(owner: &Identity, name: &Option<String>, algorithm: Algorithm, message: &Parsed) -> bool {
+    let length = if algorithm == Algorithm::Md5 { 16 } else { 32 };
+    let key = owner.key.as_ref().filter(|key| key.len() == length);
+    name.as_ref() == Some(&owner.name) && key.is_some_and(|key| message.is_signed_with(key))
 }
 
-/// MD5 of `name:realm:password` (RFC 8489 §9.2.2).
-pub(crate) fn long_term_key(name: &str, realm: &str, password: &str) -> Vec<u8> {
-    Md5::digest(format!("{name}:{realm}:{password}").as_bytes()).to_vec()
+/// A name that can be somebody's.
+fn usable_name(name: &[u8]) -> Option<String> {
+    let name = String::from_utf8(name.to_vec()).ok()?;
+    (!name.is_empty() && !name.contains('\0')).then_some(name)
 }
 
 /// The password of a REST username.
@@ -181,5 +202,6 @@ fn read_rest_name(name: &str) -> Option<(u64, String)> {
 }
 
 const USERNAME: u16 = 0x0006;
+const USERHASH: u16 = 0x001E;
 const REALM: u16 = 0x0014;
 const NONCE: u16 = 0x0015;

@@ -129,6 +129,11 @@ impl Parsed {
         }
     }
 
+    /// Whether there is a MESSAGE-INTEGRITY, alone or with the other.
+    pub(crate) fn has_sha1(&self) -> bool {
+        self.sha1.is_some()
+    }
+
     /// Whether the integrity attribute that decides was made with `key`.
     pub(crate) fn is_signed_with(&self, key: &[u8]) -> bool {
         match (&self.sha1, &self.sha256) {

@@ -466,11 +466,10 @@ pub(super) fn unknown_attributes(message: &Parsed) -> Vec<u8> {
     kinds.filter(|kind| *kind < 0x8000 && !KNOWN.contains(kind)).flat_map(u16::to_be_bytes).collect()
 }
 
-/// Comprehension-required attributes of RFC 8489 and RFC 8656, without those of features that are not offered
-/// (USERHASH, PASSWORD-ALGORITHM); and BANDWIDTH, which coturn's client still sends.
+/// Comprehension-required attributes of RFC 8489 and RFC 8656; and BANDWIDTH, which coturn's client still sends.
 const KNOWN: &[u16] = &[
     0x0001, 0x0006, 0x0009, 0x000A, 0x000C, 0x000D, 0x0010, 0x0012, 0x0013, 0x0014, 0x0015, 0x0016, 0x0017,
-    0x0018, 0x0019, 0x001A, 0x0020, 0x0022,
+    0x0018, 0x0019, 0x001A, 0x001D, 0x001E, 0x0020, 0x0022,
 ];
 
 const BINDING: u16 = 0x001;

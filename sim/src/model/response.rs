@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use turnpike_turn::{Client, Now, Reason};
 
+use super::algorithms::{PASSWORD_ALGORITHMS, protection_of_answer};
 use super::credentials::{Identity, IssuedNonce, Refusal};
 use super::message::{Parsed, Protection};
 use super::{Model, Source};
@@ -20,9 +21,9 @@ pub(crate) struct Response {
     pub(crate) id: [u8; 12],
     /// Whether it is an error, and which.
     pub(crate) error: Option<u16>,
-    /// Attributes besides ERROR-CODE, REALM, NONCE, SOFTWARE and those that protect it.
+    /// Attributes besides ERROR-CODE, REALM, NONCE, PASSWORD-ALGORITHMS, SOFTWARE and those that protect it.
     pub(crate) attributes: Vec<(u16, Vec<u8>)>,
-    /// Whether REALM and NONCE are there.
+    /// Whether REALM, NONCE and PASSWORD-ALGORITHMS are there.
     pub(crate) challenge: bool,
     /// Whether a RESERVATION-TOKEN of the server's choice is there.
     pub(crate) new_token: bool,
@@ -43,7 +44,7 @@ pub(crate) struct Asked {
     pub(crate) method: u16,
     /// The transaction id.
     pub(crate) id: [u8; 12],
-    /// How the request was protected.
+    /// How the response is protected.
     pub(crate) protection: Protection,
     /// Whether it carried FINGERPRINT.
     pub(crate) fingerprint: bool,
@@ -56,7 +57,7 @@ impl Asked {
             client: source.client,
             method: message.method,
             id: message.id,
-            protection: message.protection(),
+            protection: protection_of_answer(message),
             fingerprint: message.has_fingerprint(),
         }
     }
@@ -219,6 +220,7 @@ impl Model {
         }
         if expected.challenge {
             wanted.push((REALM, self.settings.realm.as_bytes().to_vec()));
+            wanted.push((PASSWORD_ALGORITHMS, self.offered_list()));
         }
         let mut found = Vec::new();
         for attribute in reply.attributes {
@@ -247,12 +249,15 @@ impl Model {
     /// RFC 8489 §9.2.4: never the same nonce for two source addresses; §9.2: the nonce cookie and feature bits.
     fn learn_nonce(&mut self, now: Now, to: &Client, value: Vec<u8>) -> Result<(), String> {
         let client = to.tuple.client;
-        ensure(value.starts_with(b"obMatJos2AAAA"), "the nonce lacks the cookie")?;
+        let offer = (self.offered_list(), self.offers_anonymity());
+        // Bit 0 of 24, and bit 1 where names may be hashed: base64 of 0x800000 or 0xC00000.
+        let bits = if offer.1 { b"obMatJos2wAAA" } else { b"obMatJos2gAAA" };
+        ensure(value.starts_with(bits), "the nonce lacks the cookie or announces something else")?;
         let shared = self.nonces.iter().any(|it| it.value == value && it.client != client);
         ensure(!shared, "two addresses got the same nonce")?;
         let issued = now.unix.0;
         if !self.nonces.iter().any(|it| it.value == value) {
-            self.nonces.push(IssuedNonce { value, client, issued });
+            self.nonces.push(IssuedNonce { value, client, issued, offer });
         }
         Ok(())
     }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::Effect::{Later, LaterFatal, Settled};
 use super::{OptionSpec, Secrecy};
+use turnpike_opaque_string::prepare;
+
 use crate::config::{HiddenKey, Password, StaticUser};
 use crate::values::{Secret, number};
 
@@ -36,7 +38,8 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
             if value.len() > 127 {
                 return Err("a realm has at most 127 bytes".into());
             }
-            config.realm = value.to_owned();
+            let prepared = prepare(value).map_err(|refused| format!("a realm cannot be so: {refused}"))?;
+            config.realm = prepared.into_owned();
             Ok(())
         },
         "Realm of the credentials.",
@@ -201,6 +204,8 @@ fn static_user(value: &str) -> Result<StaticUser, String> {
     if name.is_empty() || name.len() > 508 {
         return Err("a name has 1 to 508 bytes".into());
     }
+    // RFC 8489 §9.2.2: keys are made of prepared strings, so one user is one however the name is written.
+    let prepared = prepare(name).map_err(|refused| format!("no user can be called {name:?}: {refused}"))?;
     if password.is_empty() {
         return Err(format!("the password of user {name:?} is empty"));
     }
@@ -211,7 +216,14 @@ fn static_user(value: &str) -> Result<StaticUser, String> {
         Some(digits) if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
             return Err(format!("the key of user {name:?} has {} digits, not 32", digits.len()));
         }
+        // Which character it is would tell a part of the password.
+        _ if prepare(password).is_err() => {
+            return Err(format!(
+                "the password of user {name:?} has a character that no password may have \
+                 (RFC 8265, OpaqueString): one that cannot be seen, or is not assigned"
+            ));
+        }
         _ => Password::Clear(Secret::new(password)),
     };
-    Ok(StaticUser { name: name.to_owned(), password })
+    Ok(StaticUser { name: prepared.into_owned(), password })
 }

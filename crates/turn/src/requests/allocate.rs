@@ -85,7 +85,7 @@ impl Server {
             attempts: 1,
             lifetime: self.granted_lifetime(wish.lifetime),
             fingerprint: request.reply().fingerprint,
-            integrity: request.message.integrity(),
+            integrity: request.reply().integrity,
             lacks_family: wish.additional,
         };
         Ok(Answer::Wait(self.open_relay(pending)))

@@ -74,7 +74,11 @@ fn meaning(reason: Reason) -> &'static str {
         Reason::NoCredentials => {
             "the normal first request of every client: it is told realm and nonce, and tries again"
         }
-        Reason::IncompleteCredentials => "USERNAME, REALM or NONCE is missing; a broken client",
+        Reason::IncompleteCredentials => "USERNAME or USERHASH, REALM or NONCE is missing; a broken client",
+        Reason::PasswordAlgorithms => {
+            "the client does not repeat the password algorithms it was offered: it is broken, or somebody on the way \
+             has changed the offer"
+        }
         Reason::Expired => "the time in the username has passed: mint a new credential, or correct the clock",
         Reason::WrongSecret => {
             "the password fits no secret of this server; try `turnpike credentials decode`"
@@ -84,7 +88,8 @@ fn meaning(reason: Reason) -> &'static str {
         Reason::WrongRealm => "the client used another realm than this server's",
         Reason::StaleNonce => "the nonce is too old; the client gets a new one and tries again",
         Reason::ForeignNonce => {
-            "the nonce is not from this server for this address: server restarted, or the client's address changed"
+            "the nonce is not from this server for this address: server restarted, or the client's address changed, or a reload \
+             changed what is offered"
         }
         Reason::BadRequest => "a request that is malformed or contradicts itself",
         Reason::UnknownAttributes => "a request with attributes that must be understood and are not",

@@ -179,6 +179,8 @@ impl<'a> PasswordAlgorithms<'a> {
         0,
         0,
     ]);
+    /// MD5 alone: where not every user has a key of another kind.
+    pub const MD5: PasswordAlgorithms<'static> = PasswordAlgorithms(&[0, PasswordAlgorithm::MD5 as u8, 0, 0]);
 
     /// The list in order.
     pub fn iter(&self) -> impl Iterator<Item = PasswordAlgorithm<'a>> {

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use turnpike_turn::{Client, FiveTuple, Link, Transport};
 use turnpike_wire::attributes::{
-    ChannelNumber, Data, Lifetime, Nonce, Realm, RequestedAddressFamily, RequestedTransport, Username,
-    XorPeerAddress, XorRelayedAddress,
+    ChannelNumber, Data, Lifetime, Nonce, PasswordAlgorithm, Realm, RequestedAddressFamily,
+    RequestedTransport, UserHash, Username, XorPeerAddress, XorRelayedAddress,
 };
 use turnpike_wire::{
     AttributeType, Class, Family, Integrity, LongTermKey, MessageWriter, Method, PasswordDigest,
@@ -25,6 +25,12 @@ pub(crate) struct Caller {
     pub(crate) fingerprint: bool,
     /// Whether it signs with MESSAGE-INTEGRITY-SHA256.
     pub(crate) sha256: bool,
+    /// The password algorithm it chooses; `None` for a client that knows none.
+    pub(crate) algorithm: Option<PasswordDigest>,
+    /// PASSWORD-ALGORITHMS as the last challenge had it.
+    pub(crate) algorithms: Vec<u8>,
+    /// Whether it sends USERHASH in place of USERNAME.
+    pub(crate) hashed: bool,
     /// Whether it signs at all.
     pub(crate) signs: bool,
 }
@@ -43,6 +49,9 @@ impl Caller {
             nonce: Vec::new(),
             fingerprint: false,
             sha256: false,
+            algorithm: None,
+            algorithms: Vec::new(),
+            hashed: false,
             signs: true,
         }
     }
@@ -57,6 +66,12 @@ impl Caller {
         self
     }
 
+    /// As a client of RFC 8489 that chooses this algorithm.
+    pub(crate) fn choosing(mut self, algorithm: PasswordDigest) -> Self {
+        self.algorithm = Some(algorithm);
+        self
+    }
+
     /// Without credentials.
     pub(crate) fn anonymous(mut self) -> Self {
         self.signs = false;
@@ -66,7 +81,7 @@ impl Caller {
     pub(crate) fn key(&self) -> LongTermKey {
         let [username, realm, password] =
             [&self.username, &self.realm, &self.password].map(|it| it.as_bytes());
-        LongTermKey::derive(PasswordDigest::Md5, username, realm, password)
+        LongTermKey::derive(self.algorithm.unwrap_or(PasswordDigest::Md5), username, realm, password)
     }
 
     /// A request with credentials and integrity.
@@ -89,15 +104,36 @@ impl Caller {
 
     /// Adds credentials and integrity.
     pub(crate) fn sign(&self, writer: &mut MessageWriter<'_>) {
-        writer
-            .add(&Username(self.username.as_bytes()))
-            .add(&Realm(self.realm.as_bytes()))
-            .add(&Nonce(&self.nonce));
-        if self.sha256 {
+        self.name(writer);
+        if self.answered_with() == Integrity::Sha256 {
             writer.integrity_sha256_with(self.key().bytes());
         } else {
             writer.integrity_sha1(&self.key());
         }
+    }
+
+    /// Adds credentials without integrity.
+    pub(crate) fn name(&self, writer: &mut MessageWriter<'_>) {
+        if self.hashed {
+            writer.add(&UserHash::of(self.username.as_bytes(), self.realm.as_bytes()));
+        } else {
+            writer.add(&Username(self.username.as_bytes()));
+        }
+        writer.add(&Realm(self.realm.as_bytes())).add(&Nonce(&self.nonce));
+        if let Some(algorithm) = self.algorithm {
+            let algorithm = match algorithm {
+                PasswordDigest::Md5 => PasswordAlgorithm::MD5,
+                PasswordDigest::Sha256 => PasswordAlgorithm::SHA256,
+            };
+            writer
+                .add_raw(AttributeType::PASSWORD_ALGORITHMS, &self.algorithms)
+                .add(&PasswordAlgorithm { algorithm, parameters: &[] });
+        }
+    }
+
+    /// Which integrity it sends and is to be answered with.
+    fn answered_with(&self) -> Integrity {
+        if self.sha256 || self.algorithm.is_some() { Integrity::Sha256 } else { Integrity::Sha1 }
     }
 
     /// Asks without credentials, and keeps the nonce of the challenge.
@@ -160,8 +196,8 @@ impl Caller {
             assert_eq!(message.integrity(), Integrity::None);
             return;
         }
-        let expected = if self.sha256 { Integrity::Sha256 } else { Integrity::Sha1 };
-        assert_eq!(message.integrity(), expected, "error {:?}", reply.number());
+        assert_eq!(message.integrity(), self.answered_with(), "error {:?}", reply.number());
+        assert_eq!(message.has_sha1(), message.integrity() == Integrity::Sha1, "one of the two alone");
         assert_eq!(message.verify_integrity(self.key().bytes()), Ok(()), "the response's integrity");
         for kind in [AttributeType::USERNAME, AttributeType::REALM, AttributeType::NONCE] {
             assert!(!message.has(kind), "{kind:?}");
@@ -172,6 +208,8 @@ impl Caller {
     pub(crate) fn take_nonce(&mut self, reply: &Reply) {
         let Nonce(nonce) = reply.expect();
         self.nonce = nonce.to_vec();
+        let algorithms = reply.message().value(AttributeType::PASSWORD_ALGORITHMS);
+        self.algorithms = algorithms.unwrap_or_default().to_vec();
     }
 
     /// Allocates, and returns the relayed transport address.

@@ -5,3 +5,6 @@ mod section_14;
 mod section_5;
 mod section_6_3;
 mod section_9_2;
+mod section_9_2_algorithms;
+mod section_9_2_strings;
+mod section_9_2_userhash;

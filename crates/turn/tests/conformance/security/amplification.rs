@@ -1,7 +1,7 @@
 //! What a forged source address can make the server send to its victim (conformance 161).
 //!
 //! Measured on the wire, IP and UDP headers included. A 401 must carry the realm, so its bound depends on the realm's
-//! length: up to 64 bytes (a host name, as realms usually are) it is 4 with every option on, and 88 without. With the
+//! length: up to 64 bytes (a host name, as realms usually are) it is 4 with every option on, and 84 without. With the
 //! longest realm the RFC allows, 763 bytes, it is 19; such answers are bounded by the source's budget alone, for a
 //! server that left the realm out would serve nobody.
 
@@ -72,7 +72,7 @@ fn a_challenge_is_at_most_four_times_its_request() {
         }
     }
     let caller = Caller::new(CALLERS[0]);
-    let mut world = world_of_realm(88).build();
+    let mut world = world_of_realm(84).build();
     assert!(factor(&mut world, &caller, &request(Method::ALLOCATE, |_| {})) <= 4.0);
     let mut world = world_of_realm(64).config(|config| config.authenticated_binding = true).build();
     assert!(factor(&mut world, &caller, &request(Method::BINDING, |_| {})) <= 4.0);

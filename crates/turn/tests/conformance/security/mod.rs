@@ -1,6 +1,7 @@
 //! What strangers and hostile users try.
 
 mod amplification;
+mod downgrade;
 mod exhaustion;
 mod floods;
 mod malformed;
