@@ -69,11 +69,11 @@ impl<S: Read + Write> Tls<S> {
     pub(super) fn flush(&mut self) {
         while self.session.wants_write() && self.trouble.is_none() {
             match self.session.write_tls(&mut self.socket) {
-                Ok(0) => self.trouble = Some(Trouble::Closed),
+                Ok(0) => self.end(Trouble::Closed),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => self.trouble = Some(error.into()),
+                Err(error) => self.end(error.into()),
             }
         }
     }
@@ -96,7 +96,7 @@ impl<S: Read + Write> Tls<S> {
     /// Reads once and says whether something came.
     fn fill(&mut self) -> bool {
         match self.session.read_tls(&mut self.socket) {
-            Ok(0) => self.trouble = Some(self.closed()),
+            Ok(0) => self.end(Trouble::Closed),
             Ok(_) => {
                 self.handle_records();
                 return true;
@@ -104,7 +104,7 @@ impl<S: Read + Write> Tls<S> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             // The poller tells of it again.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => self.trouble = Some(error.into()),
+            Err(error) => self.end(error.into()),
         }
         false
     }
@@ -124,12 +124,14 @@ impl<S: Read + Write> Tls<S> {
         }
     }
 
-    /// A server that closes instead of shaking hands is most likely none for TLS.
-    fn closed(&self) -> Trouble {
-        match self.session.is_handshaking() {
-            true => Trouble::Failed("the connection was closed during the TLS handshake".to_owned()),
-            false => Trouble::Closed,
-        }
+    /// A server that closes instead of shaking hands, orderly or not, is most likely none for TLS.
+    fn end(&mut self, trouble: Trouble) {
+        self.trouble = Some(match trouble {
+            Trouble::Closed if self.session.is_handshaking() => {
+                Trouble::Failed("the connection was closed during the TLS handshake".to_owned())
+            }
+            trouble => trouble,
+        });
     }
 
     fn announce_once(&mut self) {
