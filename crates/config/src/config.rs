@@ -13,6 +13,8 @@ pub struct Config {
     pub listening_ips: Vec<IpAddr>,
     /// UDP port to listen on, 1 to 65535.
     pub listening_port: u16,
+    /// Second UDP port, for NAT behaviour discovery; `None` for the one after `listening_port`.
+    pub alt_listening_port: Option<u16>,
     /// Interface to bind listeners to.
     pub listening_device: Option<String>,
     /// Whether UDP clients are served.
@@ -113,6 +115,8 @@ pub struct Config {
     pub rfc5766_channels: bool,
     /// Whether Binding responses also carry MAPPED-ADDRESS.
     pub mapped_address: bool,
+    /// Whether NAT behaviour discovery is offered (RFC 5780), where there are pairs of listening addresses for it.
+    pub rfc5780: bool,
     /// Whether sessions are logged.
     pub verbose: bool,
     /// Whether Binding requests are logged too.
@@ -151,6 +155,7 @@ impl Default for Config {
         Config {
             listening_ips: Vec::new(),
             listening_port: 3478,
+            alt_listening_port: None,
             listening_device: None,
             udp: true,
             tcp: true,
@@ -201,6 +206,7 @@ impl Default for Config {
             no_stun: false,
             rfc5766_channels: false,
             mapped_address: false,
+            rfc5780: false,
             verbose: false,
             extra_verbose: false,
             log_file: None,
@@ -214,6 +220,14 @@ impl Default for Config {
             max_bps: 0,
             bps_capacity: 0,
         }
+    }
+}
+
+impl Config {
+    /// The second port for NAT behaviour discovery: the one that is set, or the next after the first.
+    pub fn second_port(&self) -> u16 {
+        let beside = || self.listening_port.checked_add(1).unwrap_or(self.listening_port - 1);
+        self.alt_listening_port.unwrap_or_else(beside)
     }
 }
 

@@ -205,6 +205,43 @@ fn a_file_as_jitsi_guides_have_it_is_read() {
 }
 
 #[test]
+fn discovery_needs_two_addresses_of_a_family_and_a_port_of_its_own() {
+    let two = "-n --no-auth --rfc5780 -L 192.0.2.1 -L 192.0.2.2";
+    for (line, port) in [
+        (two.to_owned(), 3479),
+        (format!("{two} --alt-listening-port=0 -p 3000"), 3001),
+        (format!("{two} --alt-listening-port=3500"), 3500),
+        (format!("{two} -p 65535 --max-port 60000"), 65_534),
+        (format!("{two} --external-ip 203.0.113.1/192.0.2.1"), 3479),
+        ("-n --no-auth --rfc5780 -L ::1 -L 2001:db8::1 -L 192.0.2.1".to_owned(), 3479),
+        ("-n --no-auth --rfc5780".to_owned(), 3479),
+    ] {
+        let loaded = run(&line).unwrap();
+        assert!(
+            loaded.config.rfc5780 && !loaded.notices.iter().any(|notice| notice.origin == "rfc5780"),
+            "{line}"
+        );
+        assert_eq!(loaded.config.second_port(), port, "{line}");
+    }
+    for (line, why) in [
+        ("-n --no-auth --rfc5780 -L 192.0.2.1".to_owned(), "two listening-ip"),
+        ("-n --no-auth --rfc5780 -L 192.0.2.1 -L ::1".to_owned(), "two listening-ip"),
+        ("-n --no-auth --rfc5780 -L 192.0.2.1 -L 0.0.0.0".to_owned(), "two listening-ip"),
+        (format!("{two} --external-ip 203.0.113.1"), "PUBLIC/PRIVATE"),
+        (format!("{two} --alt-listening-port=3478"), "alt-listening-port"),
+        (format!("{two} --alt-listening-port=50000"), "relay ports"),
+        (format!("{two} --no-stun"), "no-stun"),
+    ] {
+        let loaded = run(&line).unwrap();
+        assert!(!loaded.config.rfc5780, "{line}");
+        let notice = loaded.notices.iter().find(|notice| notice.origin == "rfc5780").expect(&line);
+        assert!(notice.severity == Severity::Warning && notice.text.contains(why), "{}", notice.text);
+    }
+    let loaded = run("-n --no-auth --alt-listening-port=3500").unwrap();
+    assert!(loaded.notices.iter().any(|notice| notice.origin == "alt-listening-port"));
+}
+
+#[test]
 fn numbers_that_coturn_lets_be_left_out_may_be_left_out() {
     let config = file("no-auth\nstale-nonce\nmax-allocate-lifetime\nchannel-lifetime=700\n").unwrap().config;
     assert_eq!(config.nonce_lifetime.as_secs(), 600);

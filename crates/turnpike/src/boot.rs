@@ -22,7 +22,7 @@ use crate::addresses::Addresses;
 use crate::certificates::Certificates;
 use crate::listeners::Listeners;
 use crate::rules::rules;
-use crate::startup_lines::{tell_notices, tell_ready, tell_rules, tell_transports};
+use crate::startup_lines::{tell_discovery, tell_notices, tell_ready, tell_rules, tell_transports};
 
 /// A server whose sockets are bound and whose threads run.
 pub struct Running {
@@ -68,6 +68,7 @@ impl Running {
         let mut listeners = Listeners::bind(config, &addresses.listening, threads, tls)?;
         tell_transports(&log, config, certificates.as_deref());
         tell_rules(&log, config, limit, listeners.buffers());
+        tell_discovery(&log, config, &addresses);
         let verbose = config.verbose || config.extra_verbose;
         let (sender, reports) = Reports::channel(log.clone(), config.realm.as_str().into(), verbose);
         let acceptor = certificates.as_deref().map(Certificates::acceptor);

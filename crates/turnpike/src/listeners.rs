@@ -32,9 +32,11 @@ impl Listeners {
             if config.tcp {
                 listeners.tcp.push(bind_tcp(config, *address, threads)?);
             }
-            if tls && !(config.tcp && config.tls_port == address.port()) {
-                let address = SocketAddr::new(address.ip(), config.tls_port);
-                listeners.tcp.push(bind_tcp(config, address, threads)?);
+            // Once for each address, also where it has a second port.
+            let for_tls = SocketAddr::new(address.ip(), config.tls_port);
+            let served = config.tcp && addresses.contains(&for_tls);
+            if tls && !served && address.port() == config.listening_port {
+                listeners.tcp.push(bind_tcp(config, for_tls, threads)?);
             }
         }
         Ok(listeners)
@@ -69,7 +71,7 @@ fn bind_udp(config: &Config, address: SocketAddr, threads: u16) -> anyhow::Resul
     bound.map_err(|error| {
         let holder = holder_of_udp_address(address)
             .map(|holder| format!("process {} ({})", holder.process, holder.name));
-        explain(error, "UDP", address, holder)
+        explain(error, config, "UDP", address, holder)
     })
 }
 
@@ -82,12 +84,20 @@ fn bind_tcp(config: &Config, address: SocketAddr, threads: u16) -> anyhow::Resul
     bound.map_err(|error| {
         let holder = holder_of_tcp_address(address)
             .map(|holder| format!("process {} ({})", holder.process, holder.name));
-        explain(error, "TCP", address, holder)
+        explain(error, config, "TCP", address, holder)
     })
 }
 
-fn explain(error: io::Error, transport: &str, address: SocketAddr, holder: Option<String>) -> anyhow::Error {
+fn explain(
+    error: io::Error,
+    config: &Config,
+    transport: &str,
+    address: SocketAddr,
+    holder: Option<String>,
+) -> anyhow::Error {
+    let second = config.rfc5780 && address.port() == config.second_port();
     let remedy = match transport {
+        _ if second => "stop that or choose another second port for rfc5780 with alt-listening-port",
         "TCP" => "stop that, choose another port with listening-port or tls-listening-port, or set no-tcp",
         _ => "stop that or choose another port with listening-port",
     };

@@ -1,6 +1,7 @@
 //! What the log says at start: the lines that scripts wait for, and what an operator needs to know at a glance.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 
 use turnpike_config::{Config, Loaded, Severity};
 use turnpike_control::Log;
@@ -87,10 +88,34 @@ pub(crate) fn tell_rules(
     }
 }
 
+/// Where NAT behaviour discovery is offered, if it was asked for.
+pub(crate) fn tell_discovery(log: &Log, config: &Config, addresses: &Addresses) {
+    if !config.rfc5780 {
+        return;
+    }
+    for pair in &addresses.alternates {
+        let [first, second] = pair.addresses.map(|address| address.told);
+        let [port, other] = pair.ports;
+        log.info(&format!("NAT behaviour discovery: {first} and {second}, ports {port} and {other}"));
+    }
+    if addresses.alternates.is_empty() {
+        log.warning("rfc5780: it is switched off: there are no two listening addresses of one family; see listening-ip");
+        return;
+    }
+    for ip in &addresses.without_partner {
+        log.info(&format!("NAT behaviour discovery: not on {ip}, which has no second address beside it"));
+    }
+}
+
 /// The lines that scripts wait for; the last says that the server is ready.
 pub(crate) fn tell_ready(log: &Log, addresses: &Addresses, threads: u16) {
-    for address in &addresses.listening {
-        log.info(&format!("Listener address to use: {}", address.ip()));
+    let mut told: Vec<IpAddr> = Vec::new();
+    for ip in addresses.listening.iter().map(SocketAddr::ip) {
+        // One with a second port is there twice.
+        if !told.contains(&ip) {
+            log.info(&format!("Listener address to use: {ip}"));
+            told.push(ip);
+        }
     }
     for relay in &addresses.relays {
         log.info(&format!("Relay address to use: {}", relay.address));

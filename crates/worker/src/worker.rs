@@ -29,7 +29,7 @@ pub struct Worker {
 pub struct WorkerInit {
     /// For the server.
     pub server: Init,
-    /// Its share of the listening sockets.
+    /// Its share of the listening sockets. Their links are numbered from 0 in this order, in every worker alike.
     pub listeners: Vec<Listener>,
     /// Its share of the listeners for connections.
     pub stream_listeners: Vec<TcpListener>,

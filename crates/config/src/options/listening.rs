@@ -59,12 +59,17 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         |config, on| config.tcp = !on,
         "Do not serve TCP clients, nor TLS on the TCP port.",
     ),
-    OptionSpec::with(
+    OptionSpec::set(
         &["alt-listening-port"],
-        Later("NAT behaviour discovery"),
-        "Second port, for RFC 5780; zero for the listening port plus one.",
+        "PORT",
+        |config, value| {
+            let port = number(value, 0, u16::MAX, "a port, or 0")?;
+            config.alt_listening_port = Some(port).filter(|port| *port > 0);
+            Ok(())
+        },
+        "Second port, for rfc5780; 0 for the listening port plus one.",
     )
-    .value("PORT"),
+    .default("0"),
     OptionSpec::with(
         &["tcp-proxy-port"],
         Later("the PROXY protocol"),

@@ -15,6 +15,8 @@ mod first_run;
 mod help;
 mod hostile;
 mod logging;
+mod nat_discovery;
+mod nat_verdicts;
 mod refusals;
 mod relaying;
 mod self_test;
