@@ -2,6 +2,7 @@
 
 mod arguments;
 mod calls;
+mod certificate;
 mod facts;
 mod lab;
 mod memory;

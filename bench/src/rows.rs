@@ -7,6 +7,7 @@ mod latency;
 mod memory;
 mod relay;
 mod saturation;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -79,6 +80,7 @@ pub(crate) const ROWS: &[Row] = &[
     allocate::ALLOCATE,
     memory::MEMORY,
     binding::BINDING,
+    tls::TLS,
     hold::HOLD,
 ];
 

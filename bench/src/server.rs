@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use turnpike_wire::{Class, Message, MessageWriter, Method, TransactionId};
 
+use crate::certificate::Certificate;
 use crate::lab::{Lab, PEER_ADDRESS, SERVER_ADDRESS, relay_address};
 use crate::processor_time::Meter;
 use crate::stop::Stop;
@@ -30,17 +31,37 @@ pub(crate) struct ServerCommand {
     pub(crate) program: PathBuf,
     /// Arguments beside those both servers get.
     pub(crate) extra: Vec<String>,
+    /// The certificate's chain and key, where it serves TLS (and TCP): then everybody may allocate.
+    pub(crate) certificate: Option<(PathBuf, PathBuf)>,
 }
 
 impl ServerCommand {
+    /// The same with TLS on the listening port.
+    pub(crate) fn over_tls(&self, certificate: &Certificate) -> Self {
+        ServerCommand {
+            certificate: Some((certificate.chain.clone(), certificate.key.clone())),
+            ..self.clone()
+        }
+    }
+
     /// All arguments: one relay thread, UDP only, long-term credentials, no log.
     pub(crate) fn arguments(&self, relay_addresses: u8) -> Vec<String> {
-        let mut arguments: Vec<String> = ["-n", "--no-cli", "--no-tls", "--no-dtls", "--no-tcp", "-m", "1"]
+        let mut arguments: Vec<String> = ["-n", "--no-cli", "--no-dtls", "-m", "1"]
             .into_iter()
-            .chain(["--lt-cred-mech", "--log-file=/dev/null", "--simple-log"])
+            .chain(["--log-file=/dev/null", "--simple-log"])
             .map(str::to_owned)
             .collect();
-        arguments.extend(["-u".to_owned(), format!("{USERNAME}:{PASSWORD}")]);
+        match &self.certificate {
+            Some((chain, key)) => {
+                arguments.push("--no-auth".to_owned());
+                arguments.push(format!("--cert={}", chain.display()));
+                arguments.push(format!("--pkey={}", key.display()));
+            }
+            None => {
+                arguments.extend(["--no-tls", "--no-tcp", "--lt-cred-mech"].map(str::to_owned));
+                arguments.extend(["-u".to_owned(), format!("{USERNAME}:{PASSWORD}")]);
+            }
+        }
         arguments.extend(["-r".to_owned(), REALM.to_owned()]);
         arguments.extend(["-p".to_owned(), PORT.to_string()]);
         arguments.extend(["-L".to_owned(), SERVER_ADDRESS.to_string()]);

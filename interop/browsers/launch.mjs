@@ -7,10 +7,14 @@ import { fileURLToPath } from "node:url";
 
 import puppeteer from "puppeteer-core";
 
-/** Starts `kind`, "chromium" or "firefox", with a new profile in `directory`. */
-export async function launch(kind, program, directory) {
+import { trust } from "../harness/certificate.mjs";
+
+/** Starts `kind`, "chromium" or "firefox", with a new profile in `directory`; it trusts `authority`, if given. */
+export async function launch(kind, program, directory, authority) {
   const home = join(directory, `${kind}-home`);
-  mkdirSync(home, { recursive: true });
+  const profile = join(home, "profile");
+  mkdirSync(profile, { recursive: true });
+  if (authority) trust(kind === "chromium" ? join(home, ".pki", "nssdb") : profile, authority);
   const options = {
     executablePath: join(HERE, "bounded-browser"),
     headless: true,
@@ -25,9 +29,14 @@ export async function launch(kind, program, directory) {
     },
   };
   if (kind === "chromium") {
-    return puppeteer.launch({ ...options, args: CHROMIUM_FLAGS, userDataDir: join(home, "profile") });
+    return puppeteer.launch({ ...options, args: CHROMIUM_FLAGS, userDataDir: profile });
   }
-  return puppeteer.launch({ ...options, browser: "firefox", extraPrefsFirefox: FIREFOX_PREFERENCES });
+  return puppeteer.launch({
+    ...options,
+    browser: "firefox",
+    userDataDir: profile,
+    extraPrefsFirefox: FIREFOX_PREFERENCES,
+  });
 }
 
 /** Serves the page on loopback, which browsers take for a secure context. Gives its URL and how to stop. */

@@ -4,21 +4,33 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 
+import { makeCertificate } from "../harness/certificate.mjs";
+import { onPath } from "../harness/programs.mjs";
 import { TurnServer } from "../harness/server.mjs";
 import { connected, End, openPage, relayedCall, relayOnly, signal } from "./call.mjs";
 import { fromArgument, mintRest, startTurnpikeUp, turnpikeCredentials } from "./credentials.mjs";
 import { launch, servePage } from "./launch.mjs";
+import { tcpCases, tlsCases } from "./streams.mjs";
 
 export async function runBrowsers(run) {
   if (!run.iceServers && !run.programs.server) return run.report.missing(SUITE, "all", run.programs.serverPath);
   const directory = join(run.workDirectory, SUITE);
   mkdirSync(directory, { recursive: true });
-  const browsers = new Browsers(run, directory, await servePage());
+  const canTrust = onPath("certutil");
+  const certificate = canTrust && makeCertificate(join(directory, "certificate"), ["127.0.0.1"]);
+  const browsers = new Browsers(run, directory, await servePage(), certificate?.authority);
   try {
     if (run.iceServers) return await givenServer(run, browsers);
     // On loopback coturn has to be asked to let even its own clients talk to each other.
     const flags = run.network.isolated || run.programs.turnpike ? [] : ["--allow-loopback-peers"];
-    await withServer(run, directory, "static", { flags }, (server) => ordinaryCases(run, browsers, server));
+    await withServer(run, directory, "static", { flags }, async (server) => {
+      await ordinaryCases(run, browsers, server);
+      await tcpCases(run, browsers, server);
+    });
+    if (certificate) {
+      const options = { certificate, addresses: ["127.0.0.1"], flags: ["--allow-loopback-peers"] };
+      await withServer(run, directory, "tls", options, (server) => tlsCases(browsers, server));
+    } else run.report.missing(SUITE, "tls", canTrust ? "openssl" : "certutil");
     await withServer(run, directory, "rest", { flags, secret: true }, (server) =>
       restCases(run, browsers, directory, server),
     );
@@ -34,9 +46,11 @@ class Browsers {
   #run;
   #directory;
   #site;
+  #authority;
   #started = new Map();
 
-  constructor(run, directory, site) {
+  constructor(run, directory, site, authority) {
+    this.#authority = authority;
     this.#run = run;
     this.#directory = directory;
     this.#site = site;
@@ -69,7 +83,8 @@ class Browsers {
 
   async #browser(kind) {
     if (!this.#started.get(kind)?.connected) {
-      this.#started.set(kind, await launch(kind, this.#run.programs[kind], this.#directory));
+      const program = this.#run.programs[kind];
+      this.#started.set(kind, await launch(kind, program, this.#directory, this.#authority));
     }
     return this.#started.get(kind);
   }

@@ -69,6 +69,7 @@ function network() {
     isolated,
     ipv4: isolated ? process.env.TURNPIKE_INTEROP_IPV4 : "127.0.0.1",
     ipv6: isolated ? process.env.TURNPIKE_INTEROP_IPV6 : "::1",
+    otherIpv6: isolated ? process.env.TURNPIKE_INTEROP_OTHER_IPV6 : undefined,
     peer4: isolated ? process.env.TURNPIKE_INTEROP_PEER4 : undefined,
   };
 }

@@ -21,12 +21,13 @@ export class TurnServer {
 
   /**
    * Starts `program` on a free port of `addresses` and waits until it listens. `secret` gives it a TURN REST secret
-   * in place of the static user; `ours` says that it is Turnpike. Its log goes to `directory`.
+   * in place of the static user; `ours` says that it is Turnpike; `certificate` makes it speak TLS on the same port.
+   * Its log goes to `directory`.
    */
   static async start(
     processes,
     program,
-    { addresses, directory, ours = false, flags = [], secret = false, lifetime = 300 },
+    { addresses, directory, ours = false, flags = [], secret = false, certificate, lifetime = 300 },
   ) {
     const port = await freePort(addresses[0]);
     const credentials = secret
@@ -41,7 +42,8 @@ export class TurnServer {
         String(port),
         `--realm=${REALM}`,
         "--no-cli",
-        "--no-tls",
+        ...(certificate ? ["--cert", certificate.cert, "--pkey", certificate.pkey] : ["--no-tls"]),
+        ...(certificate ? ["--tls-listening-port", String(port + 1)] : []),
         "--no-dtls",
         "--log-file=stdout",
         `--pidfile=${join(directory, "turnserver.pid")}`,
@@ -59,6 +61,11 @@ export class TurnServer {
   iceServer(address, transport = "udp") {
     const host = address.includes(":") ? `[${address}]` : address;
     return { urls: `turn:${host}:${this.port}?transport=${transport}`, ...USER };
+  }
+
+  /** The same by TLS, for a name or address that its certificate is for. */
+  secureIceServer(host) {
+    return { urls: `turns:${host}:${this.port + 1}?transport=tcp`, ...USER };
   }
 
   /** Ends the server, which must have lived and kept quiet about panics until now. */

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use turnpike_wire::attributes::{
     AddressErrorCode, AlternateDomain, AlternateServer, ErrorCode, Lifetime, MappedAddress, OtherAddress,
-    ReservationToken, ResponseOrigin, UnknownAttributes, XorMappedAddress, XorRelayedAddress,
+    Padding, ReservationToken, ResponseOrigin, UnknownAttributes, XorMappedAddress, XorRelayedAddress,
 };
 use turnpike_wire::{Attribute, AttributeType, Class, ErrorNumber, Integrity, Message};
 
@@ -172,10 +172,12 @@ impl Client {
 
 fn binding_answer(request: RequestId, message: &Message<'_>) -> Option<BindingAnswer> {
     let xored = message.get::<XorMappedAddress>().ok().flatten().map(|XorMappedAddress(address)| address);
-    let plain = || message.get::<MappedAddress>().ok().flatten().map(|MappedAddress(address)| address);
+    let plain = message.get::<MappedAddress>().ok().flatten().map(|MappedAddress(address)| address);
     Some(BindingAnswer {
         request,
-        mapped: xored.or_else(plain)?,
+        mapped: xored.or(plain)?,
+        mapped_in_clear: plain,
+        padding: message.get::<Padding<'_>>().ok().flatten().map(|Padding(filler)| filler.len()),
         response_origin: message
             .get::<ResponseOrigin>()
             .ok()

@@ -87,6 +87,10 @@ pub struct BindingAnswer {
     pub request: RequestId,
     /// The client's address as the server sees it.
     pub mapped: SocketAddr,
+    /// The same in MAPPED-ADDRESS, which a box on the path can recognise and rewrite (RFC 5780 §3.6).
+    pub mapped_in_clear: Option<SocketAddr>,
+    /// Bytes of PADDING, if there is any.
+    pub padding: Option<usize>,
     /// Where the response says it came from.
     pub response_origin: Option<SocketAddr>,
     /// The server's other address, if it takes part in NAT behaviour discovery.

@@ -37,6 +37,10 @@ impl Loaded {
             let text = "a lifetime is never shorter than 600 seconds, so 600 are used".to_owned();
             self.notice(Severity::Warning, "max-allocate-lifetime", text);
         }
+        if self.config.certificate.is_some() != self.config.private_key.is_some() {
+            let text = "cert and pkey belong together: without the other one there is no TLS".to_owned();
+            self.notice(Severity::Warning, "cert", text);
+        }
         if self.last("unauthorized-ratelimit-rps").is_some() && !self.config.limit_unauthorized {
             let text = "has no effect without unauthorized-ratelimit".to_owned();
             self.notice(Severity::Warning, "unauthorized-ratelimit-rps", text);
@@ -45,6 +49,7 @@ impl Loaded {
             let text = "this version does not have syslog, so standard output is used".to_owned();
             self.notice(Severity::Warning, "log-file", text);
         }
+        self.complete_discovery();
         let Config { listening_port, min_port, max_port, stun_only, .. } = self.config;
         if !stun_only && (min_port..=max_port).contains(&listening_port) {
             let text = format!(
@@ -52,6 +57,21 @@ impl Loaded {
             );
             self.notice(Severity::Warning, "listening-port", text);
         }
+    }
+
+    /// Switches NAT behaviour discovery off where it cannot be had, as coturn does, and says so.
+    fn complete_discovery(&mut self) {
+        let config = &self.config;
+        if !config.rfc5780 {
+            if config.alt_listening_port.is_some() {
+                let text = "has no effect without rfc5780".to_owned();
+                self.notice(Severity::Warning, "alt-listening-port", text);
+            }
+            return;
+        }
+        let Some(why) = lacking_for_discovery(config) else { return };
+        self.config.rfc5780 = false;
+        self.notice(Severity::Warning, "rfc5780", format!("it is switched off: {why}"));
     }
 
     /// A server that was told to give up its rights must not keep them.
@@ -195,12 +215,38 @@ fn check_ranges(config: &Config, problems: &mut Vec<String>) {
         !udp_relay && tcp_relay && !stun_only,
         "no-udp-relay leaves nothing to relay: this version relays UDP alone",
     );
-    refuse(!config.udp, "no-udp leaves nobody to serve: this version has UDP listeners alone");
+    refuse(
+        !config.udp && !config.tcp && !config.serves_tls(),
+        "no-udp and no-tcp leave nobody to serve: there is no certificate for TLS (cert and pkey)",
+    );
     refuse(stun_only && config.no_stun, "stun-only and no-stun together leave nothing to serve");
     refuse(
         config.bps_capacity > 0 && config.max_bps == 0,
         "bps-capacity needs max-bps: how much of it a session may have",
     );
+}
+
+/// Why there can be no NAT behaviour discovery. If no listening address is set, it depends on those of the machine.
+fn lacking_for_discovery(config: &Config) -> Option<&'static str> {
+    let Config { listening_ips, listening_port, min_port, max_port, .. } = config;
+    let second = config.second_port();
+    let enough = |v4: bool| {
+        let usable = listening_ips.iter().filter(|ip| ip.is_ipv4() == v4 && !ip.is_unspecified());
+        usable.count() >= 2
+    };
+    if config.no_stun {
+        Some("no-stun leaves no Binding request to answer")
+    } else if config.external.iter().any(|external| external.private.is_none()) {
+        Some("one external-ip stands for two addresses; write it as PUBLIC/PRIVATE for each")
+    } else if !listening_ips.is_empty() && !enough(true) && !enough(false) {
+        Some("it needs two listening-ip of one address family, not counting 0.0.0.0 and ::")
+    } else if second == *listening_port {
+        Some("alt-listening-port is the listening port; it needs another")
+    } else if !config.stun_only && (*min_port..=*max_port).contains(&second) {
+        Some("its second port is one of the relay ports; set another with alt-listening-port")
+    } else {
+        None
+    }
 }
 
 /// No relay address may have two external ones.

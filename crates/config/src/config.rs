@@ -13,10 +13,30 @@ pub struct Config {
     pub listening_ips: Vec<IpAddr>,
     /// UDP port to listen on, 1 to 65535.
     pub listening_port: u16,
+    /// Second UDP port, for NAT behaviour discovery; `None` for the one after `listening_port`.
+    pub alt_listening_port: Option<u16>,
     /// Interface to bind listeners to.
     pub listening_device: Option<String>,
     /// Whether UDP clients are served.
     pub udp: bool,
+    /// Whether TCP clients are served, and TLS on the same port.
+    pub tcp: bool,
+    /// Where ACME challenges are redirected to: a URL that the token is put behind.
+    pub acme_redirect: Option<String>,
+    /// Whether HTTP requests are answered with 400.
+    pub say_http_unsupported: bool,
+    /// Whether TLS clients are served, where there is a certificate.
+    pub tls: bool,
+    /// TCP port for TLS, 1 to 65535.
+    pub tls_port: u16,
+    /// Whether TLS 1.2 is spoken besides 1.3.
+    pub tls12: bool,
+    /// The certificate chain's file; found like the configuration file, as the next two are.
+    pub certificate: Option<String>,
+    /// Its private key's file.
+    pub private_key: Option<String>,
+    /// The file of those who sign clients' certificates; `None` where clients need none.
+    pub client_authorities: Option<String>,
     /// Bytes of socket buffer to ask for, each way: 2 MiB.
     pub socket_buffer: usize,
     /// Addresses to relay from; empty for the listening addresses.
@@ -95,6 +115,8 @@ pub struct Config {
     pub rfc5766_channels: bool,
     /// Whether Binding responses also carry MAPPED-ADDRESS.
     pub mapped_address: bool,
+    /// Whether NAT behaviour discovery is offered (RFC 5780), where there are pairs of listening addresses for it.
+    pub rfc5780: bool,
     /// Whether sessions are logged.
     pub verbose: bool,
     /// Whether Binding requests are logged too.
@@ -121,13 +143,30 @@ pub struct Config {
     pub bps_capacity: u64,
 }
 
+impl Config {
+    /// Whether TLS is wanted and what it needs is named.
+    pub fn serves_tls(&self) -> bool {
+        self.tls && self.certificate.is_some() && self.private_key.is_some()
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
             listening_ips: Vec::new(),
             listening_port: 3478,
+            alt_listening_port: None,
             listening_device: None,
             udp: true,
+            tcp: true,
+            acme_redirect: None,
+            say_http_unsupported: false,
+            tls: true,
+            tls_port: 5349,
+            tls12: true,
+            certificate: None,
+            private_key: None,
+            client_authorities: None,
             socket_buffer: 2 * 1024 * 1024,
             relay_ips: Vec::new(),
             relay_device: None,
@@ -167,6 +206,7 @@ impl Default for Config {
             no_stun: false,
             rfc5766_channels: false,
             mapped_address: false,
+            rfc5780: false,
             verbose: false,
             extra_verbose: false,
             log_file: None,
@@ -180,6 +220,14 @@ impl Default for Config {
             max_bps: 0,
             bps_capacity: 0,
         }
+    }
+}
+
+impl Config {
+    /// The second port for NAT behaviour discovery: the one that is set, or the next after the first.
+    pub fn second_port(&self) -> u16 {
+        let beside = || self.listening_port.checked_add(1).unwrap_or(self.listening_port - 1);
+        self.alt_listening_port.unwrap_or_else(beside)
     }
 }
 

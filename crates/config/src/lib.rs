@@ -22,4 +22,5 @@ pub use error::ConfigError;
 pub use help::{coloured_help, help, sample};
 pub use load::{Command, Environment, Loaded, Notice, Setting, Severity, SystemEnvironment, load};
 pub use nearest::nearest;
+pub use search_path::locate;
 pub use values::{PeerRange, Secret};

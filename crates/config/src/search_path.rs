@@ -27,6 +27,12 @@ pub(crate) fn find(environment: &dyn Environment, name: &str) -> Result<Option<F
     Ok(None)
 }
 
+/// Where the file of this name is, by the same rules; the name itself where it is nowhere.
+pub fn locate(environment: &dyn Environment, name: &str) -> PathBuf {
+    let found = candidates(name).into_iter().find(|path| environment.read(path).is_ok());
+    found.unwrap_or_else(|| name.into())
+}
+
 fn candidates(name: &str) -> Vec<PathBuf> {
     if name.starts_with(['/', '~']) {
         return vec![name.into()];

@@ -166,19 +166,18 @@ fn wrong_values_name_their_place_range_and_unit() {
     assert!(text.starts_with("/etc/turnserver.conf:2: allowed-peer-ip:"), "{text}");
     assert!(refusal("-n --no-auth --min-port 60000 --max-port 50000").contains("swap"));
     assert!(refusal("-n --no-auth --no-udp-relay --no-tcp-relay").contains("stun-only"));
+    assert!(refusal("-n --no-auth --no-udp --no-tcp").contains("leave nobody to serve"));
     assert!(refusal("-n --no-auth --verbos3").contains("did you mean `--verbose`?"));
     assert!(refusal("-c /nowhere.conf").contains("no such file"));
 }
 
 #[test]
 fn what_this_version_does_not_have_is_said_plainly() {
-    let loaded = run("-n --no-auth --cert=/x.pem --mobility --no-tls").unwrap();
+    let loaded = run("-n --no-auth --alt-tls-listening-port=5350 --mobility").unwrap();
     let texts: Vec<_> = loaded.notices.iter().map(|notice| notice.text.as_str()).collect();
-    assert!(
-        texts
-            .iter()
-            .any(|text| text.contains("cert has no effect yet: this version does not have TLS listeners"))
-    );
+    assert!(texts.iter().any(|text| {
+        text.contains("alt-tls-listening-port has no effect yet: this version does not have NAT behaviour")
+    }));
     assert!(texts.iter().any(|text| text.contains("mobility has no effect yet")));
 }
 
@@ -202,7 +201,44 @@ fn a_file_as_jitsi_guides_have_it_is_read() {
         .filter(|notice| notice.severity == Severity::Warning)
         .filter_map(|notice| notice.text.split(' ').next())
         .collect();
-    assert_eq!(warned, ["cert", "pkey", "tls-listening-port", "cipher-list", "syslog"]);
+    assert_eq!(warned, ["syslog"]);
+}
+
+#[test]
+fn discovery_needs_two_addresses_of_a_family_and_a_port_of_its_own() {
+    let two = "-n --no-auth --rfc5780 -L 192.0.2.1 -L 192.0.2.2";
+    for (line, port) in [
+        (two.to_owned(), 3479),
+        (format!("{two} --alt-listening-port=0 -p 3000"), 3001),
+        (format!("{two} --alt-listening-port=3500"), 3500),
+        (format!("{two} -p 65535 --max-port 60000"), 65_534),
+        (format!("{two} --external-ip 203.0.113.1/192.0.2.1"), 3479),
+        ("-n --no-auth --rfc5780 -L ::1 -L 2001:db8::1 -L 192.0.2.1".to_owned(), 3479),
+        ("-n --no-auth --rfc5780".to_owned(), 3479),
+    ] {
+        let loaded = run(&line).unwrap();
+        assert!(
+            loaded.config.rfc5780 && !loaded.notices.iter().any(|notice| notice.origin == "rfc5780"),
+            "{line}"
+        );
+        assert_eq!(loaded.config.second_port(), port, "{line}");
+    }
+    for (line, why) in [
+        ("-n --no-auth --rfc5780 -L 192.0.2.1".to_owned(), "two listening-ip"),
+        ("-n --no-auth --rfc5780 -L 192.0.2.1 -L ::1".to_owned(), "two listening-ip"),
+        ("-n --no-auth --rfc5780 -L 192.0.2.1 -L 0.0.0.0".to_owned(), "two listening-ip"),
+        (format!("{two} --external-ip 203.0.113.1"), "PUBLIC/PRIVATE"),
+        (format!("{two} --alt-listening-port=3478"), "alt-listening-port"),
+        (format!("{two} --alt-listening-port=50000"), "relay ports"),
+        (format!("{two} --no-stun"), "no-stun"),
+    ] {
+        let loaded = run(&line).unwrap();
+        assert!(!loaded.config.rfc5780, "{line}");
+        let notice = loaded.notices.iter().find(|notice| notice.origin == "rfc5780").expect(&line);
+        assert!(notice.severity == Severity::Warning && notice.text.contains(why), "{}", notice.text);
+    }
+    let loaded = run("-n --no-auth --alt-listening-port=3500").unwrap();
+    assert!(loaded.notices.iter().any(|notice| notice.origin == "alt-listening-port"));
 }
 
 #[test]

@@ -224,6 +224,5 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
     ("max-bps", &["64000"], "this version has no bandwidth limits"),
     ("bps-capacity", &["64000"], "this version has no bandwidth limits"),
     ("no-auth", &[""], "no-auth contradicts"),
-    ("no-udp", &[""], "no-udp leaves nobody to serve"),
     ("no-udp-relay", &[""], "no-udp-relay leaves nothing to relay"),
 ];

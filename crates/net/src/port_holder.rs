@@ -1,4 +1,4 @@
-//! Who holds a UDP port: from `/proc`, for a message that helps.
+//! Who holds a port: from `/proc`, for a message that helps.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,10 +16,19 @@ pub struct Holder {
 /// The first process found whose UDP socket keeps `address` from being bound; `None` if there is none, or it
 /// cannot be seen by this user.
 pub fn holder_of_udp_address(address: SocketAddr) -> Option<Holder> {
-    let inodes: Vec<String> = ["/proc/net/udp", "/proc/net/udp6"]
+    holder(["/proc/net/udp", "/proc/net/udp6"], address, None)
+}
+
+/// Likewise for a TCP listener.
+pub fn holder_of_tcp_address(address: SocketAddr) -> Option<Holder> {
+    holder(["/proc/net/tcp", "/proc/net/tcp6"], address, Some(LISTENING))
+}
+
+fn holder(tables: [&str; 2], address: SocketAddr, state: Option<&str>) -> Option<Holder> {
+    let inodes: Vec<String> = tables
         .iter()
         .filter_map(|table| fs::read_to_string(table).ok())
-        .flat_map(|table| inodes_in_the_way(&table, address))
+        .flat_map(|table| inodes_in_the_way(&table, address, state))
         .collect();
     if inodes.is_empty() {
         return None;
@@ -32,9 +41,9 @@ pub fn holder_of_udp_address(address: SocketAddr) -> Option<Holder> {
     })
 }
 
-/// The inodes of sockets that are bound to `wanted` or, wholly or in part, to all addresses of its port; from a
+/// The inodes of sockets (in this state, if one matters) that are bound to `wanted` or, wholly or in part, to all addresses of its port; from a
 /// table of the kernel's.
-fn inodes_in_the_way(table: &str, wanted: SocketAddr) -> Vec<String> {
+fn inodes_in_the_way(table: &str, wanted: SocketAddr, state: Option<&str>) -> Vec<String> {
     let rows = table.lines().skip(1).map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
     rows.filter_map(|columns| {
         let (ip, port) = columns.get(1)?.rsplit_once(':')?;
@@ -42,7 +51,8 @@ fn inodes_in_the_way(table: &str, wanted: SocketAddr) -> Vec<String> {
         let same_port = u16::from_str_radix(port, 16).ok()? == wanted.port();
         let overlaps =
             ip == wanted.ip().to_canonical() || ip.is_unspecified() || wanted.ip().is_unspecified();
-        (same_port && overlaps).then(|| columns.get(9).map(|inode| (*inode).to_owned()))?
+        let in_state = state.is_none_or(|state| columns.get(3) == Some(&state));
+        (same_port && overlaps && in_state).then(|| columns.get(9).map(|inode| (*inode).to_owned()))?
     })
     .collect()
 }
@@ -74,6 +84,9 @@ fn has_socket(process: u32, inodes: &[String]) -> bool {
     })
 }
 
+/// How the kernel writes that a TCP socket listens.
+const LISTENING: &str = "0A";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,7 +107,7 @@ mod tests {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
                      1: 3500007F:0D96 00000000:0000 07 00000000:00000000 00:00000000 00000000   101        0 77 2\n\
                      2: 00000000:0D97 00000000:0000 07 00000000:00000000 00:00000000 00000000   101        0 78 2\n";
-        let found = |address: &str| inodes_in_the_way(table, address.parse().unwrap());
+        let found = |address: &str| inodes_in_the_way(table, address.parse().unwrap(), None);
         assert_eq!(found("127.0.0.1:3478"), [""; 0]);
         assert_eq!(found("0.0.0.0:3478"), ["77"]);
         if cfg!(target_endian = "little") {

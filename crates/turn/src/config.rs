@@ -7,6 +7,7 @@ use std::time::Duration;
 use turnpike_wire::Family;
 
 use crate::credentials::Credentials;
+use crate::discovery::Alternates;
 use crate::nonce::NonceKey;
 use crate::peers::PeerRules;
 use crate::ports::Ports;
@@ -31,6 +32,8 @@ pub struct Config {
     pub authenticated_binding: bool,
     /// Whether Binding responses also carry MAPPED-ADDRESS.
     pub mapped_address: bool,
+    /// Where NAT behaviour discovery is offered (RFC 5780); empty for nowhere.
+    pub alternates: Vec<Alternates>,
     /// Whether anything but Binding is answered.
     pub relaying: bool,
     /// Which channel numbers may be bound.
@@ -69,6 +72,7 @@ impl Config {
             binding: true,
             authenticated_binding: false,
             mapped_address: false,
+            alternates: Vec::new(),
             relaying: true,
             channels: ChannelRange::Rfc8656,
             default_family: DefaultFamily::Of(Family::Ipv4),

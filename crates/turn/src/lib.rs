@@ -1,7 +1,8 @@
 //! The rules of a STUN/TURN server: what happens to each packet and request.
 //!
-//! RFC 8489 (STUN) and RFC 8656 (TURN) as a state machine without I/O, clock or randomness of its own. Bytes
-//! leave by return value ([`Verdict`]); whatever needs a syscall, a thread or time is an [`Effect`].
+//! RFC 8489 (STUN), RFC 8656 (TURN) and RFC 5780 (NAT behaviour discovery) as a state machine without I/O, clock or
+//! randomness of its own. Bytes leave by return value ([`Verdict`]); whatever needs a syscall, a thread or time is an
+//! [`Effect`].
 //!
 //! Start reading at [`Server`].
 
@@ -11,6 +12,7 @@ mod challenge_budget;
 mod config;
 mod credentials;
 mod deleted;
+mod discovery;
 mod effect;
 mod nonce;
 mod offer;
@@ -32,6 +34,7 @@ mod waiting;
 
 pub use config::{ChannelRange, Config, DefaultFamily, Init};
 pub use credentials::{Credentials, RestName, User, rest_password};
+pub use discovery::{AlternateAddress, Alternates};
 pub use effect::{Effect, EndCause, Event, Reserve, Usage};
 pub use nonce::NonceKey;
 pub use peers::{IpRange, PeerAccess, PeerRules, RelayAddress, peer_rule, refused_by_default};

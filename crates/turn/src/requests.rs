@@ -4,11 +4,13 @@
 //! types a rule answers with. How answers look on the wire is `response.rs`.
 
 mod allocate;
+mod binding;
 mod channel_bind;
 mod create_permission;
 mod refresh;
 
 pub use allocate::RelayError;
+pub(crate) use binding::Discovered;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,6 +42,8 @@ pub(crate) enum Answer {
     Done,
     /// The client's own address.
     Mapped,
+    /// Likewise, and what NAT behaviour discovery adds.
+    Discovered(Discovered),
     /// A lifetime in seconds.
     Lifetime(u32),
     /// The allocation just made, or made by an earlier copy of this request.
@@ -48,6 +52,8 @@ pub(crate) enum Answer {
     Wait(WaitId),
     /// An earlier copy of this request is being worked on.
     InProgress,
+    /// Nothing: its source has had as many answers of this kind as it may.
+    Withheld,
 }
 
 /// Why a rule refuses, and what the client is told.
@@ -94,6 +100,7 @@ impl Server {
         match outcome {
             Ok((Answer::Wait(wait), _)) => Verdict::Wait(wait),
             Ok((Answer::InProgress, _)) => self.drop_packet(Reason::InProgress),
+            Ok((Answer::Withheld, _)) => self.drop_packet(Reason::RateLimited),
             Ok((answer, user)) => self.succeed(request, answer, user.as_deref()),
             Err(refusal) => self.refuse(request, &refusal),
         }
@@ -116,7 +123,7 @@ impl Server {
         let method = request.message.method();
         let anybody = method == Method::BINDING && !self.config.authenticated_binding;
         let user = if anybody { None } else { Some(self.authenticate(request)?) };
-        if unknown_attributes(&request.message).next().is_some() {
+        if self.unknown_in(request).next().is_some() {
             let (number, reason) = (ErrorNumber::UNKNOWN_ATTRIBUTE, Reason::UnknownAttributes);
             return Err(Refusal { user, ..Refusal::plain(number, reason) });
         }
@@ -125,7 +132,7 @@ impl Server {
             (Method::REFRESH, Some(user)) => self.refresh(request, user),
             (Method::CREATE_PERMISSION, Some(user)) => self.create_permission(request, user),
             (Method::CHANNEL_BIND, Some(user)) => self.channel_bind(request, user),
-            _ => Ok(Answer::Mapped),
+            _ => self.binding(request, user.as_deref()),
         };
         match answer {
             Ok(answer) => Ok((answer, user)),
@@ -185,7 +192,7 @@ impl Server {
     ) {
         let method = request.message.method();
         let wanted = self.config.verbose && (method != Method::BINDING || self.config.log_binding);
-        if !wanted || matches!(outcome, Ok((Answer::Wait(_) | Answer::InProgress, _))) {
+        if !wanted || matches!(outcome, Ok((Answer::Wait(_) | Answer::InProgress | Answer::Withheld, _))) {
             return;
         }
         let (user, refusal) = match outcome {

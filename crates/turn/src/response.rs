@@ -15,7 +15,7 @@ use crate::challenge_budget::Allowance;
 use crate::credentials::User;
 use crate::effect::Event;
 use crate::reason::Reason;
-use crate::requests::{Answer, Refusal, Request, unknown_attributes};
+use crate::requests::{Answer, Refusal, Request};
 use crate::server::Server;
 use crate::stats::Stats;
 use crate::time::Now;
@@ -88,7 +88,7 @@ impl Server {
         // RFC 8489 §6.3.1: every one of them, however many there are. Each takes twice as much of the request.
         let unknown: Vec<u8> = match refusal.refused.reason {
             Reason::UnknownAttributes => {
-                unknown_attributes(&request.message).flat_map(|kind| kind.0.to_be_bytes()).collect()
+                self.unknown_in(request).flat_map(|kind| kind.0.to_be_bytes()).collect()
             }
             _ => Vec::new(),
         };
@@ -105,7 +105,7 @@ impl Server {
     }
 
     /// Takes a token from the source's budget for an answer to somebody unknown.
-    fn spend_budget(&mut self, request: &Request<'_>) -> Result<(), Reason> {
+    pub(crate) fn spend_budget(&mut self, request: &Request<'_>) -> Result<(), Reason> {
         let source = request.client.tuple.client.ip();
         match self.budget.take(request.now.monotonic, source) {
             Allowance::Granted => return Ok(()),
@@ -126,6 +126,7 @@ impl Server {
                     writer.add(&MappedAddress(reply.client.tuple.client));
                 }
             }
+            Answer::Discovered(discovered) => discovered.write(&mut writer),
             Answer::Lifetime(seconds) => {
                 writer.add(&Lifetime(seconds));
             }
@@ -144,9 +145,14 @@ impl Server {
                     }
                 }
             }
-            Answer::Done | Answer::Wait(_) | Answer::InProgress => {}
+            Answer::Done | Answer::Wait(_) | Answer::InProgress | Answer::Withheld => {}
         }
         stats.successes += 1;
+        let client = match answer {
+            Answer::Discovered(discovered) => discovered.to,
+            _ => reply.client,
+        };
+        let reply = &Reply { client, ..*reply };
         let verdict = seal(writer, reply, user, config.software.as_deref(), config.always_fingerprint);
         count_drop(stats, verdict)
     }

@@ -5,13 +5,19 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context, bail};
 use turnpike_config::Config;
 use turnpike_net::{InterfaceAddress, local_addresses};
-use turnpike_turn::RelayAddress;
+use turnpike_turn::{Alternates, RelayAddress};
+
+use crate::alternates::pair;
 
 /// The addresses a server works with.
 #[derive(Clone, Debug)]
 pub struct Addresses {
-    /// Where clients come in.
+    /// Where clients come in; the second ports for NAT behaviour discovery at the end.
     pub listening: Vec<SocketAddr>,
+    /// Which of them go together for NAT behaviour discovery.
+    pub alternates: Vec<Alternates>,
+    /// Those that would and have no partner.
+    pub without_partner: Vec<IpAddr>,
     /// Where relayed addresses are opened.
     pub relays: Vec<RelayAddress>,
     /// Every address of this machine but loopback.
@@ -42,8 +48,12 @@ impl Addresses {
             bail!("this machine has no address to listen on; give one with listening-ip");
         }
         let relays = relay_ips(config, &listening, &usable);
+        let mut listening = listening.iter().map(|ip| SocketAddr::new(*ip, config.listening_port)).collect();
+        let (alternates, without_partner) = pair(config, &mut listening);
         Ok(Addresses {
-            listening: listening.iter().map(|ip| SocketAddr::new(*ip, config.listening_port)).collect(),
+            listening,
+            alternates,
+            without_partner,
             relays: relays.iter().map(|ip| relay_address(*ip, config)).collect(),
             own: local.iter().map(|found| found.address).filter(|ip| !ip.is_loopback()).collect(),
         })

@@ -1,7 +1,6 @@
 //! Starting and stopping the server: the only place that introduces all parts to each other.
 
 use std::io::{self, IsTerminal};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -13,13 +12,17 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use turnpike_config::{Config, Loaded, LogLevel};
 use turnpike_control::{Level, Log, LogDestination, LogOptions, ReportSender, Reports};
-use turnpike_net::{UdpOptions, UdpSocket, holder_of_udp_address, raise_descriptor_limit};
+use turnpike_net::{TcpListener, UdpOptions, UdpSocket, raise_descriptor_limit};
 use turnpike_turn::{Init, NonceKey, Ports, Quotas};
-use turnpike_worker::{Command, HeldPorts, Listener, Mailbox, StreamLimits, Worker, WorkerInit};
+use turnpike_worker::{
+    Command, HeldPorts, HttpAnswers, Listener, Mailbox, StreamLimits, TlsAcceptor, Worker, WorkerInit,
+};
 
 use crate::addresses::Addresses;
+use crate::certificates::Certificates;
+use crate::listeners::Listeners;
 use crate::rules::rules;
-use crate::startup_lines::{tell_notices, tell_ready, tell_rules};
+use crate::startup_lines::{tell_discovery, tell_notices, tell_ready, tell_rules, tell_transports};
 
 /// A server whose sockets are bound and whose threads run.
 pub struct Running {
@@ -32,6 +35,7 @@ pub struct Running {
     on_terminal: bool,
     /// Removed at the end.
     pidfile: Option<PathBuf>,
+    certificates: Option<Arc<Certificates>>,
 }
 
 impl Running {
@@ -59,25 +63,31 @@ impl Running {
         let limit = raise_descriptor_limit().ok();
         let addresses = Addresses::find(config)?;
         let threads = config.threads.unwrap_or_else(cores);
-        let mut listeners = bind_listeners(config, &addresses.listening, threads)?;
-        let buffers = listeners.iter().flatten().map(UdpSocket::buffer_sizes).min().unwrap_or_default();
-        tell_rules(&log, config, limit, buffers);
+        let certificates = Certificates::open(config, &log).map(Arc::new);
+        let tls = certificates.is_some();
+        let mut listeners = Listeners::bind(config, &addresses.listening, threads, tls)?;
+        tell_transports(&log, config, certificates.as_deref());
+        tell_rules(&log, config, limit, listeners.buffers());
+        tell_discovery(&log, config, &addresses);
         let verbose = config.verbose || config.extra_verbose;
         let (sender, reports) = Reports::channel(log.clone(), config.realm.as_str().into(), verbose);
-        let shared = Shared::new(config, &addresses)?;
+        let acceptor = certificates.as_deref().map(Certificates::acceptor);
+        let shared = Shared::new(config, &addresses, acceptor)?;
         let mut workers = Vec::new();
         for number in 0..threads {
-            let own = listeners.iter_mut().filter_map(Vec::pop).map(|socket| Listener { socket }).collect();
-            workers.push(shared.start_worker(number, own, config, sender.clone())?);
+            workers.push(shared.start_worker(number, listeners.share(), config, sender.clone())?);
         }
         drop(sender);
+        if let Some(certificates) = &certificates {
+            certificates.clone().watch(log.clone())?;
+        }
         let reports = thread::Builder::new().name("reports".into()).spawn(move || reports.run())?;
         let pidfile = config.pidfile.clone().filter(|path| write_pid(path, &log));
         tell_ready(&log, &addresses, threads);
         // For a unit of Type=notify, as Debian's for coturn is; nothing happens where nobody listens.
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         let on_terminal = io::stdout().is_terminal();
-        Ok(Running { log, addresses, workers, reports, signals, on_terminal, pidfile })
+        Ok(Running { log, addresses, workers, reports, signals, on_terminal, pidfile, certificates })
     }
 
     /// The addresses it works with.
@@ -103,9 +113,10 @@ impl Running {
                     Err(error) => self.log.error(&format!("cannot reopen the log: {error}")),
                 },
                 SIGUSR1 => self.log.warning("SIGUSR1: draining is not in this version; nothing is done"),
-                _ => self.log.warning(
-                    "SIGUSR2: there are no certificates to read again in this version; nothing is done",
-                ),
+                _ => match &self.certificates {
+                    Some(certificates) => certificates.reload(&self.log),
+                    None => self.log.warning("SIGUSR2: TLS is off, so there is no certificate to read again"),
+                },
             }
         }
         self.stop()
@@ -150,10 +161,11 @@ struct Shared {
     quotas: Arc<Quotas>,
     nonce_key: NonceKey,
     held_ports: HeldPorts,
+    tls: Option<Arc<TlsAcceptor>>,
 }
 
 impl Shared {
-    fn new(config: &Config, addresses: &Addresses) -> anyhow::Result<Self> {
+    fn new(config: &Config, addresses: &Addresses, tls: Option<Arc<TlsAcceptor>>) -> anyhow::Result<Self> {
         let nonce_key = match &config.nonce_secret {
             Some(secret) => NonceKey::from_shared_secret(secret.expose().as_bytes()),
             None => NonceKey::new(random()?),
@@ -164,13 +176,14 @@ impl Shared {
             quotas: Quotas::new(config.user_quota, config.total_quota),
             nonce_key,
             held_ports: HeldPorts::default(),
+            tls,
         })
     }
 
     fn start_worker(
         &self,
         number: u16,
-        listeners: Vec<Listener>,
+        (datagrams, stream_listeners): (Vec<UdpSocket>, Vec<TcpListener>),
         config: &Config,
         sender: ReportSender,
     ) -> anyhow::Result<(Mailbox, JoinHandle<io::Result<()>>)> {
@@ -183,10 +196,14 @@ impl Shared {
                 nonce_key: self.nonce_key.clone(),
                 seed: random()?,
             },
-            listeners,
-            stream_listeners: Vec::new(),
-            tls: None,
-            stream_limits: StreamLimits { per_source: 1024, total: 65_536, idle: Duration::from_secs(60) },
+            listeners: datagrams.into_iter().map(|socket| Listener { socket }).collect(),
+            stream_listeners,
+            tls: self.tls.clone(),
+            stream_limits: STREAM_LIMITS,
+            http: HttpAnswers {
+                acme_redirect: config.acme_redirect.as_deref().map(Into::into),
+                say_unsupported: config.say_http_unsupported,
+            },
             relay_options: UdpOptions {
                 device: config.relay_device.clone(),
                 receive_buffer: config.socket_buffer,
@@ -203,50 +220,6 @@ impl Shared {
         })?;
         Ok((mailbox, thread))
     }
-}
-
-/// For each address a socket for each thread. All are bound before any is read, so that a client's 5-tuple never
-/// moves from one to another.
-fn bind_listeners(
-    config: &Config,
-    addresses: &[SocketAddr],
-    threads: u16,
-) -> anyhow::Result<Vec<Vec<UdpSocket>>> {
-    addresses
-        .iter()
-        .map(|address| {
-            let options = UdpOptions {
-                receive_buffer: config.socket_buffer,
-                send_buffer: config.socket_buffer,
-                packet_info: address.ip().is_unspecified(),
-                device: config.listening_device.clone(),
-                ..UdpOptions::default()
-            };
-            // Sockets that share an address let a second server in unnoticed: look first, sharing nothing.
-            let bound = UdpSocket::bind(*address, &options).and_then(|probe| {
-                drop(probe);
-                UdpSocket::bind_group(*address, threads.into(), &options)
-            });
-            bound.map_err(|error| explain_bind(error, *address))
-        })
-        .collect()
-}
-
-fn explain_bind(error: io::Error, address: SocketAddr) -> anyhow::Error {
-    let why = match error.kind() {
-        io::ErrorKind::AddrInUse => match holder_of_udp_address(address) {
-            Some(holder) => format!(
-                "process {} ({}) holds it; stop that or choose another port with listening-port",
-                holder.process, holder.name
-            ),
-            None => "another process holds it; choose another port with listening-port".to_owned(),
-        },
-        io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need a privilege: run as root, or grant CAP_NET_BIND_SERVICE".to_owned()
-        }
-        _ => "is it an address of this machine?".to_owned(),
-    };
-    anyhow::Error::new(error).context(format!("cannot listen on UDP {address}: {why}"))
 }
 
 fn log_options(config: &Config) -> LogOptions {
@@ -289,3 +262,7 @@ fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
     getrandom::fill(&mut bytes).map_err(io::Error::from).context("the system gives no random bytes")?;
     Ok(bytes)
 }
+
+/// For each worker. A connection without an allocation is closed after a minute of silence.
+const STREAM_LIMITS: StreamLimits =
+    StreamLimits { per_source: 4096, total: 262_144, idle: Duration::from_secs(60) };

@@ -1,9 +1,12 @@
 //! The server and its tools, as programs. `boot` is the only place that knows every part of the server.
 
 pub mod addresses;
+mod alternates;
 pub mod boot;
+mod certificates;
 pub mod cli;
 pub mod commands;
+mod listeners;
 pub mod rest;
 mod rules;
 mod startup_lines;

@@ -18,6 +18,7 @@ pub(crate) fn rules(settings: &config::Config, addresses: &Addresses) -> Config 
     rules.binding = !settings.no_stun;
     rules.authenticated_binding = settings.secure_stun;
     rules.mapped_address = settings.mapped_address;
+    rules.alternates.clone_from(&addresses.alternates);
     rules.relaying = !settings.stun_only;
     rules.channels = if settings.rfc5766_channels { ChannelRange::Rfc5766 } else { ChannelRange::Rfc8656 };
     rules.default_family = match settings.default_family {
@@ -65,6 +66,12 @@ fn peer_rules(settings: &config::Config, addresses: &Addresses) -> PeerRules {
         allow_loopback: settings.allow_loopback_peers,
         own_addresses: addresses.own.clone(),
         relays: addresses.relays.clone(),
-        listening_ports: vec![settings.listening_port],
+        listening_ports: listening_ports(settings, addresses),
     }
+}
+
+/// Where nothing may be relayed to: a listener would take it for a client's.
+fn listening_ports(settings: &config::Config, addresses: &Addresses) -> Vec<u16> {
+    let second = (!addresses.alternates.is_empty()).then(|| settings.second_port());
+    [settings.listening_port].into_iter().chain(second).collect()
 }

@@ -1,6 +1,7 @@
 //! What the log says at start: the lines that scripts wait for, and what an operator needs to know at a glance.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 
 use turnpike_config::{Config, Loaded, Severity};
 use turnpike_control::Log;
@@ -8,6 +9,7 @@ use turnpike_net::DescriptorLimit;
 use turnpike_turn::{PeerRules, refused_by_default};
 
 use crate::addresses::Addresses;
+use crate::certificates::Certificates;
 
 /// What the operator said, as far as there is something to say about it.
 pub(crate) fn tell_notices(log: &Log, loaded: &Loaded) {
@@ -24,17 +26,38 @@ pub(crate) fn tell_notices(log: &Log, loaded: &Loaded) {
     }
 }
 
-/// Which transports are on, who may relay, which peers may be reached, and how much fits.
+/// Which transports are on, and why the others are not.
+pub(crate) fn tell_transports(log: &Log, config: &Config, certificates: Option<&Certificates>) {
+    let port = config.listening_port;
+    let tell = |transport: &str, state: &str| log.info(&format!("{transport} clients: {state}"));
+    match config.udp {
+        true => tell("UDP", &format!("on, port {port}")),
+        false => tell("UDP", "off (no-udp)"),
+    }
+    match config.tcp {
+        true => tell("TCP", &format!("on, port {port}")),
+        false => tell("TCP", "off (no-tcp)"),
+    }
+    match (certificates, config.tls) {
+        (Some(certificates), _) => {
+            let also = if config.tcp { format!(" and {port}") } else { String::new() };
+            let chain = certificates.chain().display();
+            tell("TLS", &format!("on, port {}{also}, certificate {chain}", config.tls_port));
+        }
+        (None, false) => tell("TLS", "off (no-tls)"),
+        (None, true) if config.serves_tls() => tell("TLS", "off (see the error above)"),
+        (None, true) => tell("TLS", "off (no certificate: set cert and pkey)"),
+    }
+    tell("DTLS", "off (not in this version)");
+}
+
+/// Who may relay, which peers may be reached, and how much fits.
 pub(crate) fn tell_rules(
     log: &Log,
     config: &Config,
     limit: Option<DescriptorLimit>,
-    buffers: (usize, usize),
+    buffers: Option<(usize, usize)>,
 ) {
-    log.info(&format!("UDP clients: on, port {}", config.listening_port));
-    for transport in ["TCP", "TLS", "DTLS"] {
-        log.info(&format!("{transport} clients: off (not in this version)"));
-    }
     log.info("Database: none");
     log.info(&who_may_relay(config));
     if !config.stun_only {
@@ -54,7 +77,7 @@ pub(crate) fn tell_rules(
             false => log.info(&text),
         }
     }
-    let (receive, send) = buffers;
+    let Some((receive, send)) = buffers else { return };
     if receive < config.socket_buffer || send < config.socket_buffer {
         log.warning(&format!(
             "Socket buffers: {receive} bytes in, {send} out, where {} were asked for; raise net.core.rmem_max and net.core.wmem_max",
@@ -65,10 +88,34 @@ pub(crate) fn tell_rules(
     }
 }
 
+/// Where NAT behaviour discovery is offered, if it was asked for.
+pub(crate) fn tell_discovery(log: &Log, config: &Config, addresses: &Addresses) {
+    if !config.rfc5780 {
+        return;
+    }
+    for pair in &addresses.alternates {
+        let [first, second] = pair.addresses.map(|address| address.told);
+        let [port, other] = pair.ports;
+        log.info(&format!("NAT behaviour discovery: {first} and {second}, ports {port} and {other}"));
+    }
+    if addresses.alternates.is_empty() {
+        log.warning("rfc5780: it is switched off: there are no two listening addresses of one family; see listening-ip");
+        return;
+    }
+    for ip in &addresses.without_partner {
+        log.info(&format!("NAT behaviour discovery: not on {ip}, which has no second address beside it"));
+    }
+}
+
 /// The lines that scripts wait for; the last says that the server is ready.
 pub(crate) fn tell_ready(log: &Log, addresses: &Addresses, threads: u16) {
-    for address in &addresses.listening {
-        log.info(&format!("Listener address to use: {}", address.ip()));
+    let mut told: Vec<IpAddr> = Vec::new();
+    for ip in addresses.listening.iter().map(SocketAddr::ip) {
+        // One with a second port is there twice.
+        if !told.contains(&ip) {
+            log.info(&format!("Listener address to use: {ip}"));
+            told.push(ip);
+        }
     }
     for relay in &addresses.relays {
         log.info(&format!("Relay address to use: {}", relay.address));

@@ -14,9 +14,11 @@ use turnpike_turn::{
 use turnpike_wire::framing::{Frame, next_frame};
 
 use crate::egress::Ways;
+use crate::http::HttpAnswer;
 use crate::links::Links;
 use crate::relay_sockets::RelaySockets;
 use crate::stream::Fill;
+use crate::stream_output::Urgency;
 use crate::streams::{Closing, StreamCounters, Streams};
 
 /// Everything a packet meets.
@@ -126,8 +128,15 @@ impl Datapath {
         if writable && let Err(closing) = self.streams.resume(link, &self.poller) {
             return self.close_stream(link, closing);
         }
-        let mut reading = readable;
-        while readable {
+        if readable {
+            self.read_stream(link);
+        }
+    }
+
+    /// Reads a connection once, and takes everything out that came with it: TLS may hold more than fits a buffer.
+    fn read_stream(&mut self, link: Link) {
+        let mut reading = true;
+        loop {
             self.make_room(1);
             match self.streams.fill(link, &mut self.pool, reading) {
                 Fill::Bytes(span) => {
@@ -145,6 +154,11 @@ impl Datapath {
     /// Cuts what came by a connection into messages. Returns whether it can be followed.
     fn stream_bytes(&mut self, link: Link, mut rest: Span) -> bool {
         let Some(client) = self.streams.client(link) else { return true };
+        // Nobody has a channel yet, and a request of HTTP would look like the beginning of much ChannelData.
+        let begins_wrongly = self.pool.bytes(rest).first().is_some_and(|first| first & 0xC0 != 0);
+        if begins_wrongly && !self.streams.has_begun(link) {
+            return self.answer_http(&client, rest);
+        }
         loop {
             match next_frame(self.pool.bytes(rest)) {
                 Frame::Whole { length, consumed } => {
@@ -157,6 +171,21 @@ impl Datapath {
                     return needed <= PacketPool::BUFFER;
                 }
                 Frame::Invalid => return false,
+            }
+        }
+    }
+
+    /// Returns whether to wait for more of it.
+    fn answer_http(&mut self, client: &Client, span: Span) -> bool {
+        match self.streams.http_answer(client, self.pool.bytes(span)) {
+            HttpAnswer::None => false,
+            HttpAnswer::Wait => {
+                self.streams.keep(client.link, span, &self.pool);
+                true
+            }
+            HttpAnswer::Reply(text) => {
+                self.streams.send(client.link, [text.as_bytes(), &[], &[]], Urgency::Control);
+                false
             }
         }
     }

@@ -6,6 +6,7 @@
 
 mod datapath;
 mod egress;
+mod http;
 mod links;
 mod mailbox;
 mod relay_sockets;
@@ -15,6 +16,7 @@ mod streams;
 mod tls;
 mod worker;
 
+pub use http::HttpAnswers;
 pub use links::Listener;
 pub use mailbox::{Command, Mailbox};
 pub use relay_sockets::HeldPorts;

@@ -14,6 +14,8 @@ pub(crate) struct Stream {
     pub(crate) client: Client,
     /// When a whole message last came.
     pub(crate) heard: Timestamp,
+    /// Whether one ever has.
+    pub(crate) has_begun: bool,
     /// Bytes queued for it in this turn's output.
     pub(crate) queued: usize,
     security: Security,
@@ -51,6 +53,7 @@ impl Stream {
             connection,
             client,
             heard: now,
+            has_begun: false,
             queued: 0,
             security: Security::Unknown,
             watches_room: false,

@@ -14,6 +14,7 @@ use std::time::Duration;
 use turnpike_net::{PacketPool, Poller, Span, TcpConnection, TcpListener};
 use turnpike_turn::{Client, FiveTuple, Link, Timestamp, Transport};
 
+use crate::http::{HttpAnswer, HttpAnswers};
 use crate::stream::{Fill, Stream};
 use crate::stream_output::{StreamOutput, Urgency};
 use crate::tls::TlsAcceptor;
@@ -32,6 +33,7 @@ pub(crate) struct Streams {
     ending: Vec<(Link, Closing)>,
     acceptor: Option<Arc<TlsAcceptor>>,
     limits: StreamLimits,
+    http: HttpAnswers,
     counters: StreamCounters,
 }
 
@@ -86,7 +88,7 @@ impl Streams {
     pub(crate) fn open(
         listeners: Vec<TcpListener>,
         acceptor: Option<Arc<TlsAcceptor>>,
-        limits: StreamLimits,
+        (limits, http): (StreamLimits, HttpAnswers),
         poller: &Poller,
         first_token: u64,
     ) -> std::io::Result<Self> {
@@ -103,6 +105,7 @@ impl Streams {
             ending: Vec::new(),
             acceptor,
             limits,
+            http,
             counters: StreamCounters::default(),
         })
     }
@@ -156,6 +159,16 @@ impl Streams {
         self.get(link).map(|stream| stream.client)
     }
 
+    /// Whether a whole message has ever come by it.
+    pub(crate) fn has_begun(&self, link: Link) -> bool {
+        self.get(link).is_some_and(|stream| stream.has_begun)
+    }
+
+    /// What to say to whoever begins with anything but STUN.
+    pub(crate) fn http_answer(&self, client: &Client, bytes: &[u8]) -> HttpAnswer {
+        self.http.judge(bytes, client.tuple.transport == Transport::Tcp)
+    }
+
     /// More of what a client sent: behind half a message that came before, in one piece. Reads the socket only if
     /// `reading`, and otherwise gives what was read with it.
     pub(crate) fn fill(&mut self, link: Link, pool: &mut PacketPool, reading: bool) -> Fill {
@@ -170,6 +183,7 @@ impl Streams {
     pub(crate) fn note_message(&mut self, link: Link, now: Timestamp) {
         if let Some(stream) = find(&mut self.slots, link) {
             stream.heard = now;
+            stream.has_begun = true;
         }
     }
 

@@ -8,6 +8,7 @@ use turnpike_net::{Events, FlushReport, Poller, Sockets, TcpListener, UdpOptions
 use turnpike_turn::{Event, Init, Link, RelayId, Server, Stats, Timestamp};
 
 use crate::datapath::{Datapath, Parts};
+use crate::http::HttpAnswers;
 use crate::links::{Links, Listener};
 use crate::mailbox::{Command, Mailbox};
 use crate::relay_sockets::{HeldPorts, RelaySockets};
@@ -28,7 +29,7 @@ pub struct Worker {
 pub struct WorkerInit {
     /// For the server.
     pub server: Init,
-    /// Its share of the listening sockets.
+    /// Its share of the listening sockets. Their links are numbered from 0 in this order, in every worker alike.
     pub listeners: Vec<Listener>,
     /// Its share of the listeners for connections.
     pub stream_listeners: Vec<TcpListener>,
@@ -36,6 +37,8 @@ pub struct WorkerInit {
     pub tls: Option<Arc<TlsAcceptor>>,
     /// How many connections it may have.
     pub stream_limits: StreamLimits,
+    /// What is said to HTTP clients.
+    pub http: HttpAnswers,
     /// How relay sockets are set up.
     pub relay_options: UdpOptions,
     /// Reserved ports, shared with the other workers: any of them may be asked for one.
@@ -80,8 +83,9 @@ impl Worker {
         let mailbox = Mailbox::new(poller.waker(WAKER)?);
         let server = Server::new(init.server);
         let relays = RelaySockets::new(init.relay_options, init.held_ports);
-        let WorkerInit { stream_listeners, tls, stream_limits, .. } = init;
-        let streams = Streams::open(stream_listeners, tls, stream_limits, &poller, FIRST_STREAM_LISTENER)?;
+        let WorkerInit { stream_listeners, tls, stream_limits, http, .. } = init;
+        let streams =
+            Streams::open(stream_listeners, tls, (stream_limits, http), &poller, FIRST_STREAM_LISTENER)?;
         let parts = Parts { server, links, streams, sockets, poller, relays, report: init.report };
         Ok(Worker {
             datapath: Datapath::new(parts),

@@ -54,20 +54,25 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     )
     .default("2097152"),
     OptionSpec::switch(&["no-udp"], |config, on| config.udp = !on, "Do not serve UDP clients."),
-    OptionSpec::with(
+    OptionSpec::switch(
         &["no-tcp"],
-        Settled("there are no TCP listeners in this version"),
-        "Do not serve TCP clients.",
+        |config, on| config.tcp = !on,
+        "Do not serve TCP clients, nor TLS on the TCP port.",
     ),
-    OptionSpec::with(
+    OptionSpec::set(
         &["alt-listening-port"],
-        Later("NAT behaviour discovery"),
-        "Second port, for RFC 5780; zero for the listening port plus one.",
+        "PORT",
+        |config, value| {
+            let port = number(value, 0, u16::MAX, "a port, or 0")?;
+            config.alt_listening_port = Some(port).filter(|port| *port > 0);
+            Ok(())
+        },
+        "Second port, for rfc5780; 0 for the listening port plus one.",
     )
-    .value("PORT"),
+    .default("0"),
     OptionSpec::with(
         &["tcp-proxy-port"],
-        Later("TCP listeners"),
+        Later("the PROXY protocol"),
         "Port for TCP clients behind a PROXY-protocol balancer.",
     )
     .value("PORT"),
@@ -108,53 +113,100 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         Later("logging of dropped packets"),
         "Log each datagram so dropped.",
     ),
-    OptionSpec::with(
+    OptionSpec::switch(
         &["respond-http-unsupported"],
-        Later("TCP listeners"),
-        "Answer HTTP requests on the TURN port with a 400 page.",
+        |config, on| config.say_http_unsupported = on,
+        "Answer HTTP requests on TCP and TLS ports with 400 rather than closing the connection.",
     ),
-    OptionSpec::with(&["acme-redirect"], Later("TCP listeners"), "Where to redirect ACME challenges to.")
-        .value("URL"),
+    OptionSpec::set(
+        &["acme-redirect"],
+        "URL",
+        |config, value| {
+            config.acme_redirect = Some(redirect(value)?).filter(|url| !url.is_empty());
+            Ok(())
+        },
+        "Redirect ACME HTTP-01 challenges that come by plain TCP to this URL with the token behind it.",
+    ),
 ];
 
 pub(super) const TLS: &[OptionSpec] = &[
-    OptionSpec::with(
-        &["no-tls"],
-        Settled("there are no TLS listeners in this version"),
-        "Do not serve TLS clients.",
-    ),
+    OptionSpec::switch(&["no-tls"], |config, on| config.tls = !on, "Do not serve TLS clients."),
     OptionSpec::with(&["dtls"], Later("DTLS listeners"), "Serve DTLS clients."),
     OptionSpec::with(
         &["no-dtls"],
         Settled("there are no DTLS listeners in this version"),
         "Do not serve DTLS clients.",
     ),
-    OptionSpec::with(
+    OptionSpec::set(
         &["tls-listening-port"],
-        Later("TLS listeners"),
-        "Port for TLS and DTLS; 5349 by custom.",
+        "PORT",
+        |config, value| {
+            config.tls_port = number(value, 1, u16::MAX, "a port")?;
+            Ok(())
+        },
+        "Port for TLS. TLS is understood on the TCP port too.",
+    )
+    .default("5349"),
+    OptionSpec::with(
+        &["alt-tls-listening-port"],
+        Later("NAT behaviour discovery over TLS"),
+        "Second TLS port, for RFC 5780.",
     )
     .value("PORT"),
-    OptionSpec::with(&["alt-tls-listening-port"], Later("TLS listeners"), "Second TLS port, for RFC 5780.")
-        .value("PORT"),
-    OptionSpec::with(&["cert"], Later("TLS listeners"), "Certificate chain, PEM.").value("FILE"),
-    OptionSpec::with(&["pkey"], Later("TLS listeners"), "Private key, PEM.").value("FILE"),
-    OptionSpec::with(&["pkey-pwd"], Later("TLS listeners"), "Passphrase of the private key.")
-        .value("TEXT")
-        .secrecy(Secrecy::Secret),
+    OptionSpec::set(
+        &["cert"],
+        "FILE",
+        |config, value| file(&mut config.certificate, value),
+        "Certificate chain, PEM, the server's own first; read again when it changes and on SIGUSR2.",
+    ),
+    OptionSpec::set(
+        &["pkey"],
+        "FILE",
+        |config, value| file(&mut config.private_key, value),
+        "Private key of the certificate, PEM, not encrypted.",
+    ),
     OptionSpec::with(
-        &["CA-file"],
-        Later("TLS listeners"),
-        "Certificates that client certificates are checked against.",
+        &["pkey-pwd"],
+        Later("a way to read encrypted keys; decrypt the key with `openssl pkey`"),
+        "Passphrase of the private key.",
     )
-    .value("FILE"),
-    OptionSpec::with(&["cipher-list"], Later("TLS listeners"), "TLS ciphers.").value("LIST"),
-    OptionSpec::with(&["ec-curve-name"], Later("TLS listeners"), "TLS curve.").value("NAME"),
-    OptionSpec::with(&["dh-file"], Later("TLS listeners"), "Diffie-Hellman parameters, PEM.").value("FILE"),
-    OptionSpec::with(&["dh566"], Later("TLS listeners"), "566-bit Diffie-Hellman parameters."),
-    OptionSpec::with(&["dh1066"], Later("TLS listeners"), "1066-bit Diffie-Hellman parameters."),
-    OptionSpec::with(&["tlsv1"], Later("TLS listeners"), "Allow TLS 1.0, which is broken."),
-    OptionSpec::with(&["tlsv1_1"], Later("TLS listeners"), "Allow TLS 1.1, which is broken."),
-    OptionSpec::with(&["no-tlsv1_2"], Later("TLS listeners"), "Do not allow TLS 1.2."),
-    OptionSpec::with(&["raw-public-keys"], Later("TLS listeners"), "Allow raw public keys (RFC 7250)."),
+    .value("TEXT")
+    .secrecy(Secrecy::Secret),
+    OptionSpec::set(
+        &["CA-file"],
+        "FILE",
+        |config, value| file(&mut config.client_authorities, value),
+        "Certificates, PEM, one of which must have signed a client's; without it clients need none.",
+    ),
+    OptionSpec::with(&["cipher-list"], Settled(CIPHERS), "TLS ciphers.").value("LIST"),
+    OptionSpec::with(&["ec-curve-name"], Settled(CIPHERS), "TLS curve.").value("NAME"),
+    OptionSpec::with(&["dh-file"], Settled(NO_DH), "Diffie-Hellman parameters, PEM.").value("FILE"),
+    OptionSpec::with(&["dh566"], Settled(NO_DH), "566-bit Diffie-Hellman parameters."),
+    OptionSpec::with(&["dh1066"], Settled(NO_DH), "1066-bit Diffie-Hellman parameters."),
+    OptionSpec::with(&["tlsv1"], Settled("TLS 1.0 is never spoken (RFC 8996)"), "Allow TLS 1.0."),
+    OptionSpec::with(&["tlsv1_1"], Settled("TLS 1.1 is never spoken (RFC 8996)"), "Allow TLS 1.1."),
+    OptionSpec::switch(
+        &["no-tlsv1_2"],
+        |config, on| config.tls12 = !on,
+        "Do not speak TLS 1.2, but 1.3 alone.",
+    ),
+    OptionSpec::with(&["raw-public-keys"], Later("raw public keys"), "Allow raw public keys (RFC 7250)."),
 ];
+
+/// A URL prefix that can stand in an HTTP header; an empty one for none.
+fn redirect(value: &str) -> Result<String, String> {
+    let is_url = value.starts_with("http://") || value.starts_with("https://");
+    if value.is_empty() || is_url && value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(value.to_owned());
+    }
+    Err(format!("{value:?} is no URL: write http://HOST/PATH/, which the token is put behind"))
+}
+
+/// An empty name stands for none.
+fn file(place: &mut Option<String>, value: &str) -> Result<(), String> {
+    *place = Some(value.to_owned()).filter(|name| !name.is_empty());
+    Ok(())
+}
+
+const CIPHERS: &str = "suites with forward secrecy and authenticated encryption are offered, and no others";
+const NO_DH: &str = "keys are agreed on over elliptic curves, so no Diffie-Hellman parameters are needed";

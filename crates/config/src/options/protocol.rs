@@ -37,15 +37,15 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         Later("RFC 3489"),
         "Serve clients of RFC 3489, obsolete since 2008.",
     ),
-    OptionSpec::with(
+    OptionSpec::switch(
         &["rfc5780"],
-        Later("NAT behaviour discovery"),
-        "NAT behaviour discovery; needs two addresses.",
+        |config, on| config.rfc5780 = on,
+        "NAT behaviour discovery (RFC 5780) on pairs of listening addresses; needs two of one family.",
     ),
     OptionSpec::with(&["no-rfc5780"], Settled("it is off unless asked for"), "No NAT behaviour discovery."),
     OptionSpec::with(
         &["response-origin-only-with-rfc5780"],
-        Settled("RESPONSE-ORIGIN is never sent without it"),
+        Settled("RESPONSE-ORIGIN is never sent without rfc5780"),
         "No RESPONSE-ORIGIN without RFC 5780.",
     ),
     OptionSpec::with(&["mobility"], Later("mobility"), "Mobility (RFC 8016)."),

@@ -10,7 +10,7 @@ use clap::ArgMatches;
 use serde_json::json;
 use turnpike_config::{Config, ExternalAddress, Loaded, LogLevel, Secret};
 use turnpike_control::in_words;
-use turnpike_net::{default_route_source, holder_of_udp_address};
+use turnpike_net::{default_route_source, holder_of_tcp_address, holder_of_udp_address};
 
 use super::credentials::{as_json, parse_duration, snippet, time_of, unix_now};
 use crate::addresses::Addresses;
@@ -86,6 +86,7 @@ impl Found {
         }
         line!(text, "\nPorts to open in the firewall");
         line!(text, "  UDP {}            clients come in", config.listening_port);
+        line!(text, "  TCP {}            clients come in where UDP is blocked", config.listening_port);
         line!(text, "  UDP {}-{}     media", config.min_port, config.max_port);
         line!(text, "\nURIs");
         self.uris.iter().for_each(|uri| line!(text, "  {uri}"));
@@ -161,18 +162,20 @@ fn pick_port(config: &mut Config) -> anyhow::Result<Option<String>> {
     let taken = |port: u16| {
         let addresses = listening.iter().map(|address| SocketAddr::new(address.ip(), port));
         addresses.into_iter().find(|address| {
-            let bound = std::net::UdpSocket::bind(address);
-            bound.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
+            let in_use = |error: &std::io::Error| error.kind() == std::io::ErrorKind::AddrInUse;
+            std::net::UdpSocket::bind(address).is_err_and(|error| in_use(&error))
+                || std::net::TcpListener::bind(address).is_err_and(|error| in_use(&error))
         })
     };
     let Some(address) = taken(wanted) else { return Ok(None) };
     let holder = holder_of_udp_address(address)
+        .or_else(|| holder_of_tcp_address(address))
         .map(|holder| format!("process {} ({})", holder.process, holder.name))
         .unwrap_or_else(|| "another process".to_owned());
     let next = (wanted..=u16::MAX).skip(1).take(PORTS_TRIED).find(|port| taken(*port).is_none());
     let Some(port) = next else {
         bail!(
-            "{holder} holds UDP port {wanted}, and the next {PORTS_TRIED} are taken too; choose one with --port"
+            "{holder} holds port {wanted}, and the next {PORTS_TRIED} are taken too; choose one with --port"
         );
     };
     config.listening_port = port;
@@ -199,7 +202,9 @@ fn uris(config: &Config, addresses: &Addresses) -> Vec<String> {
         })
         .collect();
     uris.dedup();
-    uris
+    // Where UDP is blocked, a client comes by TCP; browsers prefer the first.
+    let by_tcp: Vec<String> = uris.iter().map(|uri| format!("{uri}?transport=tcp")).collect();
+    uris.into_iter().chain(by_tcp).collect()
 }
 
 fn how_found(ip: IpAddr, config: &Config) -> &'static str {

@@ -100,7 +100,7 @@ fn ask_once(settings: &Settings) -> Result<bool> {
     discover(settings)
 }
 
-/// The answer from the other address and port, and an answer sent to another port of ours.
+/// The answer from the other address and port, one sent to another port of ours, and one as large as two fragments.
 fn discover(settings: &Settings) -> Result<bool> {
     let change = Some(ChangeRequest { ip: true, port: true });
     let socket = open(settings, Connected::No)?;
@@ -118,6 +118,11 @@ fn discover(settings: &Settings) -> Result<bool> {
     let third = BindingOptions { change, response_port, ..BindingOptions::default() };
     match ask(settings, &socket, Some(&elsewhere), third, PATIENT)? {
         Outcome::Answered(answer, _) => print_discovery(3, &answer),
+        outcome => return complain(settings, &outcome),
+    }
+    let fourth = BindingOptions { change, padding: Some(PADDING), ..BindingOptions::default() };
+    match ask(settings, &socket, None, fourth, PATIENT)? {
+        Outcome::Answered(answer, _) => print_discovery(4, &answer),
         outcome => return complain(settings, &outcome),
     }
     Ok(true)
@@ -286,6 +291,8 @@ fn milliseconds(time: Duration) -> f64 {
 const SHAPE: Shape = Shape { switches: "fch", values: "pLit", long: &[("help", false)] };
 /// Transmissions of a question that has to be answered.
 const PATIENT: u8 = 7;
+/// As coturn's tool has it: more than one Ethernet frame takes.
+const PADDING: u16 = 1500;
 /// Transmissions of a question whose time is measured.
 const ONCE: u8 = 1;
 /// How soon Ctrl-C is noticed while waiting for the next question.
@@ -301,7 +308,7 @@ FLAGS
     -p PORT     the server's port (3478)
     -L ADDRESS  local address
     -f          take the steps of RFC 5780 even if the server does not offer them:
-                an answer from its other address and port, and one to another port of ours
+                an answer from its other address and port, one to another port of ours, a padded one
     -c          keep asking and measure the time; Ctrl-C prints the sums
     -i MS       milliseconds between questions with -c (1000)
     -t MS       milliseconds to wait for an answer (3000)

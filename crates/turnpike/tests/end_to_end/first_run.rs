@@ -59,7 +59,7 @@ fn it_prints_all_a_newcomer_needs_and_the_credential_allocates() {
         format!("UDP {port} "),
         "UDP 49152-65535".to_owned(),
         format!("turn:{ip}:{port}"),
-        format!("const iceServers = [{{ urls: [\"turn:{ip}:{port}\"],"),
+        format!("const iceServers = [{{ urls: [\"turn:{ip}:{port}\", \"turn:{ip}:{port}?transport=tcp\"],"),
         "iceTransportPolicy: \"relay\"".to_owned(),
         "Credential (good for 1 d 0 h, until 20".to_owned(),
         format!("Secret: {} (made now; keep it private)", up.secret_file()),

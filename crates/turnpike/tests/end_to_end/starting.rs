@@ -42,8 +42,8 @@ fn what_an_operator_must_know_at_a_glance_is_said() {
     for line in [
         "Configuration file: none",
         "UDP clients: on, port 3478",
-        "TCP clients: off (not in this version)",
-        "TLS clients: off (not in this version)",
+        "TCP clients: on, port 3478",
+        "TLS clients: off (no certificate: set cert and pkey)",
         "DTLS clients: off (not in this version)",
         "Database: none",
         "Relaying: for 1 static user and 1 REST secret of realm \"example.org\"",
@@ -75,22 +75,20 @@ fn an_option_this_version_does_not_have_is_said_once_and_plainly() {
     let directory = Directory::new();
     let file = directory.write(
         "turnserver.conf",
-        "use-auth-secret\nstatic-auth-secret=s\ncert=/etc/ssl/turn.pem\ntls-listening-port=5349\nmobility\nno-tls\n",
+        "use-auth-secret\nstatic-auth-secret=s\nsyslog\nalt-tls-listening-port=5350\nmobility\ntlsv1\n",
     );
     let ip = loopback_address().to_string();
     let mut server = Program::start(TURNSERVER, &["-c", &file, "-L", &ip, "--prometheus"]);
     server.expect("Total auth threads");
     let said = server.so_far();
-    for (line, option, what) in [
-        (3, "cert", "TLS listeners"),
-        (4, "tls-listening-port", "TLS listeners"),
-        (5, "mobility", "mobility"),
-    ] {
+    for (line, option, what) in
+        [(4, "alt-tls-listening-port", "NAT behaviour discovery over TLS"), (5, "mobility", "mobility")]
+    {
         let whole = format!("{file}:{line}: {option} has no effect yet: this version does not have {what}");
         assert_eq!(said.matches(&format!("WARNING {whole}")).count(), 1, "{whole} in:\n{said}");
     }
     assert!(said.contains("WARNING command line: prometheus has no effect yet"), "{said}");
-    assert!(said.contains("INFO ") && said.contains("no-tls: there are no TLS listeners in this version"));
+    assert!(said.contains("INFO ") && said.contains("tlsv1: TLS 1.0 is never spoken"), "{said}");
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn sigterm_and_sigint_end_it_cleanly_with_a_last_word_on_every_session() {
 #[test]
 fn signals_without_a_meaning_yet_do_not_end_it() {
     let mut server = Server::start(&[]);
-    for (signal, said) in [("USR1", "draining is not in this version"), ("USR2", "no certificates")] {
+    for (signal, said) in [("USR1", "draining is not in this version"), ("USR2", "no certificate")] {
         server.program.signal(signal);
         server.expect(&format!("WARNING SIG{signal}: "));
         assert!(server.program.so_far().contains(said), "{signal}");

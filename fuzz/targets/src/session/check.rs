@@ -24,10 +24,10 @@ pub(super) fn verdict(
 ) -> Learnt {
     match verdict {
         Verdict::Reply { to, bytes } => {
-            assert_eq!(*to, from, "an answer goes back to where the question came from");
             let request = must(Message::parse(packet), "only messages are answered");
             assert_eq!(request.class(), Class::Request, "only requests are answered");
             let message = response(bytes);
+            assert_addressed(*to, from, &message);
             assert_eq!(message.transaction_id(), request.transaction_id());
             assert_eq!(message.method(), request.method());
             learn(&message)
@@ -41,6 +41,17 @@ pub(super) fn verdict(
         }
         Verdict::Wait(_) | Verdict::Drop(_) => Learnt::default(),
     }
+}
+
+/// An answer goes back to where the question came from, but for a port, a link and a source that a Binding request may
+/// name (RFC 5780).
+fn assert_addressed(to: Client, from: Client, message: &Message<'_>) {
+    let mut meant = from;
+    if message.method() == Method::BINDING && message.class() == Class::Success {
+        meant.tuple.client.set_port(to.tuple.client.port());
+        (meant.link, meant.tuple.server) = (to.link, to.tuple.server);
+    }
+    assert_eq!(to, meant, "to whoever asked");
 }
 
 /// Of a peer's packet.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use turnpike_turn::{
-    ChannelRange, Client, Config, Credentials, Effect, FiveTuple, Init, Link, NonceKey, Now, PeerRules,
-    Ports, Quotas, RelayAddress, RelayError, RelayId, RelayedPort, Reserve, Server, Timestamp, Transport,
-    UnixTime, WaitId,
+    AlternateAddress, Alternates, ChannelRange, Client, Config, Credentials, Effect, FiveTuple, Init, Link,
+    NonceKey, Now, PeerRules, Ports, Quotas, RelayAddress, RelayError, RelayId, RelayedPort, Reserve, Server,
+    Timestamp, Transport, UnixTime, WaitId,
 };
 
 use super::check;
@@ -346,6 +346,15 @@ fn config(flags: u16) -> Config {
     config.verbose = flags & 0x80 != 0;
     config.reason_phrases = flags & 0x1000 != 0;
     config.relaying = flags & 0xE000 != 0xE000;
+    if flags & 0x0100 != 0 {
+        let side = |last, first| AlternateAddress {
+            bound: IpAddr::from([192, 0, 2, last]),
+            told: IpAddr::from([203, 0, 113, last]),
+            links: [Link(first), Link(first + 1)],
+        };
+        let addresses = [side(1, 0), side(2, 2)];
+        config.alternates = vec![Alternates { addresses, ports: [3478, 3479], connections: false }];
+    }
     config.software = (flags & 0x2000 != 0).then(|| "Turnpike".into());
     config.channels = if flags & 0x4000 != 0 { ChannelRange::Rfc5766 } else { ChannelRange::Rfc8656 };
     config.max_permissions = if flags & 0x8000 != 0 { 2 } else { 1024 };

@@ -1,0 +1,134 @@
+//! What clients by TLS cost: the handshake, and memory while they are there.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use turnpike_wire::attributes::RequestedTransport;
+use turnpike_wire::{Class, Message, MessageWriter, Method, TransactionId};
+
+use crate::certificate::Certificate;
+use crate::memory::Memory;
+use crate::rows::{Bench, Metric, Row, Sample, microseconds_each, other_work_percent};
+use crate::server::{RunningServer, ServerCommand};
+use crate::statistics::Better;
+
+/// Full handshakes with an RSA-2048 certificate, and the clients that stay.
+pub(super) const TLS: Row = Row {
+    name: "tls",
+    about: "400 clients by TLS 1.3 on one core, RSA-2048 certificate, no resumption: the handshake; memory while idle; \
+            memory with an allocation each, quiet for two seconds; and 400 idle clients by TCP",
+    metrics: &[
+        Metric {
+            key: "handshake_us",
+            title: "CPU per full TLS handshake, RSA-2048",
+            unit: "µs",
+            better: Better::Lower,
+            decimals: 0,
+        },
+        memory("idle_kib", "resident memory per idle TLS client"),
+        memory("allocated_kib", "resident memory per TLS client with an allocation"),
+        memory("tcp_kib", "resident memory per idle TCP client"),
+    ],
+    compared: true,
+    most_rounds: usize::MAX,
+    measure,
+};
+
+const fn memory(key: &'static str, title: &'static str) -> Metric {
+    Metric { key, title, unit: "KiB", better: Better::Lower, decimals: 1 }
+}
+
+type TlsClient = StreamOwned<ClientConnection, TcpStream>;
+
+fn measure(bench: &Bench, command: &ServerCommand) -> Result<Sample> {
+    let count = if bench.quick { 100 } else { 400 };
+    let certificate = Certificate::make(&bench.lab.directory)?;
+    let server = RunningServer::start(&bench.lab, &command.over_tls(&certificate), 1, &bench.stop)?;
+    let config = certificate.client()?;
+    let connect = |count| connect(bench, server.address(), &config, count);
+    // What a server makes once, it makes for these.
+    let mut warm = connect(WARM)?;
+    allocate(bench, &mut warm)?;
+    let empty = settled(&server)?;
+    let meter = server.meter(&bench.lab)?;
+    let before = meter.read()?;
+    let started = std::time::Instant::now();
+    let mut clients = connect(count)?;
+    let (spent, elapsed) = (meter.since(before)?, started.elapsed());
+    let idle = settled(&server)?;
+    allocate(bench, &mut clients)?;
+    let allocated = settled(&server)?;
+    let plain = bench.lab.client.inside(|| {
+        let connected = (0..count).map(|_| TcpStream::connect(server.address()));
+        Ok(connected.collect::<std::io::Result<Vec<_>>>()?)
+    })?;
+    let tcp = settled(&server)?;
+    drop((warm, clients, plain));
+    let each = |before: u64, after: u64| (after as f64 - before as f64) / 1024.0 / count as f64;
+    Ok(Sample::from([
+        ("handshake_us", microseconds_each(spent.total(), count as u64)),
+        ("idle_kib", each(empty, idle)),
+        ("allocated_kib", each(empty, allocated)),
+        ("tcp_kib", each(allocated, tcp)),
+        ("other_work_percent", other_work_percent(spent, elapsed)),
+    ]))
+}
+
+/// Resident bytes once a server has had time to give back what it does not need.
+fn settled(server: &RunningServer) -> Result<u64> {
+    thread::sleep(SETTLE);
+    Ok(Memory::of(server.process())?.resident)
+}
+
+fn connect(
+    bench: &Bench,
+    address: SocketAddr,
+    config: &Arc<ClientConfig>,
+    count: usize,
+) -> Result<Vec<TlsClient>> {
+    bench.lab.client.inside(|| {
+        let name = ServerName::try_from(Certificate::NAME)?;
+        let mut clients = Vec::with_capacity(count);
+        for _ in 0..count {
+            bench.stop.check()?;
+            let socket = TcpStream::connect(address)?;
+            socket.set_nodelay(true)?;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            let session = ClientConnection::new(config.clone(), name.clone())?;
+            let mut client = StreamOwned::new(session, socket);
+            while client.conn.is_handshaking() {
+                client.conn.complete_io(&mut client.sock).context("the TLS handshake failed")?;
+            }
+            clients.push(client);
+        }
+        Ok(clients)
+    })
+}
+
+fn allocate(bench: &Bench, clients: &mut [TlsClient]) -> Result<()> {
+    for (number, client) in clients.iter_mut().enumerate() {
+        bench.stop.check()?;
+        let (mut request, mut answer) = ([0; 64], [0; 1024]);
+        let mut id = [0; 12];
+        id[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        let mut writer =
+            MessageWriter::new(&mut request, Class::Request, Method::ALLOCATE, TransactionId(id));
+        writer.add(&RequestedTransport::UDP);
+        client.write_all(writer.finish()?)?;
+        // One record holds the whole of so small an answer.
+        let length = client.read(&mut answer)?;
+        let message = Message::parse(&answer[..length]).context("no answer to Allocate over TLS")?;
+        ensure!(message.class() == Class::Success, "Allocate over TLS was refused");
+    }
+    Ok(())
+}
+
+const WARM: usize = 50;
+const SETTLE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(10);

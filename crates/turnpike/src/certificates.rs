@@ -1,0 +1,169 @@
+//! The certificate that TLS clients see: read at start, and again when its files change or somebody says so.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use std::{fs, thread};
+
+use anyhow::{Context, bail};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, ServerConfig};
+use turnpike_config::{Config, SystemEnvironment, locate};
+use turnpike_control::Log;
+use turnpike_worker::TlsAcceptor;
+
+/// The files, and who is told when they have new contents.
+#[derive(Debug)]
+pub(crate) struct Certificates {
+    chain: PathBuf,
+    key: PathBuf,
+    client_authorities: Option<PathBuf>,
+    tls12: bool,
+    acceptor: Arc<TlsAcceptor>,
+}
+
+impl Certificates {
+    /// Reads what is configured. `None` where TLS is not wanted or cannot be had; the log says why.
+    pub(crate) fn open(config: &Config, log: &Log) -> Option<Self> {
+        let (Some(chain), Some(key), true) = (&config.certificate, &config.private_key, config.tls) else {
+            return None;
+        };
+        let located = |name: &String| locate(&SystemEnvironment, name);
+        let certificates = Certificates {
+            chain: located(chain),
+            key: located(key),
+            client_authorities: config.client_authorities.as_ref().map(located),
+            tls12: config.tls12,
+            acceptor: Arc::default(),
+        };
+        match certificates.load() {
+            Ok(()) => Some(certificates),
+            Err(error) => {
+                log.error(&format!("TLS is off: {error:#}"));
+                None
+            }
+        }
+    }
+
+    /// What begins sessions.
+    pub(crate) fn acceptor(&self) -> Arc<TlsAcceptor> {
+        self.acceptor.clone()
+    }
+
+    /// Where the chain is.
+    pub(crate) fn chain(&self) -> &Path {
+        &self.chain
+    }
+
+    /// Reads the files again. What is wrong with them leaves the certificate as it was, and is said.
+    pub(crate) fn reload(&self, log: &Log) {
+        match self.load() {
+            Ok(()) => log.info(&format!(
+                "The certificate {} was read again; new connections get it",
+                self.chain.display()
+            )),
+            Err(error) => {
+                log.error(&format!("The certificate was not read again, the old one stays: {error:#}"))
+            }
+        }
+    }
+
+    /// Reads the files again whenever they change, until the process ends.
+    ///
+    /// # Errors
+    /// No thread can be had.
+    pub(crate) fn watch(self: Arc<Self>, log: Arc<Log>) -> std::io::Result<()> {
+        let mut seen = self.stamps();
+        thread::Builder::new().name("certificates".into()).spawn(move || {
+            loop {
+                thread::sleep(LOOK_EVERY);
+                if self.stamps() != seen {
+                    // Whoever replaces them writes one after the other.
+                    thread::sleep(SETTLE);
+                    seen = self.stamps();
+                    self.reload(&log);
+                }
+            }
+        })?;
+        Ok(())
+    }
+
+    fn stamps(&self) -> Vec<Option<(SystemTime, u64)>> {
+        let files = [Some(&self.chain), Some(&self.key), self.client_authorities.as_ref()];
+        let stamp = |path: &PathBuf| {
+            let metadata = fs::metadata(path).ok()?;
+            Some((metadata.modified().ok()?, metadata.len()))
+        };
+        files.into_iter().flatten().map(stamp).collect()
+    }
+
+    fn load(&self) -> anyhow::Result<()> {
+        self.acceptor.set(Arc::new(self.read()?));
+        Ok(())
+    }
+
+    fn read(&self) -> anyhow::Result<ServerConfig> {
+        let chain = certificates(&self.chain)?;
+        let key = private_key(&self.key)?;
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let versions: &[_] = if self.tls12 { &[&TLS13, &TLS12] } else { &[&TLS13] };
+        let builder =
+            ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions)?;
+        let builder = match &self.client_authorities {
+            None => builder.with_no_client_auth(),
+            Some(path) => builder.with_client_cert_verifier(client_verifier(path, provider)?),
+        };
+        let mut config = builder.with_single_cert(chain, key).with_context(|| {
+            format!("the certificate {} and the key {} do not fit", self.chain.display(), self.key.display())
+        })?;
+        config.alpn_protocols = PROTOCOLS.iter().map(|name| name.as_bytes().to_vec()).collect();
+        // Sessions are not resumed: what would be kept for it costs more than the handshakes it saves.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(config)
+    }
+}
+
+fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read the certificate {}", path.display()))?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    let chain = chain.with_context(|| format!("{} holds a broken certificate", path.display()))?;
+    if chain.is_empty() {
+        bail!("{} holds no certificate in PEM form", path.display());
+    }
+    Ok(chain)
+}
+
+fn private_key(path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read the private key {}", path.display()))?;
+    let encrypted = bytes.windows(ENCRYPTED.len()).any(|window| window == ENCRYPTED);
+    if encrypted {
+        bail!(
+            "the private key {} is encrypted, which this version cannot read; decrypt it with `openssl pkey`",
+            path.display()
+        );
+    }
+    PrivateKeyDer::from_pem_slice(&bytes)
+        .with_context(|| format!("{} holds no private key in PEM form", path.display()))
+}
+
+fn client_verifier(
+    path: &Path,
+    provider: Arc<CryptoProvider>,
+) -> anyhow::Result<Arc<dyn rustls::server::danger::ClientCertVerifier>> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).with_context(|| format!("{} cannot vouch for clients", path.display()))?;
+    }
+    Ok(WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?)
+}
+
+/// What may be spoken inside TLS (RFC 7443). A client that names others alone is refused; one that names none is not.
+const PROTOCOLS: [&str; 2] = ["stun.turn", "stun.nat-discovery"];
+const ENCRYPTED: &[u8] = b"ENCRYPTED";
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+const SETTLE: Duration = Duration::from_secs(1);
