@@ -58,6 +58,8 @@ pub(super) struct Caller {
     pub(super) password: &'static str,
     pub(super) nonce: Vec<u8>,
     pub(super) sha256: bool,
+    /// Whether it takes up all that RFC 8489 §9.2 has to offer.
+    pub(super) modern: bool,
     pub(super) fingerprint: bool,
 }
 
@@ -301,6 +303,7 @@ impl Caller {
             password,
             nonce: Vec::new(),
             sha256: number % 3 == 1,
+            modern: number % 3 == 2,
             fingerprint: number % 4 < 2,
         }
     }
