@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use turnpike_turn::{Client, Egress, Forward, RelayId, Verdict};
-use turnpike_wire::attributes::{Data, ErrorCode, Icmp, Nonce, ReservationToken, XorPeerAddress};
+use turnpike_wire::attributes::{
+    Data, ErrorCode, Icmp, Nonce, PasswordAlgorithms, ReservationToken, XorPeerAddress,
+};
 use turnpike_wire::{ChannelData, Class, Message, Method};
 
 use crate::must;
@@ -127,5 +129,7 @@ fn response<'b>(bytes: &'b [u8]) -> Message<'b> {
 fn learn(message: &Message<'_>) -> Learnt {
     let nonce = must(message.get::<Nonce<'_>>(), "NONCE is readable").map(|nonce| nonce.0.to_vec());
     let token = must(message.get::<ReservationToken>(), "RESERVATION-TOKEN is readable").map(|token| token.0);
+    let algorithms = must(message.get::<PasswordAlgorithms<'_>>(), "PASSWORD-ALGORITHMS is readable");
+    assert_eq!(algorithms.is_some(), nonce.is_some(), "each nonce has its offer");
     Learnt { nonce, token }
 }

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use turnpike_wire::attributes::{
-    AdditionalAddressFamily, ChannelNumber, Data, DontFragment, EvenPort, Lifetime, Nonce, Realm,
-    RequestedAddressFamily, RequestedTransport, ReservationToken, Username, XorPeerAddress,
+    AdditionalAddressFamily, ChannelNumber, Data, DontFragment, EvenPort, Lifetime, Nonce, PasswordAlgorithm,
+    PasswordAlgorithms, Realm, RequestedAddressFamily, RequestedTransport, ReservationToken, UserHash,
+    Username, XorPeerAddress,
 };
 use turnpike_wire::{
     Class, Family, LongTermKey, MessageWriter, Method, PasswordDigest, TransactionId, channel_data_header,
@@ -72,14 +73,19 @@ impl Caller {
         // One message in eight is not signed, and one in eight with the wrong password.
         if flags & 0x70 != 0 {
             let password = if flags & 0x70 == 0x70 { "wrong" } else { self.password };
-            writer
-                .add(&Username(self.username.as_bytes()))
-                .add(&Realm(b"example.org"))
-                .add(&Nonce(&self.nonce));
-            let digest = PasswordDigest::Md5;
+            if self.modern {
+                writer
+                    .add(&UserHash::of(self.username.as_bytes(), b"example.org"))
+                    .add(&PasswordAlgorithms::SHA256_THEN_MD5)
+                    .add(&PasswordAlgorithm { algorithm: PasswordAlgorithm::SHA256, parameters: &[] });
+            } else {
+                writer.add(&Username(self.username.as_bytes()));
+            }
+            writer.add(&Realm(b"example.org")).add(&Nonce(&self.nonce));
+            let digest = if self.modern { PasswordDigest::Sha256 } else { PasswordDigest::Md5 };
             let key =
                 LongTermKey::derive(digest, self.username.as_bytes(), b"example.org", password.as_bytes());
-            if self.sha256 {
+            if self.sha256 || self.modern {
                 writer.integrity_sha256_with(key.bytes());
             } else {
                 writer.integrity_sha1(&key);

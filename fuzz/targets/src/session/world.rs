@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use turnpike_turn::{
-    AlternateAddress, Alternates, ChannelRange, Client, Config, Credentials, Effect, FiveTuple, IcmpError, Init,
-    Link, NonceKey, Now, PeerRules, Ports, Quotas, RelayAddress, RelayError, RelayId, RelayedPort, Reserve,
-    Server, Timestamp, Transport, UnixTime, WaitId,
+    AlternateAddress, Alternates, ChannelRange, Client, Config, Credentials, Effect, FiveTuple, IcmpError,
+    Init, Link, NonceKey, Now, PeerRules, Ports, Quotas, RelayAddress, RelayError, RelayId, RelayedPort,
+    Reserve, Server, Timestamp, Transport, UnixTime, WaitId,
 };
 
 use super::check;
@@ -58,6 +58,8 @@ pub(super) struct Caller {
     pub(super) password: &'static str,
     pub(super) nonce: Vec<u8>,
     pub(super) sha256: bool,
+    /// Whether it takes up all that RFC 8489 §9.2 has to offer.
+    pub(super) modern: bool,
     pub(super) fingerprint: bool,
 }
 
@@ -315,6 +317,7 @@ impl Caller {
             password,
             nonce: Vec::new(),
             sha256: number % 3 == 1,
+            modern: number % 3 == 2,
             fingerprint: number % 4 < 2,
         }
     }
