@@ -298,6 +298,7 @@ fn allocate(writer: &mut MessageWriter<'_>, surroundings: &mut Surroundings<'_>,
         10 => drop(writer.add_raw(AttributeType::REQUESTED_ADDRESS_FAMILY, &[3, 0, 0, 0])),
         11..=12 | 15..=17 => drop(writer.add(&AdditionalAddressFamily(Family::Ipv6))),
         13 => drop(writer.add(&AdditionalAddressFamily(Family::Ipv4))),
+        18 => drop(writer.add_raw(AttributeType(0x8032), &[2, 0, 0, 0])),
         14 => drop(writer.add_raw(AttributeType::ADDITIONAL_ADDRESS_FAMILY, &[9, 0, 0, 0])),
         _ => {}
     }

@@ -128,6 +128,9 @@ impl Model {
         if additional.is_some() && pair || additional == Some(1) {
             return Err(bad);
         }
+        // As coturn's older client asks for it.
+        let drafted = message.value(0x8032).is_some_and(|value| value.len() == 4 && value[0] == 2);
+        let drafted = drafted && !asks_family && token.is_none() && !pair;
         let client_family = if source.client.tuple.server.is_ipv4() { 1 } else { 2 };
         let default = self.settings.default_family.map_or(client_family, |family| family.number());
         let lifetime = read_lifetime(message)?;
@@ -135,13 +138,13 @@ impl Model {
             source,
             asked: asked.clone(),
             owner: user.clone(),
-            family_is_ipv4: additional.is_some() || family.unwrap_or(default) == 1,
+            family_is_ipv4: additional.is_some() || drafted || family.unwrap_or(default) == 1,
             even: even_port.is_some(),
             pair,
             by_token: token.is_some(),
             local: None,
             lifetime: self.granted_lifetime(lifetime),
-            then_six: additional.is_some(),
+            then_six: additional.is_some() || drafted,
             lacks: None,
             instead_of: None,
             after: None,

@@ -239,7 +239,11 @@ impl Wish {
             Some(EvenPort { reserve: true }) => Parity::EvenPair,
         };
         let lifetime = message.get::<Lifetime>().map_err(|_| bad)?.map(|lifetime| lifetime.0);
-        Ok(Wish { family, parity, token, lifetime, additional: additional.is_some() })
+        // The draft's number is one that need not be understood: where it does not fit, it counts for nothing.
+        let excluded = asks_family || token.is_some() || pair;
+        let draft = message.value(DRAFT_ADDITIONAL_ADDRESS_FAMILY).filter(|_| !excluded);
+        let drafted = draft.is_some_and(|value| matches!(value, [2, _, _, _]));
+        Ok(Wish { family, parity, token, lifetime, additional: additional.is_some() || drafted })
     }
 }
 
@@ -253,6 +257,8 @@ fn read_family<F>(read: Result<Option<F>, AttributeError>) -> Result<Option<F>, 
     })
 }
 
+/// What coturn 4.6 and its client have for ADDITIONAL-ADDRESS-FAMILY: the number of a draft, given to nothing since.
+const DRAFT_ADDITIONAL_ADDRESS_FAMILY: AttributeType = AttributeType(0x8032);
 const UNSUPPORTED_FAMILY: Refused =
     Refused { number: ErrorNumber::ADDRESS_FAMILY_NOT_SUPPORTED, reason: Reason::UnsupportedFamily };
 const UNKNOWN_RESERVATION: Refused =

@@ -74,6 +74,22 @@ fn it_is_both_families_whatever_the_default_is_and_whatever_the_client_came_by()
 }
 
 #[test]
+fn the_number_that_coturn_4_6_has_for_the_attribute_is_understood_where_it_fits_and_ignored_where_not() {
+    let draft = AttributeType(0x8032);
+    let ask = |build: &dyn Fn(&mut MessageWriter<'_>)| {
+        let mut world = Setup::new().build();
+        relayed(&Caller::new(CALLER).allocate_with(&mut world, build).expect_success()).len()
+    };
+    assert_eq!(ask(&|writer| _ = writer.add_raw(draft, &[2, 0, 0, 0])), 2);
+    assert_eq!(ask(&|writer| _ = writer.add_raw(draft, &[1, 0, 0, 0])), 1);
+    assert_eq!(ask(&|writer| _ = writer.add_raw(draft, &[2, 0])), 1);
+    let four = RequestedAddressFamily(Family::Ipv4);
+    assert_eq!(ask(&|writer| _ = writer.add(&four).add_raw(draft, &[2, 0, 0, 0])), 1);
+    let pair = EvenPort { reserve: true };
+    assert_eq!(ask(&|writer| _ = writer.add(&pair).add_raw(draft, &[2, 0, 0, 0])), 1);
+}
+
+#[test]
 fn a_family_without_a_relay_address_is_named_with_440_beside_the_other() {
     // Conformance 72.
     for (relay, missing) in [(RELAY, Family::Ipv6), (RELAY_V6, Family::Ipv4)] {
