@@ -208,6 +208,7 @@ impl Shared {
                 device: config.relay_device.clone(),
                 receive_buffer: config.socket_buffer,
                 send_buffer: config.socket_buffer,
+                receive_errors: config.icmp_errors,
                 ..UdpOptions::default()
             },
             held_ports: self.held_ports.clone(),

@@ -146,9 +146,9 @@ pub(super) const PEERS: &[OptionSpec] = &[
         "Refuse multicast peers; they are refused by default.",
     ),
     OptionSpec::switch(
-        &["no-icmp-errors"],
-        |config, on| config.no_icmp_errors = on,
-        "Do not tell clients of ICMP errors from peers (RFC 8656): for clients that break on them.",
+        &["icmp-errors"],
+        |config, on| config.icmp_errors = on,
+        "Tell clients of ICMP errors from peers (RFC 8656 §11.5), which those of Go's pion/turn break on.",
     )
     .ours(),
 ];

@@ -64,7 +64,7 @@ fn meaning(reason: Reason) -> &'static str {
         }
         Reason::StaleRelay => "a late packet for a relayed address that is closed",
         Reason::UntoldIcmp => {
-            "an ICMP error that is not passed on: of another kind than unreachable or too large, or see no-icmp-errors"
+            "an ICMP error that is not passed on: of another kind than unreachable or too large, or see icmp-errors"
         }
         Reason::InProgress => "a retransmission of a request that is being worked on",
         Reason::RateLimited => {

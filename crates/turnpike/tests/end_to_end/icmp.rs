@@ -34,9 +34,9 @@ fn talk(client: &mut TurnClient, peer: &UdpSocket, relayed: SocketAddr) {
 fn a_client_hears_that_a_peers_port_is_closed_and_its_allocation_goes_on() {
     // Conformance 107, 108.
     let six = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), free_ports(Ipv6Addr::LOCALHOST.into(), 1));
-    let loopback = ["--user=hello:world", "--allow-loopback-peers"];
+    let loopback = ["--user=hello:world", "--allow-loopback-peers", "--icmp-errors"];
     let servers = [
-        (Server::start(&[]), "127.0.0.1", None, (3, 3)),
+        (Server::start(&["--icmp-errors"]), "127.0.0.1", None, (3, 3)),
         (Server::start_at(six, &loopback), "::1", Some(Family::Ipv6), (1, 4)),
     ];
     for (server, ip, family, (kind, code)) in servers {
@@ -59,7 +59,7 @@ fn a_client_hears_that_a_peers_port_is_closed_and_its_allocation_goes_on() {
 
 #[test]
 fn a_flood_of_icmp_errors_keeps_nobody_waiting_and_nothing_spinning() {
-    let server = Server::start(&[]);
+    let server = Server::start(&["--icmp-errors"]);
     let (peer, closed) = (peer_on("127.0.0.1"), closed_port("127.0.0.1"));
     let mut client = TurnClient::hello(server.address);
     let relayed = client.allocate().relayed;
@@ -77,8 +77,8 @@ fn a_flood_of_icmp_errors_keeps_nobody_waiting_and_nothing_spinning() {
 }
 
 #[test]
-fn whoever_wants_none_gets_no_icmp_errors() {
-    let server = Server::start(&["--no-icmp-errors"]);
+fn icmp_errors_are_told_only_where_the_operator_wants_it() {
+    let server = Server::start(&[]);
     let (peer, closed) = (peer_on("127.0.0.1"), closed_port("127.0.0.1"));
     let mut client = TurnClient::hello(server.address);
     let relayed = client.allocate().relayed;
