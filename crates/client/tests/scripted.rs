@@ -1,8 +1,6 @@
 //! A client against a server that answers by script, byte for byte: no sockets, a clock made of numbers.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
