@@ -2,13 +2,16 @@
 //
 //   peer     "echo4", "beside4" and "echo6": turnutils_peer on loopback, at the server's relay address or, "beside4",
 //            at another one; "clients": the clients' own relayed addresses (-y)
+//   transport  "udp" unless given; "tcp" is -t, "tls" is -t -S
+//   trusting   with the authority of the server's certificate (-E): only then does the client check it
+//   mostLostByEach  messages that each client may lose, none unless given
 //   family   the family of the server's address, 4 unless given
 //   server   "open" (loopback peers allowed), "secret" (the same with a REST secret), "guarded" (neither)
 
 const NO_ALLOCATION = /Cannot complete Allocation/;
 const FORBIDDEN = /error 403/;
 
-export const DATA_VARIANTS = [
+const UDP_VARIANTS = [
   { name: "channels -m 100", peer: "echo4", flags: ["-g", "-m", "100"], clients: { count: 100 } },
   { name: "client to client -y -m 100", peer: "clients", flags: ["-g", "-m", "100"], clients: { count: 100 } },
   {
@@ -49,11 +52,115 @@ export const DATA_VARIANTS = [
   { name: "IPv6 client to client -x -y -c", family: 6, peer: "clients", flags: ["-c"], clients: { rtcp: false } },
   { name: "IPv6 relay over IPv4", peer: "echo6", flags: [], clients: {} },
   { name: "IPv4 relay over IPv6", family: 6, peer: "echo4", flags: [], clients: {} },
-].map((variant) => ({ server: "open", family: 4, length: 100, messages: 5, ...variant }));
+];
+
+/**
+ * Over TCP and over TLS. Over TLS coturn's client loses messages to coturn's own server as well: one for each client with
+ * -y, always, and now and then some of a hundred clients. No client may lose more than one.
+ */
+const STREAM_VARIANTS = ["tcp", "tls"].flatMap((transport) =>
+  [
+    { name: "channels", peer: "echo4", flags: ["-g"], clients: {} },
+    {
+      name: "channels -m 100",
+      peer: "echo4",
+      flags: ["-m", "100"],
+      clients: { count: 100 },
+      mostLostByEach: transport === "tls" ? 1 : 0,
+    },
+    {
+      name: "channels of odd length -c",
+      peer: "echo4",
+      flags: ["-c", "-l", "171"],
+      length: 171,
+      clients: { rtcp: false },
+    },
+    { name: "send -s", peer: "echo4", flags: ["-s"], clients: {} },
+    {
+      name: "send of odd length -s -c",
+      peer: "echo4",
+      flags: ["-s", "-c", "-l", "173"],
+      length: 173,
+      clients: { rtcp: false },
+    },
+    {
+      name: "1200 bytes, 50 messages",
+      peer: "echo4",
+      flags: ["-l", "1200", "-n", "50", "-z", "5"],
+      length: 1200,
+      messages: 50,
+      clients: {},
+    },
+    {
+      name: "client to client -y",
+      peer: "clients",
+      flags: [],
+      clients: {},
+      mostLostByEach: transport === "tls" ? 1 : 0,
+    },
+    {
+      name: "client to client -y -s -c",
+      peer: "clients",
+      flags: ["-s", "-c"],
+      clients: { rtcp: false },
+      mostLostByEach: transport === "tls" ? 1 : 0,
+    },
+    { name: "extra requests -G", peer: "echo4", flags: ["-G"], clients: {} },
+    { name: "IPv6 channels -x", family: 6, peer: "echo6", flags: [], clients: {} },
+    { name: "IPv6 relay over IPv4", peer: "echo6", flags: ["-c"], clients: { rtcp: false } },
+  ].map((variant) => ({ ...variant, transport, name: `${transport}: ${variant.name}` })),
+);
+
+export const DATA_VARIANTS = [
+  ...UDP_VARIANTS,
+  ...STREAM_VARIANTS,
+  { name: "tcp: REST secret -W", transport: "tcp", server: "secret", peer: "echo4", flags: [], clients: {} },
+  { name: "tls: checked certificate -E", transport: "tls", trusting: true, peer: "echo4", flags: [], clients: {} },
+  {
+    name: "tls: checked certificate -E, IPv6",
+    transport: "tls",
+    trusting: true,
+    family: 6,
+    peer: "echo6",
+    flags: ["-c"],
+    clients: { rtcp: false },
+  },
+  {
+    name: "tls: cipher list -F",
+    transport: "tls",
+    peer: "echo4",
+    flags: ["-F", "ECDHE-RSA-AES128-GCM-SHA256"],
+    clients: {},
+  },
+].map((variant) => ({ server: "open", transport: "udp", family: 4, length: 100, messages: 5, ...variant }));
 
 /** What must be refused, without one byte relayed: with the word that the client then prints, or `silently` as well. */
 export const REFUSED_VARIANTS = [
   { name: "wrong password is refused", password: "wrong", peer: "echo4", flags: ["-c"], word: NO_ALLOCATION },
+  {
+    name: "tcp: wrong password is refused",
+    transport: "tcp",
+    password: "wrong",
+    peer: "echo4",
+    flags: ["-c"],
+    word: NO_ALLOCATION,
+  },
+  {
+    name: "tls: wrong password is refused",
+    transport: "tls",
+    password: "wrong",
+    peer: "echo4",
+    flags: ["-c"],
+    word: NO_ALLOCATION,
+  },
+  {
+    name: "tcp: channel to a loopback peer is refused by default",
+    transport: "tcp",
+    server: "guarded",
+    peer: "beside4",
+    flags: ["-c"],
+    word: FORBIDDEN,
+  },
   { name: "unknown user is refused", username: "nobody", peer: "echo4", flags: ["-c"], word: NO_ALLOCATION },
   {
     name: "wrong REST secret is refused",
@@ -94,10 +201,22 @@ export const REFUSED_VARIANTS = [
     word: FORBIDDEN,
     silently: true,
   },
-].map((variant) => ({ server: "open", family: 4, ...variant }));
+].map((variant) => ({ server: "open", transport: "udp", family: 4, ...variant }));
 
 /** Traffic that is wrong on purpose: nothing is demanded of it but that the server answers afterwards. */
 export const HOSTILE_VARIANTS = [
   { name: "answers after negative tests -N", peer: "echo4", flags: ["-N", "-c", "-n", "20"] },
   { name: "answers after malformed requests -R", peer: "echo4", flags: ["-R", "-c", "-n", "20"] },
-].map((variant) => ({ server: "open", family: 4, ...variant }));
+  {
+    name: "tcp: answers after negative tests and malformed requests -N -R",
+    transport: "tcp",
+    peer: "echo4",
+    flags: ["-N", "-R", "-c", "-n", "20"],
+  },
+  {
+    name: "tls: answers after negative tests and malformed requests -N -R",
+    transport: "tls",
+    peer: "echo4",
+    flags: ["-N", "-R", "-c", "-n", "20"],
+  },
+].map((variant) => ({ server: "open", transport: "udp", family: 4, ...variant }));

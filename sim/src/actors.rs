@@ -8,7 +8,7 @@ mod peers;
 pub(crate) use attacker::Attacker;
 pub(crate) use chaotic::Chaotic;
 pub(crate) use honest::Honest;
-pub(crate) use peers::Peers;
+pub(crate) use peers::{Peers, public, public_six};
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -4,6 +4,7 @@
 //! core may choose (port, nonce, token, session), the model learns the choice and checks that it was allowed.
 
 mod algorithms;
+mod allocate;
 mod credentials;
 mod data;
 mod message;
@@ -20,13 +21,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use turnpike_turn::{
-    Client, EndCause, Now, Reason, RelayError, RelayId, SessionId, Timestamp, Usage, WaitId,
+    Client, EndCause, IcmpError, Now, Reason, RelayError, RelayId, SessionId, Timestamp, Usage, WaitId,
 };
 
+use allocate::Wanted;
 use credentials::{Identity, IssuedNonce, Refusal};
 use message::Parsed;
 use peers::Access;
-use requests::Wanted;
 use response::{Asked, Bucket, Response};
 
 use crate::observed::Report;
@@ -91,6 +92,17 @@ pub(crate) enum Expected {
         /// What.
         data: Vec<u8>,
     },
+    /// Tell a client of an ICMP error.
+    Icmp {
+        /// Whom.
+        to: Client,
+        /// About whom.
+        peer: SocketAddr,
+        /// The attribute's value.
+        value: [u8; 8],
+        /// Whether it carries FINGERPRINT.
+        fingerprint: bool,
+    },
     /// Answer.
     Reply(Box<Response>),
     /// Answer that an allocation was made.
@@ -108,6 +120,7 @@ pub(crate) enum Expected {
     Nothing,
 }
 
+/// A relayed transport address; an allocation has one or two, IPv4 first.
 #[derive(Clone, Debug)]
 struct Allocation {
     worker: u16,
@@ -120,7 +133,8 @@ struct Allocation {
     created: Timestamp,
     expires: Timestamp,
     token: Option<[u8; 8]>,
-    lacks_family: bool,
+    /// The family (1 or 2) that could not be had, and the error.
+    lacks: Option<(u8, u16)>,
     fingerprint: bool,
     permissions: Vec<Permission>,
     channels: Vec<Channel>,
@@ -151,6 +165,8 @@ pub(crate) struct Pending {
     local: SocketAddr,
     wanted: Wanted,
     attempts: u32,
+    /// The first of two relayed addresses, which is open.
+    first: Option<(RelayId, SocketAddr)>,
 }
 
 #[derive(Clone, Debug)]
@@ -215,6 +231,19 @@ impl Model {
         expected.unwrap_or_else(|reason| self.drop_for(worker, reason))
     }
 
+    /// An ICMP error about what a relayed address has sent to a peer.
+    pub(crate) fn peer_icmp(
+        &mut self,
+        now: Now,
+        worker: u16,
+        relay: RelayId,
+        peer: SocketAddr,
+        error: IcmpError,
+    ) -> Expected {
+        let expected = self.icmp_from_peer(now, worker, relay, peer, error);
+        expected.unwrap_or_else(|reason| self.drop_for(worker, reason))
+    }
+
     /// The answer to a request to open a socket.
     pub(crate) fn relay_opened(
         &mut self,
@@ -234,8 +263,8 @@ impl Model {
     pub(crate) fn timeout(&mut self, now: Now, worker: u16) -> Expected {
         let now = now.monotonic;
         let due = |it: &Allocation| it.worker == worker && it.expires <= now;
-        for ended in self.allocations.extract_if(.., |it| due(it)).collect::<Vec<_>>() {
-            self.end(now, ended, EndCause::Expired);
+        while let Some(at) = self.allocations.iter().position(due) {
+            self.end(now, at, EndCause::Expired);
         }
         self.reservations.retain(|it| it.worker != worker || it.expires > now);
         Expected::Nothing
@@ -243,8 +272,8 @@ impl Model {
 
     /// The worker stops.
     pub(crate) fn shutdown(&mut self, now: Now, worker: u16) -> Expected {
-        for ended in self.allocations.extract_if(.., |it| it.worker == worker).collect::<Vec<_>>() {
-            self.end(now.monotonic, ended, EndCause::Shutdown);
+        while let Some(at) = self.allocations.iter().position(|it| it.worker == worker) {
+            self.end(now.monotonic, at, EndCause::Shutdown);
         }
         Expected::Nothing
     }
@@ -262,12 +291,17 @@ impl Model {
     /// How many ports are taken.
     pub(crate) fn ports_taken(&self) -> usize {
         let pairs = self.pending.iter().filter(|it| it.wanted.pair).count();
-        self.allocations.len() + self.pending.len() + pairs + self.reservations.len() + self.closing.len()
+        let firsts = self.pending.iter().filter(|it| it.first.is_some()).count();
+        let begun = self.pending.len() + pairs + firsts;
+        self.allocations.len() + begun + self.reservations.len() + self.closing.len()
     }
 
     /// How many quota places are taken.
     pub(crate) fn places_taken(&self) -> usize {
-        self.allocations.len() + self.pending.len()
+        let mut sessions: Vec<_> = self.allocations.iter().map(|it| it.session).collect();
+        sessions.sort();
+        sessions.dedup();
+        sessions.len() + self.pending.len()
     }
 
     /// When the first allocation of a worker expires.
@@ -292,25 +326,57 @@ impl Model {
         }
     }
 
-    /// The request that the socket was for is granted, tried again, or refused.
+    /// The request that the socket was for is granted, tried again, or refused; or the other socket it wants is next.
     fn opened(&mut self, now: Now, at: usize, opened: Result<(), RelayError>) -> Expected {
         let mut pending = self.pending[at].clone();
-        let worker = pending.wanted.source.worker;
+        let mut reason = Reason::RelayFailed;
         if opened == Err(RelayError::AddressInUse) && pending.attempts < 16 {
             if !pending.wanted.by_token && self.some_port_fits(&pending.wanted) {
                 pending.wanted.instead_of = Some(at);
                 return Expected::Open(Box::new(pending.wanted));
             }
-            self.pending.remove(at);
-            return self.give_up(worker, &pending.wanted, Reason::NoPort);
+            reason = Reason::NoPort;
         }
-        self.pending.remove(at);
+        let family = if pending.local.is_ipv4() { 1 } else { 2 };
+        if opened.is_ok() && !pending.wanted.then_six {
+            return self.complete(now, at, pending);
+        }
         if opened.is_err() {
-            return self.give_up(worker, &pending.wanted, Reason::RelayFailed);
+            if let Some((relay, local)) = pending.first.take() {
+                pending.wanted.lacks = Some((family, 508));
+                return self.complete(now, at, Pending { relay, local, ..pending });
+            }
+            if !pending.wanted.then_six {
+                self.pending.remove(at);
+                return self.give_up(pending.wanted.source.worker, &pending.wanted, reason);
+            }
         }
-        let Wanted { asked, owner, lifetime, pair, lacks_family, .. } = &pending.wanted;
-        let attributes = self.allocated(pending.local, *lifetime, asked, None, *lacks_family);
-        let mut response = self.success(worker, asked, attributes, Some(owner));
+        // The IPv6 one is still to come, whatever became of the IPv4 one.
+        let six = Wanted { family_is_ipv4: false, then_six: false, ..pending.wanted.clone() };
+        match (self.some_port_fits(&six), opened.is_ok()) {
+            (true, true) => Expected::Open(Box::new(Wanted { after: Some(at), ..six })),
+            (true, false) => {
+                Expected::Open(Box::new(Wanted { after_failed: Some(at), lacks: Some((family, 508)), ..six }))
+            }
+            (false, true) => {
+                pending.wanted.lacks = Some((2, 508));
+                self.complete(now, at, pending)
+            }
+            (false, false) => {
+                self.pending.remove(at);
+                self.give_up(pending.wanted.source.worker, &pending.wanted, reason)
+            }
+        }
+    }
+
+    /// Grants the request with what is open: the first of two, if there is one, and the one at hand.
+    fn complete(&mut self, now: Now, at: usize, pending: Pending) -> Expected {
+        self.pending.remove(at);
+        let Wanted { asked, owner, lifetime, pair, lacks, source, .. } = &pending.wanted;
+        let locals: Vec<SocketAddr> =
+            pending.first.iter().map(|(_, local)| *local).chain([pending.local]).collect();
+        let attributes = self.allocated(&locals, *lifetime, asked, None, *lacks);
+        let mut response = self.success(source.worker, asked, attributes, Some(owner));
         response.new_token = *pair;
         let (response, pending) = (Box::new(response), Box::new(pending));
         Expected::Allocate { response, pending, now: now.monotonic }
@@ -325,19 +391,25 @@ impl Model {
         Expected::Reply(Box::new(self.error(worker, &wanted.asked, &refusal, Vec::new())))
     }
 
-    fn end(&mut self, now: Timestamp, ended: Allocation, cause: EndCause) {
-        self.counters[usize::from(ended.worker)].allocations_ended += 1;
-        self.reports.push(Report::Ended {
-            session: ended.session,
-            user: ended.owner.name,
-            tuple: ended.client.tuple,
-            relayed: self.advertised(ended.local),
-            cause,
-            duration: Duration::from_nanos(now.0 - ended.created.0),
-            usage: ended.usage,
-        });
+    /// Ends one relayed address, and the session if it was the last.
+    fn end(&mut self, now: Timestamp, at: usize, cause: EndCause) {
+        let ended = self.allocations.remove(at);
+        let relayed = self.advertised(ended.local);
+        let (session, user) = (ended.session, ended.owner.name);
         self.closings.push((ended.relay, ended.local));
         self.closing.push(ended.local);
+        if let Some(other) = self.allocations.iter_mut().find(|it| it.session == session) {
+            other.usage.client_packets += ended.usage.client_packets;
+            other.usage.client_bytes += ended.usage.client_bytes;
+            other.usage.peer_packets += ended.usage.peer_packets;
+            other.usage.peer_bytes += ended.usage.peer_bytes;
+            self.reports.push(Report::RelayEnded { session, user, relayed, cause });
+            return;
+        }
+        self.counters[usize::from(ended.worker)].allocations_ended += 1;
+        let duration = Duration::from_nanos(now.0 - ended.created.0);
+        let (tuple, usage) = (ended.client.tuple, ended.usage);
+        self.reports.push(Report::Ended { session, user, tuple, relayed, cause, duration, usage });
     }
 
     fn processed(
@@ -361,10 +433,19 @@ impl Model {
         self.allocations.iter().find(same)
     }
 
-    fn allocation_mut(&mut self, source: &Source) -> Option<&mut Allocation> {
-        let same =
-            |it: &&mut Allocation| it.worker == source.worker && it.client.tuple == source.client.tuple;
-        self.allocations.iter_mut().find(same)
+    /// Where in the list is the relayed address of this client from which `peer` can be reached.
+    fn towards(&self, source: &Source, peer: SocketAddr) -> Option<usize> {
+        self.allocations.iter().position(|it| {
+            it.worker == source.worker
+                && it.client.tuple == source.client.tuple
+                && it.local.is_ipv4() == peer.is_ipv4()
+        })
+    }
+
+    /// All relayed addresses of this client.
+    fn halves(&self, source: Source) -> impl Iterator<Item = &Allocation> {
+        let tuple = source.client.tuple;
+        self.allocations.iter().filter(move |it| it.worker == source.worker && it.client.tuple == tuple)
     }
 
     fn is_taken(&self, local: SocketAddr) -> bool {
@@ -372,6 +453,7 @@ impl Model {
             |it: &Pending| it.wanted.pair.then(|| SocketAddr::new(it.local.ip(), it.local.port() + 1));
         self.allocations.iter().any(|it| it.local == local)
             || self.pending.iter().any(|it| it.local == local || second(it) == Some(local))
+            || self.pending.iter().any(|it| it.first.is_some_and(|(_, first)| first == local))
             || self.reservations.iter().any(|it| it.local == local)
             || self.closing.contains(&local)
     }

@@ -98,7 +98,14 @@ pub(crate) enum Report {
         user: String,
         tuple: FiveTuple,
         relayed: SocketAddr,
+        additional: Option<SocketAddr>,
         lifetime: Duration,
+    },
+    RelayEnded {
+        session: SessionId,
+        user: String,
+        relayed: SocketAddr,
+        cause: EndCause,
     },
     Refreshed {
         session: SessionId,
@@ -155,8 +162,11 @@ impl Report {
     /// Keeps an event.
     pub(crate) fn of(event: &Event) -> Self {
         match event.clone() {
-            Event::Allocated { session, user, tuple, relayed, lifetime } => {
-                Report::Allocated { session, user: user.name().into(), tuple, relayed, lifetime }
+            Event::Allocated { session, user, tuple, relayed, additional, lifetime } => {
+                Report::Allocated { session, user: user.name().into(), tuple, relayed, additional, lifetime }
+            }
+            Event::RelayEnded { session, user, relayed, cause } => {
+                Report::RelayEnded { session, user: user.name().into(), relayed, cause }
             }
             Event::Refreshed { session, user, lifetime } => {
                 Report::Refreshed { session, user: user.name().into(), lifetime }

@@ -73,6 +73,8 @@ pub(crate) struct Settings {
     pub(crate) challenge_burst: u32,
     /// Most permissions of one allocation.
     pub(crate) max_permissions: usize,
+    /// Whether clients hear of ICMP errors.
+    pub(crate) icmp_errors: bool,
     /// Whether every request and permission is reported.
     pub(crate) verbose: bool,
     /// Allocations a user may have; zero for any number.
@@ -117,6 +119,7 @@ impl Settings {
             challenge_rate: *random.pick(&[1, 10, 100]),
             challenge_burst: *random.pick(&[3, 20, 200]),
             max_permissions: 1024,
+            icmp_errors: true,
             verbose: random.chance(500),
             user_quota: *random.pick(&[0, 0, 2, 5]),
             total_quota: *random.pick(&[0, 0, 8, 20]),
@@ -145,6 +148,7 @@ impl Settings {
         self.nonce_lifetime = *random.pick(&[600, 600, 3600, 30, 0]);
         self.max_permissions = *random.pick(&[1024, 1024, 5, 1]);
         self.allow_loopback = random.chance(100);
+        self.icmp_errors = !random.chance(150);
         self.allowed = random.pick(&self.choices_of_ranges()).clone();
         self.denied = random.pick(&self.choices_of_ranges()).clone();
         self.realm = if random.chance(50) { "example.net".into() } else { "example.org".into() };
@@ -200,6 +204,7 @@ impl Settings {
         config.challenge_rate = self.challenge_rate;
         config.challenge_burst = self.challenge_burst;
         config.max_permissions = self.max_permissions;
+        config.icmp_errors = self.icmp_errors;
         config.verbose = self.verbose;
         config.log_binding = self.verbose;
         Arc::new(config)

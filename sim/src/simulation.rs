@@ -83,6 +83,7 @@ impl Simulation {
         self.actors = actors;
         self.world.schedule(self.random.below(60 * SECOND), Happening::Reload);
         self.world.schedule(self.random.below(60 * SECOND), Happening::ClockStep);
+        self.world.schedule(self.random.below(10 * SECOND), Happening::IcmpError);
     }
 
     fn step(&mut self) -> Result<bool, String> {
@@ -97,6 +98,11 @@ impl Simulation {
                 self.world.reload();
                 let delay = self.random.below(400 * self.pace);
                 self.world.schedule(delay, Happening::Reload);
+            }
+            Happening::IcmpError => {
+                self.world.peer_icmp()?;
+                let delay = self.random.below(10 * self.pace);
+                self.world.schedule(delay, Happening::IcmpError);
             }
             Happening::ClockStep => {
                 self.world.step_clock();

@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use turnpike_turn::{
-    Client, Effect, Egress, FiveTuple, Init, Link, NonceKey, Now, Ports, Quotas, RelayError, RelayId,
-    RelayedPort, Server, Timestamp, Transport, UnixTime, WaitId,
+    Client, Effect, Egress, FiveTuple, IcmpError, Init, Link, NonceKey, Now, Ports, Quotas, RelayError,
+    RelayId, RelayedPort, Server, Timestamp, Transport, UnixTime, WaitId,
 };
 use turnpike_wire::attributes::PasswordAlgorithm;
 use turnpike_wire::{AttributeType, Message};
@@ -63,6 +63,8 @@ pub(crate) enum Happening {
     RelayOpened(u16, WaitId, Result<(), RelayError>),
     /// A socket has been closed and its port is dropped.
     Release(RelayedPort),
+    /// Some router or host sends an ICMP error.
+    IcmpError,
     /// The operator changes the rules.
     Reload,
     /// Somebody sets the clock.
@@ -187,6 +189,28 @@ impl World {
         let action =
             Action::of(server.handle_peer_packet(now, relay, peer, &datagram.bytes), &datagram.bytes);
         self.conclude(worker, ("peer packet", datagram), expected, action)
+    }
+
+    /// Lets some open relay socket, or one that was closed, hear of an ICMP error about somebody.
+    pub(crate) fn peer_icmp(&mut self) -> Result<(), String> {
+        let Some(socket) = self.random.pick_some(&self.sockets) else { return Ok(()) };
+        let (worker, mut relay, ipv4) = (socket.worker, socket.relay, socket.local.is_ipv4());
+        if self.random.chance(20) {
+            relay.generation = relay.generation.wrapping_sub(1);
+        }
+        let relayed = self.sockets.iter().map(|socket| socket.local);
+        let peers = relayed.chain(crate::actors::public()).chain(crate::actors::public_six());
+        let peers: Vec<SocketAddr> = peers.filter(|peer| peer.is_ipv4() == ipv4).collect();
+        let peer = *self.random.pick(&peers);
+        let kind = *self.random.pick(&[3, 3, 11, 1, 2, 0, 5, 129]);
+        let code = self.random.below(16) as u8;
+        let error = IcmpError { kind, code, mtu: *self.random.pick(&[0, 1280, 1400]) };
+        self.wake_if_due(worker)?;
+        let now = self.clocks();
+        let expected = self.model.peer_icmp(now, worker, relay, peer, error);
+        let action =
+            Action::of(self.servers[usize::from(worker)].handle_peer_icmp(now, relay, peer, error), &[]);
+        self.conclude(worker, ("ICMP error", &format!("{relay:?} {peer} {error:?}")), expected, action)
     }
 
     /// Tells a worker how opening a socket went.
@@ -355,6 +379,7 @@ impl World {
         }
         let tally = match &observed.action {
             Action::Drop(reason) => format!("dropped: {}", reason.code()),
+            Action::Reply { bytes, .. } if bytes[..2] == [0, 0x17] => "to a client by an ICMP error".into(),
             Action::Reply { bytes, .. } => reply_tally(bytes),
             Action::Forward { to: Egress::Peer { .. }, .. } => "to a peer".into(),
             Action::Forward { bytes, .. } if bytes[0] & 0xC0 == 0x40 => "to a client by a channel".into(),
@@ -363,6 +388,14 @@ impl World {
             Action::Nothing => "nothing".into(),
         };
         *self.actions.entry(tally).or_default() += 1;
+        for report in &observed.reports {
+            let tally = match report {
+                Report::Allocated { additional: Some(_), .. } => "two relayed addresses",
+                Report::RelayEnded { .. } => "one of two relayed addresses ended",
+                _ => continue,
+            };
+            *self.actions.entry(tally.into()).or_default() += 1;
+        }
         match observed.action {
             Action::Forward { to: Egress::Peer { relay, peer }, bytes, .. } => {
                 let socket = self.sockets.iter().find(|it| it.worker == worker && it.relay == relay);

@@ -33,6 +33,11 @@ impl FrameBuffer {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Whether a whole message is there to be taken.
+    pub fn holds_message(&self) -> bool {
+        matches!(next_frame(&self.bytes[self.start..]), Frame::Whole { .. })
+    }
+
     /// Takes the next whole message, without the padding that may follow it. At most 64 KiB of an unfinished
     /// one stay behind.
     pub fn next_message(&mut self) -> Result<Option<&[u8]>, NotFramed> {
@@ -60,9 +65,10 @@ mod tests {
             let mut messages = Vec::new();
             for part in stream.chunks(cut) {
                 frames.push(part);
-                while let Some(message) = frames.next_message().unwrap() {
-                    messages.push(message.to_vec());
+                while frames.holds_message() {
+                    messages.push(frames.next_message().unwrap().unwrap().to_vec());
                 }
+                assert_eq!(frames.next_message(), Ok(None));
             }
             assert_eq!(messages, [stream[..9].to_vec(), stream[12..].to_vec()], "cut every {cut} bytes");
         }

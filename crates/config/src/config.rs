@@ -97,6 +97,8 @@ pub struct Config {
     pub allow_loopback_peers: bool,
     /// Whether multicast peers are refused even where a range would open them.
     pub no_multicast_peers: bool,
+    /// Whether clients do not hear of ICMP errors about what they send to peers.
+    pub no_icmp_errors: bool,
     /// Opened peer ranges.
     pub allowed_peers: Vec<PeerRange>,
     /// Refused peer ranges.
@@ -197,6 +199,7 @@ impl Default for Config {
             unauthorized_rate: 10,
             allow_loopback_peers: false,
             no_multicast_peers: false,
+            no_icmp_errors: false,
             allowed_peers: Vec::new(),
             denied_peers: Vec::new(),
             reason_phrases: false,

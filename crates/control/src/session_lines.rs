@@ -24,20 +24,27 @@ pub struct Line {
 /// The lines for an event. `realm` is the server's.
 pub fn line_of(event: &Event, realm: &str) -> Vec<Line> {
     match event {
-        Event::Allocated { session, user, tuple, relayed, lifetime } => vec![info(format!(
-            "session {session}: new, {}, lifetime={}, client {}, server {}, relay {relayed}, transport {}",
-            named(user),
-            lifetime.as_secs(),
-            tuple.client,
-            tuple.server,
-            tuple.transport
-        ))],
+        Event::Allocated { session, user, tuple, relayed, additional, lifetime } => {
+            let additional = additional.map(|address| format!(" and {address}")).unwrap_or_default();
+            vec![info(format!(
+                "session {session}: new, {}, lifetime={}, client {}, server {}, relay {relayed}{additional}, transport {}",
+                named(user),
+                lifetime.as_secs(),
+                tuple.client,
+                tuple.server,
+                tuple.transport
+            ))]
+        }
         Event::Refreshed { session, user, lifetime } => {
             vec![info(format!(
                 "session {session}: refreshed, {}, lifetime={}",
                 named(user),
                 lifetime.as_secs()
             ))]
+        }
+        Event::RelayEnded { session, user, relayed, cause } => {
+            let (named, cause) = (named(user), cause.phrase());
+            vec![info(format!("session {session}: relay {relayed} closed, {named}, reason: {cause}"))]
         }
         Event::Ended { session, user, tuple, cause, usage, duration, .. } => {
             ended(*session, user, tuple, cause.phrase(), usage, *duration)

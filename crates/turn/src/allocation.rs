@@ -1,8 +1,13 @@
 //! Allocations (RFC 8656 §3.2): what each holds, and the table that finds them by 5-tuple and by relayed
 //! address.
 //!
-//! Invariants: every live allocation is in the 5-tuple index exactly once; a slot's generation changes each
-//! time it is freed, so an old [`RelayId`] never reaches its successor.
+//! An allocation with a relayed address of each family (RFC 8656 §7.2) is two entries, each with its own lifetime,
+//! permissions and channels, that know of each other. The 5-tuple leads to the first of them, so that an allocation with
+//! one relayed address pays nothing for there being others with two.
+//!
+//! Invariants: every 5-tuple with an allocation is in the index exactly once; siblings name each other, share their
+//! 5-tuple and session, and have different families; a slot's generation changes each time it is freed, so an old
+//! [`RelayId`] never reaches its successor.
 
 mod channels;
 mod permissions;
@@ -13,7 +18,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use turnpike_wire::TransactionId;
+use turnpike_wire::{ErrorNumber, Family, TransactionId};
 
 pub(crate) use channels::{Binding, Channels};
 pub(crate) use permissions::{Permission, Permissions};
@@ -25,7 +30,7 @@ use crate::quota::QuotaPlace;
 use crate::time::Timestamp;
 use crate::tuple::{Client, FiveTuple, RelayId, SessionId};
 
-/// One client's relayed transport address and everything that goes with it.
+/// A relayed transport address and everything that goes with it.
 #[derive(Debug)]
 pub(crate) struct Allocation {
     pub(crate) client: Client,
@@ -44,9 +49,12 @@ pub(crate) struct Allocation {
     /// The transaction that made it, to know a retransmission by (RFC 8656 §7.2).
     pub(crate) transaction: TransactionId,
     pub(crate) reservation: Option<[u8; 8]>,
-    /// Whether the Allocate asked for a second address family, which it did not get.
-    pub(crate) lacks_family: bool,
-    pub(crate) _place: QuotaPlace,
+    /// The family that was asked for as well and could not be had, and why.
+    pub(crate) lacks: Option<(Family, ErrorNumber)>,
+    /// The relayed address of the other family.
+    pub(crate) sibling: Option<RelayId>,
+    /// The allocation's place in the quotas, which one of siblings holds.
+    pub(crate) place: Option<QuotaPlace>,
 }
 
 impl Allocation {
@@ -98,6 +106,28 @@ impl Allocations {
         RelayId { slot, generation: self.slots[slot as usize].generation }
     }
 
+    /// Puts the relayed address of the other family beside that of an allocation.
+    pub(crate) fn insert_beside(&mut self, first: RelayId, relay: RelayId, mut allocation: Box<Allocation>) {
+        allocation.sibling = Some(first);
+        self.slots[relay.slot as usize].allocation = Some(allocation);
+        if let Some(first) = self.get_mut(first) {
+            first.sibling = Some(relay);
+        }
+    }
+
+    /// An allocation's relayed addresses, the one named first.
+    #[inline]
+    pub(crate) fn family_of(&self, relay: RelayId) -> impl Iterator<Item = RelayId> + use<> {
+        [Some(relay), self.get(relay).and_then(|allocation| allocation.sibling)].into_iter().flatten()
+    }
+
+    /// The one of an allocation's relayed addresses that is of the same family as `peer`.
+    #[inline]
+    pub(crate) fn towards(&self, relay: RelayId, peer: &SocketAddr) -> Option<RelayId> {
+        let allocation = self.get(relay)?;
+        if allocation.same_family(peer) { Some(relay) } else { allocation.sibling }
+    }
+
     /// Gives back a name that no allocation came to bear.
     pub(crate) fn cancel(&mut self, relay: RelayId) {
         let slot = &mut self.slots[relay.slot as usize];
@@ -143,14 +173,33 @@ impl Allocations {
         self.get(relay)?;
         let allocation = self.slots[relay.slot as usize].allocation.take()?;
         let hash = self.hash.hash_one(allocation.client.tuple);
-        if let Ok(entry) = self.by_tuple.find_entry(hash, |slot| *slot == relay.slot) {
-            entry.remove();
+        let sibling = allocation.sibling.filter(|sibling| self.get(*sibling).is_some());
+        match sibling {
+            // The other one is now what the 5-tuple leads to, if it was not before.
+            Some(sibling) => {
+                if let Some(indexed) = self.by_tuple.find_mut(hash, |slot| *slot == relay.slot) {
+                    *indexed = sibling.slot;
+                }
+                if let Some(other) = self.get_mut(sibling) {
+                    other.sibling = None;
+                }
+            }
+            None => {
+                if let Ok(entry) = self.by_tuple.find_entry(hash, |slot| *slot == relay.slot) {
+                    entry.remove();
+                }
+            }
         }
         self.cancel(relay);
         Some(allocation)
     }
 
-    /// The names of all live allocations.
+    /// How many allocations there are; one with two relayed addresses is one.
+    pub(crate) fn count(&self) -> usize {
+        self.by_tuple.len()
+    }
+
+    /// The names of all live relayed addresses.
     pub(crate) fn names(&self) -> Vec<RelayId> {
         let live = self.slots.iter().enumerate().filter(|(_, slot)| slot.allocation.is_some());
         live.map(|(index, slot)| RelayId { slot: index as u32, generation: slot.generation }).collect()
@@ -159,10 +208,28 @@ impl Allocations {
     /// Checks the invariants above.
     pub(crate) fn check_invariants(&self) {
         let live = self.names();
-        assert_eq!(live.len(), self.by_tuple.len(), "one index entry for each allocation");
-        for relay in live {
-            let tuple = self.get(relay).map(|allocation| allocation.client.tuple);
-            assert_eq!(tuple.and_then(|tuple| self.find(&tuple)), Some(relay), "found by its 5-tuple");
+        let mut indexed = 0;
+        for relay in &live {
+            let Some(allocation) = self.get(*relay) else { continue };
+            let found = self.find(&allocation.client.tuple);
+            indexed += usize::from(found == Some(*relay));
+            assert!(found == Some(*relay) || found == allocation.sibling, "found by its 5-tuple");
+            if let Some(sibling) = allocation.sibling {
+                let other = self.get(sibling);
+                let mutual = other.is_some_and(|other| {
+                    other.sibling == Some(*relay)
+                        && other.client.tuple == allocation.client.tuple
+                        && other.session == allocation.session
+                        && other.port.local().is_ipv4() != allocation.port.local().is_ipv4()
+                });
+                assert!(mutual, "siblings name each other and differ in family");
+                let places =
+                    [Some(allocation), other].map(|half| half.is_some_and(|half| half.place.is_some()));
+                assert!(places[0] != places[1], "one of siblings holds the place in the quotas");
+            } else {
+                assert!(allocation.place.is_some(), "a place in the quotas");
+            }
         }
+        assert_eq!(indexed, self.by_tuple.len(), "one index entry for each allocation");
     }
 }

@@ -76,6 +76,8 @@ pub enum Event {
         tuple: FiveTuple,
         /// The relayed address as clients are told it.
         relayed: SocketAddr,
+        /// A second one, of the other family.
+        additional: Option<SocketAddr>,
         /// Granted lifetime.
         lifetime: Duration,
     },
@@ -88,6 +90,18 @@ pub enum Event {
         /// Granted lifetime; zero asks for deletion.
         lifetime: Duration,
     },
+    /// One of an allocation's two relayed addresses ended, and the other lives on. What it relayed counts as the
+    /// other's from here.
+    RelayEnded {
+        /// The allocation's name.
+        session: SessionId,
+        /// Its owner.
+        user: Arc<User>,
+        /// The relayed address as clients were told it.
+        relayed: SocketAddr,
+        /// Why.
+        cause: EndCause,
+    },
     /// An allocation ended.
     Ended {
         /// Its name.
@@ -96,7 +110,7 @@ pub enum Event {
         user: Arc<User>,
         /// Its 5-tuple.
         tuple: FiveTuple,
-        /// The relayed address as clients were told it.
+        /// The relayed address as clients were told it; of two the one that ended last.
         relayed: SocketAddr,
         /// Why.
         cause: EndCause,
@@ -208,4 +222,14 @@ pub struct Usage {
     pub peer_packets: u64,
     /// Bytes from peers.
     pub peer_bytes: u64,
+}
+
+impl Usage {
+    /// Adds what another relayed address of the same allocation relayed.
+    pub(crate) fn add(&mut self, other: &Usage) {
+        self.client_packets += other.client_packets;
+        self.client_bytes += other.client_bytes;
+        self.peer_packets += other.peer_packets;
+        self.peer_bytes += other.peer_bytes;
+    }
 }

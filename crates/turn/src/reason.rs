@@ -67,6 +67,8 @@ reasons! {
     OwnAddress = "own_address";
     /// A packet for a relayed address that has been closed.
     StaleRelay = "stale_relay";
+    /// An ICMP error of a kind that clients are not told.
+    UntoldIcmp = "untold_icmp";
     /// A retransmission of a request that is being worked on.
     InProgress = "in_progress";
     /// Too many unauthenticated requests from this source in this second.

@@ -31,11 +31,32 @@ impl Server {
             return self.drop_packet(Reason::NoAllocation);
         };
         let bound = self.allocations.get(relay).and_then(|it| it.channels.peer(channel, now.monotonic));
-        let Some(peer) = bound else {
-            return self.drop_packet(Reason::NoChannel);
-        };
         let span = CHANNEL_HEADER..CHANNEL_HEADER + data.len();
+        let Some(peer) = bound else {
+            return self.relay_by_sibling(now.monotonic, relay, channel, span);
+        };
         self.relay_to_peer(now.monotonic, relay, peer, span, false)
+    }
+
+    /// ChannelData on a channel that is none of the address that the 5-tuple leads to: only an allocation with two of
+    /// them has any other. Apart, so that those with one do not carry it along.
+    #[inline(never)]
+    fn relay_by_sibling(
+        &mut self,
+        now: Timestamp,
+        relay: RelayId,
+        channel: u16,
+        span: std::ops::Range<usize>,
+    ) -> Verdict<'_> {
+        let sibling = self.allocations.get(relay).and_then(|allocation| allocation.sibling);
+        let bound = sibling.and_then(|sibling| {
+            let peer = self.allocations.get(sibling)?.channels.peer(channel, now)?;
+            Some((sibling, peer))
+        });
+        match bound {
+            Some((sibling, peer)) => self.relay_to_peer(now, sibling, peer, span, false),
+            None => self.drop_packet(Reason::NoChannel),
+        }
     }
 
     /// A Send indication (RFC 8656 §11.2): indications are not authenticated and never answered.
@@ -51,9 +72,9 @@ impl Server {
             return self.drop_packet(Reason::BadSend);
         };
         let peer = self.config.peers.canonical(peer);
-        if !self.allocations.get(relay).is_some_and(|allocation| allocation.same_family(&peer)) {
+        let Some(relay) = self.allocations.towards(relay, &peer) else {
             return self.drop_packet(Reason::WrongFamily);
-        }
+        };
         let dont_fragment = message.has(AttributeType::DONT_FRAGMENT);
         let span = data.offset..data.offset + data.value.len();
         self.relay_to_peer(now.monotonic, relay, peer, span, dont_fragment)

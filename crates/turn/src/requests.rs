@@ -8,11 +8,12 @@ mod binding;
 mod channel_bind;
 mod create_permission;
 mod refresh;
+mod relay_opening;
 
-pub use allocate::RelayError;
 pub(crate) use binding::Discovered;
+pub use relay_opening::RelayError;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use turnpike_wire::attributes::XorPeerAddress;
@@ -54,6 +55,15 @@ pub(crate) enum Answer {
     InProgress,
     /// Nothing: its source has had as many answers of this kind as it may.
     Withheld,
+}
+
+/// A peer that may be reached.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Judged {
+    /// From which of the allocation's relayed addresses.
+    pub(crate) relay: RelayId,
+    pub(crate) ip: IpAddr,
+    pub(crate) access: PeerAccess,
 }
 
 /// Why a rule refuses, and what the client is told.
@@ -160,20 +170,22 @@ impl Server {
         }
     }
 
-    /// How a canonical peer may be reached. The family comes first (RFC 8656 §10.2, §12.2).
+    /// From which relayed address and how a canonical peer may be reached. The family comes first (RFC 8656 §10.2,
+    /// §12.2).
     fn judge_peer(
         &mut self,
         request: &Request<'_>,
         relay: RelayId,
         peer: SocketAddr,
-    ) -> Result<PeerAccess, Refused> {
-        let bad = refused(ErrorNumber::BAD_REQUEST, Reason::BadRequest);
-        let allocation = self.allocations.get(relay).ok_or(bad)?;
-        if !allocation.same_family(&peer) {
+    ) -> Result<Judged, Refused> {
+        let relay = self.allocations.towards(relay, &peer);
+        let found = relay.and_then(|relay| Some((relay, self.allocations.get(relay)?.session)));
+        let Some((relay, session)) = found else {
             return Err(refused(ErrorNumber::PEER_ADDRESS_FAMILY_MISMATCH, Reason::WrongFamily));
-        }
-        self.config.peers.judge(peer.ip()).map_err(|rule| {
-            let (tuple, session) = (request.client.tuple, allocation.session);
+        };
+        let judged = self.config.peers.judge(peer.ip()).map(|access| Judged { relay, ip: peer.ip(), access });
+        judged.map_err(|rule| {
+            let tuple = request.client.tuple;
             self.effects.push_back(Effect::Report(Event::PeerRefused {
                 tuple,
                 session,

@@ -7,9 +7,7 @@ use turnpike_wire::attributes::{
     AddressErrorCode, ErrorCode, Lifetime, MappedAddress, Nonce, Realm, ReservationToken, Software,
     UnknownAttributes, XorMappedAddress, XorRelayedAddress,
 };
-use turnpike_wire::{
-    AttributeType, Class, ErrorNumber, Family, Integrity, Message, MessageWriter, Method, TransactionId,
-};
+use turnpike_wire::{AttributeType, Class, Integrity, Message, MessageWriter, Method, TransactionId};
 
 use crate::challenge_budget::Allowance;
 use crate::credentials::User;
@@ -133,15 +131,17 @@ impl Server {
             Answer::Allocated(relay) => {
                 if let Some(allocation) = allocations.get(relay) {
                     let left = allocation.expires.since(now.monotonic).as_millis().div_ceil(1000);
+                    for half in allocations.family_of(relay).filter_map(|relay| allocations.get(relay)) {
+                        writer.add(&XorRelayedAddress(half.port.advertised()));
+                    }
                     writer
-                        .add(&XorRelayedAddress(allocation.port.advertised()))
                         .add(&Lifetime(left as u32))
                         .add(&XorMappedAddress(reply.client.tuple.client))
                         .add_some(allocation.reservation.map(ReservationToken).as_ref());
-                    if allocation.lacks_family {
-                        // RFC 8656 §7.2: one family was had, the other is not offered.
-                        let number = ErrorNumber::ADDRESS_FAMILY_NOT_SUPPORTED;
-                        writer.add(&AddressErrorCode { family: Family::Ipv6, number, reason: "" });
+                    if let Some((family, number)) = allocation.lacks {
+                        // RFC 8656 §7.2: one family was had, the other was not.
+                        let reason = if config.reason_phrases { number.reason() } else { "" };
+                        writer.add(&AddressErrorCode { family, number, reason });
                     }
                 }
             }

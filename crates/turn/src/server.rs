@@ -114,9 +114,7 @@ impl Server {
 
     /// A client's connection has ended: ends its allocation.
     pub fn handle_link_closed(&mut self, now: Now, client: Client) {
-        if let Some(relay) = self.allocations.find(&client.tuple) {
-            self.end_allocation(now.monotonic, relay, EndCause::Disconnected);
-        }
+        self.end_allocation(now.monotonic, &client.tuple, EndCause::Disconnected);
     }
 
     /// Whether there is an allocation on this 5-tuple.
@@ -148,7 +146,9 @@ impl Server {
     /// The server stops: ends every allocation, so that its usage is reported.
     pub fn handle_shutdown(&mut self, now: Now) {
         for relay in self.allocations.names() {
-            self.end_allocation(now.monotonic, relay, EndCause::Shutdown);
+            if let Some(tuple) = self.allocations.get(relay).map(|allocation| allocation.client.tuple) {
+                self.end_allocation(now.monotonic, &tuple, EndCause::Shutdown);
+            }
         }
     }
 
@@ -170,7 +170,7 @@ impl Server {
     /// Panics if the tables contradict each other: for tests and simulations.
     pub fn check_invariants(&self) {
         self.allocations.check_invariants();
-        assert_eq!(self.allocations.names().len() as u64, self.stats.allocations(), "counted right");
+        assert_eq!(self.allocations.count() as u64, self.stats.allocations(), "counted right");
     }
 
     fn handle_message(&mut self, now: Now, client: Client, packet: &[u8]) -> Verdict<'_> {
@@ -236,7 +236,7 @@ impl Server {
             return;
         }
         if allocation.expires <= now {
-            return self.end_allocation(now, relay, EndCause::Expired);
+            return self.expire(now, relay);
         }
         self.sweep(now, relay);
         if let Some(allocation) = self.allocations.get_mut(relay) {
@@ -262,18 +262,45 @@ impl Server {
         allocation.channels.sweep(now);
     }
 
-    pub(crate) fn end_allocation(&mut self, now: Timestamp, relay: RelayId, cause: EndCause) {
-        let Some(allocation) = self.allocations.remove(relay) else { return };
-        self.stats.allocations_ended += 1;
-        self.report(Event::Ended {
-            session: allocation.session,
-            user: allocation.user.clone(),
-            tuple: allocation.client.tuple,
-            relayed: allocation.port.advertised(),
-            cause,
-            duration: now.since(allocation.created),
-            usage: allocation.usage,
-        });
+    /// Ends those of an allocation's relayed addresses whose lifetime has run out: the first one first, whichever's timer
+    /// it was.
+    fn expire(&mut self, now: Timestamp, relay: RelayId) {
+        let tuple = self.allocations.get(relay).map(|allocation| allocation.client.tuple);
+        let Some(first) = tuple.and_then(|tuple| self.allocations.find(&tuple)) else { return };
+        for relay in self.allocations.family_of(first) {
+            if self.allocations.get(relay).is_some_and(|allocation| allocation.expires <= now) {
+                self.end_relay(now, relay, EndCause::Expired);
+            }
+        }
+    }
+
+    /// Ends an allocation with all its relayed addresses.
+    fn end_allocation(&mut self, now: Timestamp, tuple: &FiveTuple, cause: EndCause) {
+        while let Some(relay) = self.allocations.find(tuple) {
+            self.end_relay(now, relay, cause);
+        }
+    }
+
+    /// Ends a relayed address, and with the last one of an allocation the allocation.
+    pub(crate) fn end_relay(&mut self, now: Timestamp, relay: RelayId, cause: EndCause) {
+        let Some(mut allocation) = self.allocations.remove(relay) else { return };
+        let (session, user) = (allocation.session, allocation.user.clone());
+        let relayed = allocation.port.advertised();
+        let event = match allocation.sibling.and_then(|sibling| self.allocations.get_mut(sibling)) {
+            // One session, one account of what it used, one place in the quotas: the other carries them on.
+            Some(sibling) => {
+                sibling.usage.add(&allocation.usage);
+                sibling.place = sibling.place.take().or(allocation.place.take());
+                Event::RelayEnded { session, user, relayed, cause }
+            }
+            None => {
+                self.stats.allocations_ended += 1;
+                let (tuple, usage) = (allocation.client.tuple, allocation.usage);
+                let duration = now.since(allocation.created);
+                Event::Ended { session, user, tuple, relayed, cause, duration, usage }
+            }
+        };
+        self.report(event);
         allocation.port.set_live(false);
         self.effects.push_back(Effect::CloseRelay { relay, port: allocation.port });
     }

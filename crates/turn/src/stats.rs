@@ -19,6 +19,8 @@ pub struct Stats {
     pub peer_packets: u64,
     /// Bytes of application data relayed from peers to clients.
     pub peer_bytes: u64,
+    /// ICMP errors passed on to clients.
+    pub icmp_errors: u64,
     /// Allocations made.
     pub allocations_created: u64,
     /// Allocations ended.
@@ -91,6 +93,7 @@ impl Default for Stats {
             client_bytes: 0,
             peer_packets: 0,
             peer_bytes: 0,
+            icmp_errors: 0,
             allocations_created: 0,
             allocations_ended: 0,
             challenges: 0,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use turnpike_wire::{Integrity, TransactionId};
+use turnpike_wire::{ErrorNumber, Family, Integrity, TransactionId};
 
 use crate::credentials::User;
 use crate::ports::{Parity, RelayedPort};
@@ -17,8 +17,14 @@ pub(crate) struct PendingAllocation {
     pub(crate) transaction: TransactionId,
     pub(crate) user: Arc<User>,
     pub(crate) place: QuotaPlace,
-    pub(crate) relay: RelayId,
-    pub(crate) port: RelayedPort,
+    /// The relayed address that is being opened.
+    pub(crate) opening: Half,
+    /// The first of two, which is open.
+    pub(crate) opened: Option<Half>,
+    /// The family of which another one is to be opened after this one.
+    pub(crate) then: Option<Family>,
+    /// The family that was asked for as well and cannot be had, and why.
+    pub(crate) lacks: Option<(Family, ErrorNumber)>,
     /// The reserved successor of an even port, and its token.
     pub(crate) reserved: Option<(RelayedPort, [u8; 8])>,
     pub(crate) choice: PortChoice,
@@ -27,7 +33,13 @@ pub(crate) struct PendingAllocation {
     pub(crate) lifetime: u32,
     pub(crate) fingerprint: bool,
     pub(crate) integrity: Integrity,
-    pub(crate) lacks_family: bool,
+}
+
+/// A relayed address to be: its name and its port.
+#[derive(Debug)]
+pub(crate) struct Half {
+    pub(crate) relay: RelayId,
+    pub(crate) port: RelayedPort,
 }
 
 /// How the port was chosen.

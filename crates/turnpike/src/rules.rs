@@ -34,6 +34,7 @@ pub(crate) fn rules(settings: &config::Config, addresses: &Addresses) -> Config 
         rules.challenge_rate = settings.unauthorized_rate;
         rules.challenge_burst = settings.unauthorized_rate;
     }
+    rules.icmp_errors = !settings.no_icmp_errors;
     rules.verbose = settings.verbose || settings.extra_verbose;
     rules.log_binding = settings.extra_verbose;
     rules

@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 
 use turnpike_net::{
-    Clock, Egress, FlushReport, PacketPool, Poller, Received, Receiver, SocketId, Sockets, Span,
+    Clock, Egress, FlushReport, IcmpError, PacketPool, Poller, Received, Receiver, SocketId, Sockets, Span,
 };
 use turnpike_turn::{
     Client, Effect, Event, Link, Now, RelayId, RelayedPort, Reserve, Server, Timestamp, UnixTime, Verdict,
@@ -36,6 +36,7 @@ pub(crate) struct Datapath {
     receiver: Receiver,
     pool: PacketPool,
     batch: Vec<Received>,
+    icmp_errors: Vec<IcmpError>,
     egress: Egress,
     /// Relays to close once what they still have to send is out.
     closing: Vec<(Option<SocketId>, RelayedPort)>,
@@ -67,6 +68,7 @@ impl Datapath {
             receiver: Receiver::new(LISTENER_BATCH),
             pool: PacketPool::new(POOL),
             batch: Vec::with_capacity(LISTENER_BATCH),
+            icmp_errors: Vec::with_capacity(ICMP_ERRORS),
             egress: Egress::new(QUEUE),
             closing: Vec::new(),
         }
@@ -116,6 +118,24 @@ impl Datapath {
         }
         batch.clear();
         self.batch = batch;
+    }
+
+    /// Takes in ICMP errors about what a relayed address has sent: some at a time, since the poller reports the socket
+    /// as long as there are more.
+    #[cold]
+    pub(crate) fn receive_icmp_errors(&mut self, relay: RelayId) {
+        let Some(relay_socket) = self.relays.get_mut(relay) else { return };
+        let Some(socket) = self.sockets.get(relay_socket.socket) else { return };
+        let mut errors = std::mem::take(&mut self.icmp_errors);
+        let _ = self.receiver.receive_errors(socket, &mut errors);
+        for error in errors.drain(..) {
+            self.make_room_to_send();
+            let told = turnpike_turn::IcmpError { kind: error.kind, code: error.code, mtu: error.data };
+            let Datapath { server, pool, egress, links, streams, relays, .. } = self;
+            let verdict = server.handle_peer_icmp(self.now, relay, error.peer, told);
+            Ways { pool, egress, links, streams, relays }.queue_notice(&verdict);
+        }
+        self.icmp_errors = errors;
     }
 
     /// Takes in connections that wait at a listener.
@@ -316,6 +336,8 @@ impl Datapath {
 const LISTENER_BATCH: usize = 64;
 /// Messages taken from a relay socket at a time.
 const RELAY_BATCH: usize = 16;
+/// ICMP errors taken from a relay socket at a time; `receive_errors` takes no more.
+const ICMP_ERRORS: usize = 64;
 /// Buffers of the packet pool: several batches a turn.
 const POOL: usize = 256;
 /// Datagrams that may wait to be sent.

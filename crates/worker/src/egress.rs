@@ -24,7 +24,7 @@ impl Ways<'_> {
     pub(crate) fn queue(&mut self, verdict: &Verdict<'_>, span: Span) {
         match verdict {
             Verdict::Forward(forward) => self.queue_forward(forward, span),
-            Verdict::Reply { to, bytes } => self.queue_reply(to, bytes),
+            Verdict::Reply { to, bytes } => self.queue_built(to, bytes, Urgency::Control),
             Verdict::Wait(_) | Verdict::Drop(_) => {}
         }
     }
@@ -55,10 +55,17 @@ impl Ways<'_> {
         });
     }
 
+    /// Queues what the server built by itself and nobody waits for: a client that does not keep up goes without.
+    pub(crate) fn queue_notice(&mut self, verdict: &Verdict<'_>) {
+        if let Verdict::Reply { to, bytes } = verdict {
+            self.queue_built(to, bytes, Urgency::Data);
+        }
+    }
+
     /// Queues a message that the server built.
-    fn queue_reply(&mut self, to: &Client, bytes: &[u8]) {
+    fn queue_built(&mut self, to: &Client, bytes: &[u8], urgency: Urgency) {
         if is_stream(to.link.0) {
-            return self.streams.send(to.link, [bytes, &[], &[]], Urgency::Control);
+            return self.streams.send(to.link, [bytes, &[], &[]], urgency);
         }
         let Some((socket, source)) = self.links.way_to(to) else { return };
         self.egress.push(&Datagram {

@@ -39,6 +39,8 @@ impl HeldPorts {
 
 impl RelaySockets {
     pub(crate) fn new(options: UdpOptions, held: HeldPorts) -> Self {
+        // A worker takes the errors out as they come.
+        let options = UdpOptions { receive_errors: true, ..options };
         RelaySockets { open: Vec::new(), options, held }
     }
 

@@ -144,7 +144,15 @@ impl Worker {
                 let (readable, writable) = (events.has_input(event), events.is_writable(event));
                 datapath.serve_stream(Link(stream), readable, writable);
             }
-            relay => self.datapath.receive_from_peers(RelayId::from_bits(relay)),
+            relay => {
+                let relay = RelayId::from_bits(relay);
+                if self.events.has_error(event) {
+                    self.datapath.receive_icmp_errors(relay);
+                }
+                // Even when nothing waits to be read: this clears an error that found no room in the queue, which would
+                // wake the loop for ever.
+                self.datapath.receive_from_peers(relay);
+            }
         }
     }
 

@@ -296,7 +296,7 @@ fn allocate(writer: &mut MessageWriter<'_>, surroundings: &mut Surroundings<'_>,
         0..=3 => drop(writer.add(&RequestedAddressFamily(Family::Ipv4))),
         4..=9 => drop(writer.add(&RequestedAddressFamily(Family::Ipv6))),
         10 => drop(writer.add_raw(AttributeType::REQUESTED_ADDRESS_FAMILY, &[3, 0, 0, 0])),
-        11..=12 => drop(writer.add(&AdditionalAddressFamily(Family::Ipv6))),
+        11..=12 | 15..=17 => drop(writer.add(&AdditionalAddressFamily(Family::Ipv6))),
         13 => drop(writer.add(&AdditionalAddressFamily(Family::Ipv4))),
         14 => drop(writer.add_raw(AttributeType::ADDITIONAL_ADDRESS_FAMILY, &[9, 0, 0, 0])),
         _ => {}
@@ -316,8 +316,8 @@ fn refresh(writer: &mut MessageWriter<'_>, surroundings: &mut Surroundings<'_>, 
     }
     match random.below(20) {
         0..=1 => drop(writer.add(&RequestedAddressFamily(Family::Ipv4))),
-        2 => drop(writer.add(&RequestedAddressFamily(Family::Ipv6))),
-        3 => drop(writer.add_raw(AttributeType::REQUESTED_ADDRESS_FAMILY, &[7, 0, 0, 0])),
+        2..=3 => drop(writer.add(&RequestedAddressFamily(Family::Ipv6))),
+        4 => drop(writer.add_raw(AttributeType::REQUESTED_ADDRESS_FAMILY, &[7, 0, 0, 0])),
         _ => {}
     }
 }

@@ -59,10 +59,14 @@ impl Honest {
             },
             _ => Port::Any,
         };
-        let six = !self.address.is_ipv4() && !matches!(port, Port::Reserved(_));
+        let reserved = matches!(port, Port::Reserved(_));
+        let dual = random.chance(250) && !reserved && !matches!(port, Port::EvenAndReserveNext);
+        let six = !self.address.is_ipv4() && !reserved && !dual;
         let family = if six { Some(Family::Ipv6) } else { None };
+        let additional_family = dual.then_some(Family::Ipv6);
         let lifetime = if random.chance(300) { Some(random.below(5000) as u32) } else { None };
-        let options = AllocateOptions { port, family, lifetime, ..AllocateOptions::default() };
+        let options =
+            AllocateOptions { port, family, additional_family, lifetime, ..AllocateOptions::default() };
         self.left = random.between(2, 30);
         let now = Duration::from_nanos(surroundings.now);
         if random.chance(200) {
@@ -95,8 +99,14 @@ impl Honest {
                 let _ = self.client.bind_channel(now, channel, peer);
                 keep(&mut self.channels, channel, 6);
             }
-            20..=22 => {
+            20..=21 => {
                 let _ = self.client.refresh(now, None, None);
+            }
+            22 => {
+                // One of two, or the wrong one of one.
+                let family = *random.pick(&[Family::Ipv4, Family::Ipv6]);
+                let lifetime = *random.pick(&[None, None, Some(0)]);
+                let _ = self.client.refresh(now, lifetime, Some(family));
             }
             23..=24 => self.address.set_port(random.between(40_000, 40_015) as u16),
             _ => self.send_data(surroundings),
@@ -149,6 +159,9 @@ impl Honest {
         match event {
             Event::Allocated(allocated) => {
                 keep(&mut surroundings.rumours.relayed, allocated.relayed, 24);
+                if let Some(additional) = allocated.relayed_additional {
+                    keep(&mut surroundings.rumours.relayed, additional, 24);
+                }
                 if let Some(token) = allocated.reservation {
                     keep(&mut surroundings.rumours.tokens, token.0, 6);
                 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use turnpike_turn::{Now, Reason, RelayId};
+use turnpike_turn::{IcmpError, Now, Reason, RelayId};
 
 use super::message::{Parsed, number, read_xored};
 use super::peers::{Access, canonical, external};
@@ -20,10 +20,11 @@ impl Model {
         if packet.len() < 4 || packet.len() - 4 < usize::from(number(&packet[2..])) {
             return Err(Reason::BadChannelData);
         }
-        let allocation = self.allocation(&source).ok_or(Reason::NoAllocation)?;
-        let live = allocation.channels.iter().filter(|channel| channel.expires > now.monotonic);
+        self.allocation(&source).ok_or(Reason::NoAllocation)?;
+        let channels = self.halves(source).flat_map(|it| &it.channels);
+        let live: Vec<_> = channels.filter(|channel| channel.expires > now.monotonic).collect();
         let channel =
-            live.clone().find(|channel| channel.number == number(packet)).ok_or(Reason::NoChannel)?;
+            live.iter().find(|channel| channel.number == number(packet)).ok_or(Reason::NoChannel)?;
         let (peer, length) = (channel.peer, usize::from(number(&packet[2..])));
         self.data_to_peer(now, source, peer, packet[4..4 + length].to_vec(), false)
     }
@@ -34,7 +35,7 @@ impl Model {
         source: Source,
         message: &Parsed,
     ) -> Result<Expected, Reason> {
-        let allocation = self.allocation(&source).ok_or(Reason::NoAllocation)?;
+        self.allocation(&source).ok_or(Reason::NoAllocation)?;
         if !unknown_attributes(message).is_empty() {
             return Err(Reason::UnknownAttribute);
         }
@@ -42,9 +43,7 @@ impl Model {
         let peer = message.value(XOR_PEER_ADDRESS).ok_or(Reason::BadSend)?;
         let peer = read_xored(peer, &message.id).ok_or(Reason::BadSend)?;
         let peer = canonical(&self.settings, peer);
-        if peer.is_ipv4() != allocation.local.is_ipv4() {
-            return Err(Reason::WrongFamily);
-        }
+        self.towards(&source, peer).ok_or(Reason::WrongFamily)?;
         self.data_to_peer(now, source, peer, data.to_vec(), message.value(DONT_FRAGMENT).is_some())
     }
 
@@ -85,6 +84,32 @@ impl Model {
         Ok(Expected::ToClient { to, channel, peer, fingerprint, data })
     }
 
+    /// RFC 8656 §11.5.
+    pub(super) fn icmp_from_peer(
+        &mut self,
+        now: Now,
+        worker: u16,
+        relay: RelayId,
+        peer: SocketAddr,
+        error: IcmpError,
+    ) -> Result<Expected, Reason> {
+        let IcmpError { kind, code, mtu } = error;
+        let told: &[u8] = if peer.is_ipv4() { &[3, 11] } else { &[1, 2, 3] };
+        if !self.settings.icmp_errors || !told.contains(&kind) {
+            return Err(Reason::UntoldIcmp);
+        }
+        let peer = SocketAddr::new(external(&self.settings, peer.ip()), peer.port());
+        let at = self.allocations.iter().position(|it| it.worker == worker && it.relay == relay);
+        let at = at.ok_or(Reason::StaleRelay)?;
+        self.access(now, at, peer).ok_or(Reason::NoPermission)?;
+        self.counters[usize::from(worker)].icmp_errors += 1;
+        let about_size = if peer.is_ipv4() { kind == 3 && code == 4 } else { kind == 2 };
+        let [a, b, c, d] = if about_size { mtu.to_be_bytes() } else { [0; 4] };
+        let fingerprint = self.allocations[at].fingerprint || self.settings.always_fingerprint;
+        let (to, value) = (self.allocations[at].client, [0, 0, kind * 2, code, a, b, c, d]);
+        Ok(Expected::Icmp { to, peer, value, fingerprint })
+    }
+
     fn data_to_peer(
         &mut self,
         now: Now,
@@ -93,8 +118,7 @@ impl Model {
         data: Vec<u8>,
         dont_fragment: bool,
     ) -> Result<Expected, Reason> {
-        let same = |it: &Allocation| it.worker == source.worker && it.client.tuple == source.client.tuple;
-        let at = self.allocations.iter().position(same).ok_or(Reason::NoAllocation)?;
+        let at = self.towards(&source, peer).ok_or(Reason::NoAllocation)?;
         let access = self.access(now, at, peer).ok_or(Reason::NoPermission)?;
         let listener = peer.port() == self.settings.listening_port;
         let target = match access {

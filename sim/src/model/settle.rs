@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use turnpike_turn::{Egress, Now, Reason, Stats, Timestamp};
 
+use super::allocate::Wanted;
 use super::message::{Parsed, Protection, read_xored};
-use super::requests::Wanted;
 use super::response::{ensure, same};
 use super::{Allocation, Expected, Model, Pending, Reservation};
 use crate::observed::{Action, Observed, Opening, Report};
@@ -25,6 +25,7 @@ pub(crate) struct Counters {
     pub(super) client_bytes: u64,
     pub(super) peer_packets: u64,
     pub(super) peer_bytes: u64,
+    pub(super) icmp_errors: u64,
 }
 
 impl Model {
@@ -46,6 +47,13 @@ impl Model {
                 same("destination", found, &Egress::Client(to))?;
                 same("span and fragmentation", &(span, *dont_fragment), &(&data, false))?;
                 check_data(bytes, channel, peer, fingerprint, &data)?;
+            }
+            Expected::Icmp { to, peer, value, fingerprint } => {
+                let Action::Reply { to: found, bytes } = action else {
+                    return Err(format!("expected an ICMP error for {:?}", to.tuple.client));
+                };
+                same("destination", found, &to)?;
+                check_icmp(bytes, peer, value, fingerprint)?;
             }
             Expected::Reply(response) => {
                 self.check_response(now, &response, action)?;
@@ -87,6 +95,7 @@ impl Model {
         same("responses", &[stats.successes, stats.errors, stats.challenges], &expected)?;
         let expected = [counters.allocations_created, counters.allocations_ended];
         same("allocations", &[stats.allocations_created, stats.allocations_ended], &expected)?;
+        same("ICMP errors", &stats.icmp_errors, &counters.icmp_errors)?;
         let Counters { client_packets, client_bytes, peer_packets, peer_bytes, .. } = *counters;
         let found = [stats.client_packets, stats.client_bytes, stats.peer_packets, stats.peer_bytes];
         same("traffic", &found, &[client_packets, client_bytes, peer_packets, peer_bytes])
@@ -98,18 +107,27 @@ impl Model {
             Some(local) => same("reserved port", &address, &local)?,
             None => ensure(self.port_fits(&wanted, address), &format!("{address} may not be chosen"))?,
         }
-        let mut attempts = 1;
+        let (mut attempts, mut first) = (1, None);
         if let Some(at) = wanted.instead_of {
             let before = self.pending.remove(at);
             same("name of the relay", &relay, &before.relay)?;
-            attempts = before.attempts + 1;
+            (attempts, first) = (before.attempts + 1, before.first);
+        }
+        if let Some(at) = wanted.after {
+            let before = self.pending.remove(at);
+            first = Some((before.relay, before.local));
+        }
+        if let Some(at) = wanted.after_failed {
+            self.pending.remove(at);
         }
         let known = self.pending.iter().any(|it| {
-            it.wanted.source.worker == wanted.source.worker && (it.wait == wait || it.relay == relay)
+            let named = it.relay == relay || it.first.is_some_and(|(first, _)| first == relay);
+            it.wanted.source.worker == wanted.source.worker && (it.wait == wait || named)
         });
         ensure(!known, "a name is in use twice")?;
-        let wanted = Wanted { instead_of: None, ..wanted };
-        self.pending.push(Pending { wait, relay, local: address, wanted, attempts });
+        ensure(first.is_none_or(|(first, _)| first != relay), "two relayed addresses have one name")?;
+        let wanted = Wanted { instead_of: None, after: None, after_failed: None, ..wanted };
+        self.pending.push(Pending { wait, relay, local: address, wanted, attempts, first });
         Ok(())
     }
 
@@ -120,7 +138,8 @@ impl Model {
         token: Option<[u8; 8]>,
         reports: &[Report],
     ) -> Result<(), String> {
-        let Pending { relay, local, wanted, .. } = pending;
+        let Pending { relay, local, wanted, first, .. } = pending;
+        let halves: Vec<_> = first.into_iter().chain([(relay, local)]).collect();
         let session = reports.iter().find_map(|report| match report {
             Report::Allocated { session, .. } => Some(*session),
             _ => None,
@@ -142,17 +161,18 @@ impl Model {
             session,
             user: wanted.owner.name.clone(),
             tuple: wanted.source.client.tuple,
-            relayed: self.advertised(local),
+            relayed: self.advertised(halves[0].1),
+            additional: halves.get(1).map(|(_, local)| self.advertised(*local)),
             lifetime,
         });
         if self.settings.verbose {
             self.processed(&wanted.asked, Some(session), Some(&wanted.owner), None);
         }
         self.counters[usize::from(worker)].allocations_created += 1;
-        self.allocations.push(Allocation {
+        self.allocations.extend(halves.into_iter().map(|(relay, local)| Allocation {
             worker,
             client: wanted.source.client,
-            owner: wanted.owner,
+            owner: wanted.owner.clone(),
             relay,
             session,
             local,
@@ -160,12 +180,12 @@ impl Model {
             created: now,
             expires: now + lifetime,
             token,
-            lacks_family: wanted.lacks_family,
+            lacks: wanted.lacks,
             fingerprint: wanted.asked.fingerprint,
             permissions: Vec::new(),
             channels: Vec::new(),
             usage: Default::default(),
-        });
+        }));
         Ok(())
     }
 
@@ -175,7 +195,9 @@ impl Model {
         let mut expected = std::mem::take(&mut self.reports);
         for report in reports {
             if let Report::PermissionExpired { session, peer } = report {
-                let allocation = self.allocations.iter_mut().find(|it| it.session == *session);
+                let of_family =
+                    |it: &&mut Allocation| it.session == *session && it.local.is_ipv4() == peer.is_ipv4();
+                let allocation = self.allocations.iter_mut().find(of_family);
                 let permissions = &mut allocation.ok_or("a permission of no allocation expired")?.permissions;
                 let at = permissions.iter().position(|it| it.peer == *peer && it.expires <= now.monotonic);
                 permissions.remove(at.ok_or(format!("the permission for {peer} has not expired"))?);
@@ -186,6 +208,19 @@ impl Model {
         }
         ensure(expected.is_empty(), &format!("not reported: {expected:?}"))
     }
+}
+
+/// A Data indication with nothing but the peer and the ICMP error.
+fn check_icmp(bytes: &[u8], peer: SocketAddr, value: [u8; 8], fingerprint: bool) -> Result<(), String> {
+    let message = Parsed::read(bytes).map_err(|_| "the Data indication cannot be read")?;
+    same("class and method", &(message.class, message.method), &(1, 0x007))?;
+    same("FINGERPRINT", &message.has_fingerprint(), &fingerprint)?;
+    ensure(message.fingerprint_fits(), "a wrong FINGERPRINT")?;
+    same("integrity", &message.protection(), &Protection::None)?;
+    same("number of attributes", &message.attributes.len(), &2)?;
+    let found = message.value(0x0012).and_then(|value| read_xored(value, &message.id));
+    same("peer", &found, &Some(peer))?;
+    same("ICMP", &message.value(0x8004), &Some(&value[..]))
 }
 
 /// ChannelData, or a Data indication with nothing but the peer and the data.

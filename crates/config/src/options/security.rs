@@ -145,6 +145,12 @@ pub(super) const PEERS: &[OptionSpec] = &[
         |config, on| config.no_multicast_peers = on,
         "Refuse multicast peers; they are refused by default.",
     ),
+    OptionSpec::switch(
+        &["no-icmp-errors"],
+        |config, on| config.no_icmp_errors = on,
+        "Do not tell clients of ICMP errors from peers (RFC 8656): for clients that break on them.",
+    )
+    .ours(),
 ];
 
 const NO_BANDWIDTH_LIMITS: &str = "this version has no bandwidth limits, and a server without the limit you ask for might cost you; leave it out or set 0";

@@ -117,15 +117,24 @@ fn a_router_that_needs_fragmentation_is_heard_but_not_obeyed() {
 #[test]
 fn no_route_is_counted_and_the_rest_still_goes() {
     within("no_route_is_counted_and_the_rest_still_goes", || {
-        let mut station = Station::new();
-        let [from, target] = [station.open("0.0.0.0", &plain()), station.open("127.0.0.1", &plain())];
-        let (nowhere, to) = ("198.51.100.1:9".parse().unwrap(), station.address(target));
-        for to in [nowhere, to, nowhere, nowhere, to] {
-            station.push(from, to, b"hello");
+        for receive_errors in [false, true] {
+            let mut station = Station::new();
+            let options = UdpOptions { receive_errors, ..plain() };
+            let [from, target] = [station.open("0.0.0.0", &options), station.open("127.0.0.1", &plain())];
+            let (nowhere, to) = ("198.51.100.1:9".parse().unwrap(), station.address(target));
+            for to in [nowhere, to, nowhere, nowhere, to] {
+                station.push(from, to, b"hello");
+            }
+            let report = station.flush();
+            assert_eq!((report.sent, report.unreachable, report.dropped()), (2, 3, 3));
+            assert_eq!(station.receive(target, 2).len(), 2);
+            // It is this host's own word, and no ICMP error that would wake a poller.
+            let mut errors = Vec::new();
+            assert_eq!(
+                station.receiver.receive_errors(station.sockets.get(from).unwrap(), &mut errors).unwrap(),
+                0
+            );
         }
-        let report = station.flush();
-        assert_eq!((report.sent, report.unreachable, report.dropped()), (2, 3, 3));
-        assert_eq!(station.receive(target, 2).len(), 2);
         assert_eq!(turnpike_net::default_route_source(true), None);
     });
 }

@@ -67,6 +67,11 @@ impl Channels {
         self.by_number(number) != self.by_peer(peer)
     }
 
+    /// Whether the number is bound to any peer, or was since the last sweep.
+    pub(crate) fn has(&self, number: u16) -> bool {
+        self.by_number(number).is_some()
+    }
+
     /// Takes out what has expired.
     pub(crate) fn sweep(&mut self, now: Timestamp) {
         let before = self.bindings.len();

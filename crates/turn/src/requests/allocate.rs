@@ -5,7 +5,6 @@
 //! dropping it gives everything back.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use turnpike_wire::attributes::{
     AdditionalAddressFamily, EvenPort, Lifetime, RequestedAddressFamily, RequestedTransport, ReservationToken,
@@ -13,19 +12,13 @@ use turnpike_wire::attributes::{
 use turnpike_wire::{AttributeError, AttributeType, ErrorNumber, Family, Message};
 
 use super::{Answer, Refused, Request, refused};
-use crate::allocation::Allocation;
 use crate::config::DefaultFamily;
 use crate::credentials::User;
-use crate::effect::{Effect, Event, Reserve};
 use crate::ports::{Parity, RelayedPort};
 use crate::reason::Reason;
-use crate::requests::Refusal;
 use crate::server::Server;
-use crate::time::{Now, Timestamp};
-use crate::timers::Timer;
-use crate::tuple::{FiveTuple, SessionId, WaitId};
-use crate::verdict::Verdict;
-use crate::waiting::{PendingAllocation, PortChoice};
+use crate::tuple::Client;
+use crate::waiting::{Half, PendingAllocation, PortChoice};
 
 /// What an Allocate asks for.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +31,17 @@ struct Wish {
     additional: bool,
 }
 
+/// Which relayed addresses an allocation can have.
+#[derive(Debug)]
+struct Plan {
+    /// Where the first one's port comes from.
+    source: Source,
+    /// The family of the second one.
+    then: Option<Family>,
+    /// The family that cannot be had, and why.
+    lacks: Option<(Family, ErrorNumber)>,
+}
+
 /// Where an allocation's port comes from.
 #[derive(Debug)]
 enum Source {
@@ -47,15 +51,6 @@ enum Source {
     Free(Vec<u16>, Parity),
 }
 
-/// Why a relay socket could not be opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RelayError {
-    /// The port belongs to another process.
-    AddressInUse,
-    /// Anything else: no descriptors, no memory, no such address.
-    Other,
-}
-
 impl Server {
     pub(super) fn allocate(&mut self, request: &Request<'_>, user: &Arc<User>) -> Result<Answer, Refused> {
         if let Some(answer) = self.repeated(request, user)? {
@@ -63,7 +58,7 @@ impl Server {
         }
         let wish = Wish::read(&request.message)?;
         // RFC 8656 §7.2: token and family are judged before the quota, and capacity comes last.
-        let source = self.find_source(request, &wish)?;
+        let mut plan = self.plan(request, &wish)?;
         let place = self
             .quotas
             .take(user)
@@ -71,41 +66,25 @@ impl Server {
         if self.waiting.is_full() {
             return Err(refused(ErrorNumber::INSUFFICIENT_CAPACITY, Reason::TooManyWaiting));
         }
-        let (port, next) = self.choose_port(request, &source)?;
+        let (port, next) = self.choose_first_port(request, &mut plan)?;
         let reserved = next.map(|port| (port, self.random.next_u64().to_be_bytes()));
         let pending = PendingAllocation {
             client: request.client,
             transaction: request.message.transaction_id(),
             user: user.clone(),
             place,
-            relay: self.allocations.reserve(),
-            port,
+            opening: Half { relay: self.allocations.reserve(), port },
+            opened: None,
+            then: plan.then,
+            lacks: plan.lacks,
             reserved,
             choice: wish.token.map_or(PortChoice::Free(wish.parity), PortChoice::Reserved),
             attempts: 1,
             lifetime: self.granted_lifetime(wish.lifetime),
             fingerprint: request.reply().fingerprint,
             integrity: request.reply().integrity,
-            lacks_family: wish.additional,
         };
         Ok(Answer::Wait(self.open_relay(pending)))
-    }
-
-    /// The worker's answer to [`Effect::OpenRelay`].
-    pub fn handle_relay_opened(
-        &mut self,
-        now: Now,
-        wait: WaitId,
-        opened: Result<(), RelayError>,
-    ) -> Verdict<'_> {
-        let Some(pending) = self.waiting.take(wait) else {
-            return self.drop_packet(Reason::StaleRelay);
-        };
-        match opened {
-            Ok(()) => self.complete(now, pending),
-            Err(RelayError::AddressInUse) if pending.attempts < MOST_ATTEMPTS => self.retry(now, pending),
-            Err(_) => self.give_up(now, pending, Reason::RelayFailed),
-        }
     }
 
     /// Seconds to grant: at least ten minutes, at most what is configured (RFC 8656 §7.2).
@@ -131,6 +110,23 @@ impl Server {
         }
     }
 
+    /// Which relayed addresses there can be, without taking anything. With an additional family it is one of each, or
+    /// the one that can be had (RFC 8656 §7.2).
+    fn plan(&self, request: &Request<'_>, wish: &Wish) -> Result<Plan, Refused> {
+        if !wish.additional {
+            return Ok(Plan { source: self.find_source(request, wish)?, then: None, lacks: None });
+        }
+        let [four, six] = [true, false].map(|ipv4| self.ports.of_family(ipv4).collect::<Vec<u16>>());
+        let lacking = |family| Some((family, ErrorNumber::ADDRESS_FAMILY_NOT_SUPPORTED));
+        let (relays, then, lacks) = match (four.is_empty(), six.is_empty()) {
+            (false, false) => (four, Some(Family::Ipv6), None),
+            (false, true) => (four, None, lacking(Family::Ipv6)),
+            (true, false) => (six, None, lacking(Family::Ipv4)),
+            (true, true) => return Err(UNSUPPORTED_FAMILY),
+        };
+        Ok(Plan { source: Source::Free(relays, wish.parity), then, lacks })
+    }
+
     /// Where a port may come from, without taking it; a refusal if the token or the family is of no use here.
     fn find_source(&self, request: &Request<'_>, wish: &Wish) -> Result<Source, Refused> {
         if let Some(token) = wish.token {
@@ -144,9 +140,25 @@ impl Server {
         };
         let relays: Vec<u16> = self.ports.of_family(family == Family::Ipv4).collect();
         if relays.is_empty() {
-            return Err(refused(ErrorNumber::ADDRESS_FAMILY_NOT_SUPPORTED, Reason::UnsupportedFamily));
+            return Err(UNSUPPORTED_FAMILY);
         }
         Ok(Source::Free(relays, wish.parity))
+    }
+
+    /// The first relayed address's port: of the second family if the first has none left.
+    fn choose_first_port(
+        &mut self,
+        request: &Request<'_>,
+        plan: &mut Plan,
+    ) -> Result<(RelayedPort, Option<RelayedPort>), Refused> {
+        let chosen = self.choose_port(request, &plan.source);
+        let (Err(_), Some(family), Source::Free(_, parity)) = (&chosen, plan.then, &plan.source) else {
+            return chosen;
+        };
+        plan.lacks = Some((Family::Ipv4, ErrorNumber::INSUFFICIENT_CAPACITY));
+        plan.then = None;
+        plan.source = Source::Free(self.ports.of_family(family == Family::Ipv4).collect(), *parity);
+        self.choose_port(request, &plan.source)
     }
 
     fn choose_port(
@@ -162,19 +174,29 @@ impl Server {
             }
             Source::Free(relays, parity) => (relays, *parity),
         };
-        let server = request.client.tuple.server.ip();
+        let found = self.take_any_port(&request.client, relays, parity);
+        found.ok_or(refused(ErrorNumber::INSUFFICIENT_CAPACITY, Reason::NoPort))
+    }
+
+    /// Takes a fitting port on one of these relay addresses.
+    pub(super) fn take_any_port(
+        &mut self,
+        client: &Client,
+        relays: &[u16],
+        parity: Parity,
+    ) -> Option<(RelayedPort, Option<RelayedPort>)> {
+        let server = client.tuple.server.ip();
         // The address the client came in on is the likeliest to be routed as it expects; otherwise in turn.
         let same = relays
             .iter()
             .position(|index| self.ports.relay(*index).is_some_and(|relay| relay.address == server));
         self.turn = self.turn.wrapping_add(1);
-        let first = same.unwrap_or(self.turn % relays.len());
-        let found = self.take_port(relays, first, parity);
-        found.ok_or(refused(ErrorNumber::INSUFFICIENT_CAPACITY, Reason::NoPort))
+        let first = same.unwrap_or(self.turn.checked_rem(relays.len())?);
+        self.take_port(relays, first, parity)
     }
 
     /// Takes a fitting port on one of these relay addresses: on the `first` if it has one, or on another.
-    fn take_port(
+    pub(super) fn take_port(
         &mut self,
         relays: &[u16],
         first: usize,
@@ -182,107 +204,6 @@ impl Server {
     ) -> Option<(RelayedPort, Option<RelayedPort>)> {
         let (after, before) = (&relays[first..], &relays[..first]);
         after.iter().chain(before).find_map(|index| self.ports.take(*index, parity, &mut self.random))
-    }
-
-    fn open_relay(&mut self, pending: PendingAllocation) -> WaitId {
-        let (relay, address) = (pending.relay, pending.port.local());
-        let reserve = match (pending.choice, &pending.reserved) {
-            (PortChoice::Reserved(token), _) => Reserve::Held { token },
-            (_, Some((next, token))) => Reserve::Next { token: *token, address: next.local() },
-            _ => Reserve::No,
-        };
-        let wait = self.waiting.insert(pending);
-        self.effects.push_back(Effect::OpenRelay { wait, relay, address, reserve });
-        wait
-    }
-
-    /// Another process holds the port: tries the next one.
-    fn retry(&mut self, now: Now, mut pending: PendingAllocation) -> Verdict<'_> {
-        let relays: Vec<u16> = self.ports.of_family(pending.port.local().is_ipv4()).collect();
-        let first = relays.iter().position(|index| *index == pending.port.relay_index()).unwrap_or(0);
-        let found = match pending.choice {
-            PortChoice::Free(parity) => self.take_port(&relays, first, parity),
-            PortChoice::Reserved(_) => None,
-        };
-        let Some((port, next)) = found else {
-            return self.give_up(now, pending, Reason::NoPort);
-        };
-        pending.port = port;
-        pending.reserved = next.map(|port| (port, self.random.next_u64().to_be_bytes()));
-        pending.attempts += 1;
-        Verdict::Wait(self.open_relay(pending))
-    }
-
-    fn give_up(&mut self, now: Now, pending: PendingAllocation, reason: Reason) -> Verdict<'_> {
-        self.allocations.cancel(pending.relay);
-        let refused = refused(ErrorNumber::INSUFFICIENT_CAPACITY, reason);
-        let refusal = Refusal { refused, challenge: false, user: Some(pending.user.clone()) };
-        let answered = (pending.client.tuple, pending.user.clone());
-        self.report_answered(answered, None, Some((refused.number, reason)));
-        self.refuse_pending(now, &pending, &refusal)
-    }
-
-    fn complete(&mut self, now: Now, pending: PendingAllocation) -> Verdict<'_> {
-        let relay = pending.relay;
-        let reply = pending.reply();
-        let answered = (pending.client.tuple, pending.user.clone());
-        let lifetime = Duration::from_secs(pending.lifetime.into());
-        let allocation = self.make_allocation(now.monotonic, pending);
-        self.report(Event::Allocated {
-            session: allocation.session,
-            user: allocation.user.clone(),
-            tuple: allocation.client.tuple,
-            relayed: allocation.port.advertised(),
-            lifetime,
-        });
-        self.report_answered(answered, Some(allocation.session), None);
-        let wakes = allocation.wakes;
-        self.allocations.insert(relay, allocation);
-        self.set_timer(wakes, Timer::Allocation(relay));
-        self.stats.allocations_created += 1;
-        self.succeed_pending(now, &reply, relay)
-    }
-
-    fn make_allocation(&mut self, now: Timestamp, pending: PendingAllocation) -> Box<Allocation> {
-        let reservation = pending.reserved.map(|(port, token)| {
-            let expires = now + RESERVATION_LIFETIME;
-            self.ports.reserve(token, port, expires);
-            self.set_timer(expires, Timer::Reservation(token));
-            token
-        });
-        self.sessions += 1;
-        pending.port.set_live(true);
-        let expires = now + Duration::from_secs(pending.lifetime.into());
-        Box::new(Allocation {
-            client: pending.client,
-            expires,
-            permissions: Default::default(),
-            channels: Default::default(),
-            usage: Default::default(),
-            fingerprint: pending.fingerprint,
-            wakes: expires,
-            created: now,
-            user: pending.user,
-            session: SessionId::new(self.worker, self.sessions),
-            port: pending.port,
-            transaction: pending.transaction,
-            reservation,
-            lacks_family: pending.lacks_family,
-            _place: pending.place,
-        })
-    }
-
-    /// `session` is the one that was made.
-    fn report_answered(
-        &mut self,
-        (tuple, user): (FiveTuple, Arc<User>),
-        session: Option<SessionId>,
-        refusal: Option<(ErrorNumber, Reason)>,
-    ) {
-        if self.config.verbose {
-            let method = turnpike_wire::Method::ALLOCATE;
-            self.report(Event::Processed { tuple, session, user: Some(user), method, refusal });
-        }
     }
 }
 
@@ -332,11 +253,9 @@ fn read_family<F>(read: Result<Option<F>, AttributeError>) -> Result<Option<F>, 
     })
 }
 
+const UNSUPPORTED_FAMILY: Refused =
+    Refused { number: ErrorNumber::ADDRESS_FAMILY_NOT_SUPPORTED, reason: Reason::UnsupportedFamily };
 const UNKNOWN_RESERVATION: Refused =
     Refused { number: ErrorNumber::INSUFFICIENT_CAPACITY, reason: Reason::UnknownReservation };
 /// Seconds (RFC 8656 §3.2).
 pub(super) const DEFAULT_LIFETIME: u32 = 600;
-/// At least 30 s are demanded (RFC 8656 §7.2).
-const RESERVATION_LIFETIME: Duration = Duration::from_secs(30);
-/// Ports of other processes that are stumbled over before giving up.
-const MOST_ATTEMPTS: u8 = 16;

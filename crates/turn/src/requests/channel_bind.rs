@@ -1,5 +1,6 @@
 //! ChannelBind (RFC 8656 §12.2): a channel number for a peer, and with it a permission.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use turnpike_wire::attributes::ChannelNumber;
@@ -11,6 +12,7 @@ use crate::credentials::User;
 use crate::effect::Event;
 use crate::reason::Reason;
 use crate::server::Server;
+use crate::tuple::RelayId;
 
 impl Server {
     pub(super) fn channel_bind(
@@ -30,28 +32,37 @@ impl Server {
         }
         let value = message.value(AttributeType::XOR_PEER_ADDRESS).ok_or(bad(Reason::BadRequest))?;
         let peer = self.read_peer(request, value)?;
-        let conflicts = |server: &Self| {
-            server.allocations.get(relay).is_some_and(|it| it.channels.conflicts(number, &peer))
-        };
-        if conflicts(self) {
-            self.sweep(now, relay);
+        if self.channel_conflicts(relay, number, &peer) {
+            self.allocations.family_of(relay).for_each(|relay| self.sweep(now, relay));
         }
-        if conflicts(self) {
+        if self.channel_conflicts(relay, number, &peer) {
             return Err(bad(Reason::ChannelConflict));
         }
-        let access = self.judge_peer(request, relay, peer)?;
-        self.make_room(now, relay, &[(peer, access)])?;
+        let judged = self.judge_peer(request, relay, peer)?;
+        self.make_room(now, relay, &[judged])?;
         let expires = now + self.config.channel_lifetime;
-        let allocation = self.allocations.get_mut(relay).ok_or(bad(Reason::BadRequest))?;
+        let allocation = self.allocations.get_mut(judged.relay).ok_or(bad(Reason::BadRequest))?;
         if allocation.channels.bind(Binding { number, peer, expires }).is_err() {
             return Err(bad(Reason::ChannelConflict));
         }
         let session = allocation.session;
-        self.grant(now, relay, peer.ip(), access);
-        self.wake_by(relay, expires);
+        self.grant(now, judged);
+        self.wake_by(judged.relay, expires);
         if self.config.verbose {
             self.report(Event::ChannelBound { session, channel: number, peer });
         }
         Ok(Answer::Done)
+    }
+
+    /// Whether the number is another peer's or the peer has another number (RFC 8656 §12.2). ChannelData names nothing
+    /// but the number, so that both relayed addresses of an allocation share the numbers.
+    fn channel_conflicts(&self, relay: RelayId, number: u16, peer: &SocketAddr) -> bool {
+        let towards = self.allocations.towards(relay, peer).unwrap_or(relay);
+        self.allocations.family_of(relay).filter_map(|half| Some((half, self.allocations.get(half)?))).any(
+            |(half, allocation)| match half == towards {
+                true => allocation.channels.conflicts(number, peer),
+                false => allocation.channels.has(number),
+            },
+        )
     }
 }

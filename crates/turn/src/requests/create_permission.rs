@@ -2,17 +2,16 @@
 //!
 //! All or nothing: every address is read before the first is judged, and judged before the first is installed.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use turnpike_wire::{AttributeType, ErrorNumber};
 
-use super::{Answer, Refused, Request, refused};
+use super::{Answer, Judged, Refused, Request, refused};
 use crate::allocation::{Allocation, Permission};
 use crate::credentials::User;
 use crate::effect::Event;
-use crate::peers::PeerAccess;
 use crate::reason::Reason;
 use crate::server::Server;
 use crate::time::Timestamp;
@@ -34,25 +33,30 @@ impl Server {
             return Err(refused(ErrorNumber::BAD_REQUEST, Reason::BadRequest));
         }
         let judged: Result<Vec<_>, Refused> =
-            peers.into_iter().map(|peer| Ok((peer, self.judge_peer(request, relay, peer)?))).collect();
+            peers.into_iter().map(|peer| self.judge_peer(request, relay, peer)).collect();
         let judged = judged?;
         self.make_room(request.now.monotonic, relay, &judged)?;
-        for (peer, access) in judged {
-            self.grant(request.now.monotonic, relay, peer.ip(), access);
+        for peer in judged {
+            self.grant(request.now.monotonic, peer);
         }
         Ok(Answer::Done)
     }
 
-    /// Makes sure that permissions for `peers` fit, sweeping out expired ones if need be. Those that are
-    /// there already need no room.
+    /// Makes sure that permissions for `peers` fit beside those of each relayed address of an allocation, sweeping out
+    /// expired ones if need be. Those that are there already need no room.
     pub(super) fn make_room(
         &mut self,
         now: Timestamp,
         relay: RelayId,
-        peers: &[(SocketAddr, PeerAccess)],
+        peers: &[Judged],
     ) -> Result<(), Refused> {
+        self.allocations.family_of(relay).try_for_each(|relay| self.make_room_at(now, relay, peers))
+    }
+
+    fn make_room_at(&mut self, now: Timestamp, relay: RelayId, peers: &[Judged]) -> Result<(), Refused> {
         let most = self.config.max_permissions;
-        let mut addresses: Vec<IpAddr> = peers.iter().map(|(peer, _)| peer.ip()).collect();
+        let own = peers.iter().filter(|peer| peer.relay == relay);
+        let mut addresses: Vec<IpAddr> = own.map(|peer| peer.ip).collect();
         addresses.sort_unstable();
         addresses.dedup();
         let full = |server: &Self| {
@@ -71,7 +75,7 @@ impl Server {
     }
 
     /// Installs or renews one permission.
-    pub(super) fn grant(&mut self, now: Timestamp, relay: RelayId, peer: IpAddr, access: PeerAccess) {
+    pub(super) fn grant(&mut self, now: Timestamp, Judged { relay, ip: peer, access }: Judged) {
         let lifetime: Duration = self.config.permission_lifetime;
         let Some(allocation) = self.allocations.get_mut(relay) else { return };
         let expires = now + lifetime;

@@ -12,6 +12,7 @@ use crate::effect::{EndCause, Event};
 use crate::reason::Reason;
 use crate::server::Server;
 use crate::timers::Timer;
+use crate::tuple::RelayId;
 
 impl Server {
     pub(super) fn refresh(&mut self, request: &Request<'_>, user: &Arc<User>) -> Result<Answer, Refused> {
@@ -30,12 +31,21 @@ impl Server {
         })?;
         let granted = if asked == Some(0) { 0 } else { self.granted_lifetime(asked) };
         let lifetime = Duration::from_secs(granted.into());
-        let allocation = self.allocations.get_mut(relay).ok_or(bad)?;
-        if family.is_some_and(|family| family.0 != Family::of(&allocation.port.local().ip())) {
-            return Err(other_family);
+        // RFC 8656 §8.2: a family selects one of two relayed addresses; without one both are meant.
+        let fits = |server: &Self, relay: RelayId| {
+            let allocation = server.allocations.get(relay);
+            let own = allocation.map(|allocation| Family::of(&allocation.port.local().ip()));
+            family.is_none_or(|family| own == Some(family.0))
+        };
+        let meant = [Some(relay), self.allocations.get(relay).and_then(|it| it.sibling)];
+        let meant = meant.map(|relay| relay.filter(|relay| fits(self, *relay)));
+        let mut session = None;
+        for relay in meant.into_iter().flatten() {
+            let allocation = self.allocations.get_mut(relay).ok_or(bad)?;
+            allocation.expires = request.now.monotonic + lifetime;
+            session = Some(allocation.session);
         }
-        allocation.expires = request.now.monotonic + lifetime;
-        let session = allocation.session;
+        let session = session.ok_or(other_family)?;
         if self.config.verbose {
             self.report(Event::Refreshed { session, user: user.clone(), lifetime });
         }
@@ -43,9 +53,13 @@ impl Server {
             if let Some(forgotten) = self.deleted.remember(request, user) {
                 self.set_timer(forgotten, Timer::Deleted(request.client.tuple));
             }
-            self.end_allocation(request.now.monotonic, relay, EndCause::Deleted);
+            for relay in meant.into_iter().flatten() {
+                self.end_relay(request.now.monotonic, relay, EndCause::Deleted);
+            }
         } else {
-            self.wake_by(relay, request.now.monotonic + lifetime);
+            for relay in meant.into_iter().flatten() {
+                self.wake_by(relay, request.now.monotonic + lifetime);
+            }
         }
         Ok(Answer::Lifetime(granted))
     }

@@ -63,6 +63,9 @@ fn meaning(reason: Reason) -> &'static str {
             "an address of this server where no relayed port is open; only live relays are reachable"
         }
         Reason::StaleRelay => "a late packet for a relayed address that is closed",
+        Reason::UntoldIcmp => {
+            "an ICMP error that is not passed on: of another kind than unreachable or too large, or see no-icmp-errors"
+        }
         Reason::InProgress => "a retransmission of a request that is being worked on",
         Reason::RateLimited => {
             "too many unauthenticated requests from this source; see unauthorized-ratelimit-rps"

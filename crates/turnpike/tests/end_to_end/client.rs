@@ -8,7 +8,9 @@ use turnpike_client::{
     AllocateOptions, Allocated, Client, ClientConfig, Credentials, Event, Failure, RequestError, RequestId,
 };
 use turnpike_wire::attributes::{ErrorCode, Nonce, Realm, RequestedTransport, Username};
-use turnpike_wire::{Class, LongTermKey, Message, MessageWriter, Method, PasswordDigest, TransactionId};
+use turnpike_wire::{
+    Class, Family, LongTermKey, Message, MessageWriter, Method, PasswordDigest, TransactionId,
+};
 
 use crate::harness::PATIENCE;
 
@@ -84,12 +86,21 @@ impl TurnClient {
         self.ask(|client, now| client.create_permission(now, &[peer])).map(|_| ())
     }
 
+    pub(crate) fn permit_all(&mut self, peers: &[IpAddr]) -> Result<(), Failure> {
+        self.ask(|client, now| client.create_permission(now, peers)).map(|_| ())
+    }
+
     pub(crate) fn bind(&mut self, channel: u16, peer: SocketAddr) -> Result<(), Failure> {
         self.ask(|client, now| client.bind_channel(now, channel, peer)).map(|_| ())
     }
 
     pub(crate) fn refresh(&mut self, lifetime: Option<u32>) -> Result<(), Failure> {
         self.ask(|client, now| client.refresh(now, lifetime, None)).map(|_| ())
+    }
+
+    /// Refreshes the relayed address of one family only.
+    pub(crate) fn refresh_one(&mut self, family: Family, lifetime: Option<u32>) -> Result<(), Failure> {
+        self.ask(|client, now| client.refresh(now, lifetime, Some(family))).map(|_| ())
     }
 
     /// Sends with a Send indication.
@@ -122,6 +133,18 @@ impl TurnClient {
         None
     }
 
+    /// The next ICMP error: peer, type and code.
+    pub(crate) fn receive_icmp(&mut self) -> (SocketAddr, u8, u8) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Event::PeerUnreachable { peer, kind, code } =
+                self.next_event(deadline).expect("an ICMP error")
+            {
+                return (peer, kind, code);
+            }
+        }
+    }
+
     fn ask(
         &mut self,
         start: impl FnOnce(&mut Client, Duration) -> Result<RequestId, RequestError>,
@@ -131,7 +154,7 @@ impl TurnClient {
         loop {
             match self.next_event(deadline).expect("an answer") {
                 Event::Failed { failure, .. } => return Err(failure),
-                Event::Data { .. } | Event::Discarded(_) => {}
+                Event::Data { .. } | Event::PeerUnreachable { .. } | Event::Discarded(_) => {}
                 event => return Ok(event),
             }
         }

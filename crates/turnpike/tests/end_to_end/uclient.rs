@@ -1,6 +1,8 @@
 //! `turnutils_uclient` and `turnutils_peer` against the server: the lines scripts grep, and the exit status.
 
-use crate::harness::{Finished, PEER, Program, Server, UCLIENT, free_ports, loopback_address, run};
+use crate::harness::{
+    Directory, Finished, PEER, Program, Server, UCLIENT, free_ports, loopback_address, run,
+};
 
 /// Runs the client as the user every server knows. `flags` are separated by blanks.
 fn uclient(server: &Server, flags: &str) -> Finished {
@@ -74,6 +76,46 @@ fn clients_talk_to_each_other() {
 }
 
 #[test]
+fn connections_carry_what_datagrams_do() {
+    let server = Server::start(&[]);
+    let (_peer, port) = peer("127.0.0.1");
+    let to = format!("-e 127.0.0.1 -r {port}");
+    assert_lossless(&uclient(&server, &format!("-t {to} -l 171")), 6, 171);
+    assert_lossless(&uclient(&server, &format!("-t -s -c {to} -l 1001")), 3, 1001);
+    assert_lossless(&uclient(&server, "-t -y -m 10 -N -R"), 36, 100);
+}
+
+#[test]
+fn tls_is_checked_against_the_authorities_given() {
+    let directory = Directory::new();
+    let made = rcgen::generate_simple_self_signed([loopback_address().to_string()]).unwrap();
+    let certificate = directory.write("cert.pem", &made.cert.pem());
+    let key = directory.write("key.pem", &made.signing_key.serialize_pem());
+    let stranger = rcgen::generate_simple_self_signed([]).unwrap();
+    let stranger = directory.write("stranger.pem", &stranger.cert.pem());
+    let server = Server::start(&["--cert", &certificate, "--pkey", &key]);
+    assert_lossless(&uclient(&server, "-t -S -y -l 171"), 12, 171);
+    assert_lossless(&uclient(&server, &format!("-t -S -y -c -E {certificate} -v")), 6, 100);
+    let refused = uclient(&server, &format!("-t -S -y -E {stranger}"));
+    assert_eq!(refused.code, Some(255));
+    assert!(refused.stdout.contains("invalid peer certificate"), "{}", refused.stdout);
+}
+
+#[test]
+fn a_server_that_ends_is_told_and_what_was_relayed_is_counted() {
+    let server = Server::start(&[]);
+    let address = server.address.ip().to_string();
+    let words = ["-t", "-y", "-c", "-u", "hello", "-w", "world", "-n", "100000", &address];
+    let mut client = Program::start(UCLIENT, &words);
+    client.expect("start_mclient: msz=2");
+    drop(server);
+    client.expect("closed the connection");
+    let finished = client.finish();
+    assert_eq!(finished.code, Some(0), "{}", finished.stdout);
+    assert!(finished.stdout.contains("Total lost packets "), "{}", finished.stdout);
+}
+
+#[test]
 fn a_rest_secret_makes_its_own_credential() {
     let server = Server::start(&["--static-auth-secret=north"]);
     let address = server.address.ip().to_string();
@@ -112,6 +154,9 @@ fn a_set_up_that_fails_exits_with_255_and_says_why() {
     let failed = run(UCLIENT, &["-y", "-u", "hello", "-w", "world", &nobody]);
     assert_eq!(failed.code, Some(255));
     assert!(failed.stdout.contains("nobody listens at"), "{}", failed.stdout);
+    let failed = run(UCLIENT, &["-t", "-y", "-u", "hello", "-w", "world", &nobody]);
+    assert_eq!(failed.code, Some(255));
+    assert!(failed.stdout.contains("nobody listens at"), "{}", failed.stdout);
 }
 
 #[test]
@@ -122,8 +167,9 @@ fn flags_that_cannot_be_used_are_told_before_anything_is_sent() {
     for (arguments, said) in [
         (&["127.0.0.1"][..], "Either -e peer_address or -y must be specified"),
         (&["-y"], "the server's address is missing"),
-        (&["-y", "-t", "127.0.0.1"], "-t: this version has no TCP between client and server yet"),
-        (&["-y", "-S", "127.0.0.1"], "-S: this version has no TLS or DTLS yet"),
+        (&["-y", "-T", "127.0.0.1"], "-T: TCP relaying (RFC 6062) is not in this version"),
+        (&["-y", "-S", "127.0.0.1"], "DTLS is not in this version; use -t -S"),
+        (&["-y", "-t", "-S", "-E", "none.pem", "127.0.0.1"], "-E: none.pem cannot be read"),
         (&["-y", "-p", "x", "127.0.0.1"], "-p cannot be x"),
     ] {
         let failed = run(UCLIENT, arguments);

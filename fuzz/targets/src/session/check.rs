@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use turnpike_turn::{Client, Egress, Forward, RelayId, Verdict};
 use turnpike_wire::attributes::{
-    Data, ErrorCode, Nonce, PasswordAlgorithms, ReservationToken, XorPeerAddress,
+    Data, ErrorCode, Icmp, Nonce, PasswordAlgorithms, ReservationToken, XorPeerAddress,
 };
 use turnpike_wire::{ChannelData, Class, Message, Method};
 
@@ -85,6 +85,23 @@ pub(super) fn peer_verdict(
     assert!(peer.is_some_and(|peer| peer.0.port() == from.port()), "{peer:?} is {from}");
     let data = must(message.get::<Data<'_>>(), "DATA is readable");
     assert_eq!(data, Some(Data(packet)));
+    assert_ne!(message.fingerprint_is_valid(), Some(false));
+}
+
+/// Of an ICMP error.
+pub(super) fn icmp_verdict(verdict: &Verdict<'_>, from: SocketAddr, known: impl Fn(Client) -> bool) {
+    let (to, bytes) = match verdict {
+        Verdict::Reply { to, bytes } => (*to, *bytes),
+        Verdict::Drop(_) => return,
+        other => panic!("an ICMP error is told or not: {other:?}"),
+    };
+    assert!(known(to), "a client that exists");
+    let message = must(Message::parse(bytes), "a Data indication is well-formed");
+    assert_eq!((message.class(), message.method()), (Class::Indication, Method::DATA));
+    let peer = must(message.get::<XorPeerAddress>(), "XOR-PEER-ADDRESS is readable");
+    assert!(peer.is_some_and(|peer| peer.0.port() == from.port()), "{peer:?} is {from}");
+    assert!(must(message.get::<Icmp>(), "ICMP is readable").is_some());
+    assert_eq!(must(message.get::<Data<'_>>(), "there is no DATA"), None);
     assert_ne!(message.fingerprint_is_valid(), Some(false));
 }
 

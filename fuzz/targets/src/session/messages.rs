@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use turnpike_wire::attributes::{
-    ChannelNumber, Data, DontFragment, EvenPort, Lifetime, Nonce, PasswordAlgorithm, PasswordAlgorithms,
-    Realm, RequestedAddressFamily, RequestedTransport, ReservationToken, UserHash, Username, XorPeerAddress,
+    AdditionalAddressFamily, ChannelNumber, Data, DontFragment, EvenPort, Lifetime, Nonce, PasswordAlgorithm,
+    PasswordAlgorithms, Realm, RequestedAddressFamily, RequestedTransport, ReservationToken, UserHash,
+    Username, XorPeerAddress,
 };
 use turnpike_wire::{
     Class, Family, LongTermKey, MessageWriter, Method, PasswordDigest, TransactionId, channel_data_header,
@@ -130,12 +131,17 @@ fn add_usual(writer: &mut MessageWriter<'_>, method: Method, token: [u8; 8], inp
                 1 => _ = writer.add(&ReservationToken(token)),
                 2 => _ = writer.add(&RequestedAddressFamily(Family::Ipv6)),
                 3 => _ = writer.add(&Lifetime(input.number_u32())),
+                4 => _ = writer.add(&AdditionalAddressFamily(Family::Ipv6)),
                 _ => {}
             }
         }
         Method::REFRESH => {
             let seconds = if choice.is_multiple_of(2) { 0 } else { u32::from(input.number_u16()) };
             writer.add(&Lifetime(seconds));
+            if choice >= 0xC0 {
+                let family = if choice & 2 == 0 { Family::Ipv4 } else { Family::Ipv6 };
+                writer.add(&RequestedAddressFamily(family));
+            }
         }
         Method::CREATE_PERMISSION => {
             for _ in 0..choice % 4 {

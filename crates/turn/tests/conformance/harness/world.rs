@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use turnpike_turn::{
-    Client, Effect, Egress, Event, Forward, Now, Ports, Quotas, RelayError, RelayId, RelayedPort, Server,
-    Timestamp, UnixTime, Verdict, WaitId,
+    Client, Effect, Egress, Event, Forward, IcmpError, Now, Ports, Quotas, RelayError, RelayId, RelayedPort,
+    Server, Timestamp, UnixTime, Verdict, WaitId,
 };
 
 use super::{Outcome, Reply};
@@ -79,6 +79,16 @@ impl World {
     pub(crate) fn receive_at(&mut self, relay: RelayId, peer: SocketAddr, packet: &[u8]) -> Outcome {
         let verdict = self.server.handle_peer_packet(self.now, relay, peer, packet);
         let outcome = carry_out(verdict, packet);
+        self.settle(outcome)
+    }
+
+    /// An ICMP error about what was sent from the relayed address with this local form.
+    #[track_caller]
+    pub(crate) fn receive_icmp(&mut self, relayed: SocketAddr, peer: &str, error: IcmpError) -> Outcome {
+        let relay = self.relay_at(relayed);
+        let peer = peer.parse().expect("an address");
+        let verdict = self.server.handle_peer_icmp(self.now, relay, peer, error);
+        let outcome = carry_out(verdict, &[]);
         self.settle(outcome)
     }
 

@@ -13,8 +13,10 @@ fn a_session_is_reported_from_beginning_to_end() {
     let mut caller = Caller::new(CALLER);
     let address = caller.allocate(&mut world);
     caller.refresh(&mut world, 0).expect_success();
-    let [Event::Allocated { session, user, tuple, relayed, lifetime }, Event::Ended { session: ended, .. }] =
-        world.events.as_slice()
+    let [
+        Event::Allocated { session, user, tuple, relayed, lifetime, .. },
+        Event::Ended { session: ended, .. },
+    ] = world.events.as_slice()
     else {
         panic!("{:?}", world.events)
     };

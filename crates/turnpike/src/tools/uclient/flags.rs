@@ -8,10 +8,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
-use turnpike_client::{ClientConfig, Credentials};
+use turnpike_client::{ClientConfig, Credentials, Transport};
 use turnpike_wire::Family;
 
 use super::settings::{Load, MAX_LENGTH, MIN_LENGTH, Peers, Settings};
+use super::transport::{TlsFlags, TlsSettings, Way};
 use crate::tools::arguments::{Argument, Shape, split};
 
 /// What the arguments ask for.
@@ -47,6 +48,9 @@ pub(super) fn parse(arguments: Vec<String>) -> Result<Parsed, Refusal> {
 #[derive(Default)]
 struct Typed {
     server: Option<String>,
+    tcp: bool,
+    secure: bool,
+    tls: TlsFlags,
     port: Option<u16>,
     local: Option<IpAddr>,
     device: Option<String>,
@@ -84,9 +88,8 @@ struct Typed {
 
 impl Typed {
     fn apply(&mut self, flag: &Argument) -> Result<(), Refusal> {
-        if let Some(what) = missing_here(&flag.name) {
-            let name = &flag.name;
-            return unusable(format!("-{name}: this version has no {what} yet"));
+        if let Some(why) = refusal_of(&flag.name) {
+            return unusable(format!("-{}: {why}", flag.name));
         }
         match &flag.value {
             Some(value) => self.apply_value(&flag.name, value),
@@ -99,6 +102,8 @@ impl Typed {
 
     fn apply_switch(&mut self, name: &str) {
         let switch = match name {
+            "t" => &mut self.tcp,
+            "S" => &mut self.secure,
             "v" => &mut self.verbose,
             "s" => &mut self.send_indications,
             "y" => &mut self.client_to_client,
@@ -116,7 +121,6 @@ impl Typed {
             "B" => &mut self.random_disconnect,
             "Z" => &mut self.dual,
             "no-even-port" => &mut self.no_even_port,
-            // -U allows a null cipher under -S, which is refused by itself.
             _ => return,
         };
         *switch = true;
@@ -140,6 +144,10 @@ impl Typed {
             "o" => self.origin = Some(value.to_owned()),
             // BANDWIDTH counts kilobits of 1024 bits.
             "a" => self.bandwidth = Some(number::<u32>(name, value)? / 128),
+            "i" => self.tls.certificate = Some(value.to_owned()),
+            "k" => self.tls.key = Some(value.to_owned()),
+            "E" => self.tls.authorities = Some(value.to_owned()),
+            "F" => self.tls.ciphers = Some(value.to_owned()),
             "Y" => self.load = Some(load_mode(value)?),
             "K" | "listener-threads" | "sender-threads" => {
                 let threads: u8 = number(name, value)?;
@@ -147,7 +155,6 @@ impl Typed {
                     return unusable(format!("-{name} takes 0 to {MOST_THREADS}, not {threads}"));
                 }
             }
-            // -i, -k, -E and -F matter with -S only, which is refused by itself.
             _ => {}
         }
         Ok(())
@@ -157,7 +164,9 @@ impl Typed {
         let Some(server) = &self.server else {
             return unusable("the server's address is missing (--help explains the flags)".to_owned());
         };
-        let server = resolve(server, self.port.unwrap_or(DEFAULT_PORT))?;
+        let way = self.way(server)?;
+        let default_port = if self.secure { DEFAULT_SECURE_PORT } else { DEFAULT_PORT };
+        let server = resolve(server, self.port.unwrap_or(default_port))?;
         let peers = self.peers()?;
         let rtcp = !(self.no_rtcp || self.dual || self.load.is_some());
         let length = self.length.unwrap_or(DEFAULT_LENGTH).clamp(MIN_LENGTH, MAX_LENGTH);
@@ -169,9 +178,10 @@ impl Typed {
         };
         Ok(Settings {
             server,
+            client: Arc::new(self.client_config(&way)?),
+            way,
             local: self.local,
             device: self.device.clone(),
-            client: Arc::new(self.client_config()?),
             peers,
             load: self.load,
             sessions: Settings::round_up(self.clients.unwrap_or(1), rtcp, peers == Peers::Clients),
@@ -195,6 +205,16 @@ impl Typed {
             length,
             interval: Duration::from_millis(interval),
         })
+    }
+
+    /// Certificates and ciphers mean nothing without TLS.
+    fn way(&self, server: &str) -> Result<Way, Refusal> {
+        match (self.tcp, self.secure) {
+            (false, false) => Ok(Way::Udp),
+            (true, false) => Ok(Way::Tcp),
+            (true, true) => TlsSettings::new(server, &self.tls).map(Way::Tls).or_else(unusable),
+            (false, true) => unusable("DTLS is not in this version; use -t -S".to_owned()),
+        }
     }
 
     fn peers(&self) -> Result<Peers, Refusal> {
@@ -223,7 +243,7 @@ impl Typed {
         }
     }
 
-    fn client_config(&self) -> Result<ClientConfig, Refusal> {
+    fn client_config(&self, way: &Way) -> Result<ClientConfig, Refusal> {
         let credentials = match &self.rest_secret {
             Some(secret) => Some(self.rest_credentials(secret)?),
             None => self.username.clone().map(|username| Credentials {
@@ -233,6 +253,7 @@ impl Typed {
         };
         Ok(ClientConfig {
             credentials,
+            transport: if way.is_stream() { Transport::Stream } else { Transport::Datagram },
             // A tool for finding out shows what a server says, whoever may have said it.
             accept_unprotected_errors: true,
             origin: self.origin.clone(),
@@ -258,16 +279,15 @@ impl Typed {
     }
 }
 
-/// What a flag asks for that does not exist yet.
-fn missing_here(flag: &str) -> Option<&'static str> {
+/// Why a flag cannot be used, whatever else is given.
+fn refusal_of(flag: &str) -> Option<&'static str> {
     Some(match flag {
-        "t" => "TCP between client and server",
-        "b" => "SCTP between client and server",
-        "T" => "TCP relaying (RFC 6062)",
-        "P" => "passive TCP relaying (RFC 6062)",
-        "S" => "TLS or DTLS",
-        "M" => "mobility (RFC 8016)",
-        "J" => "third-party authorization (RFC 7635)",
+        "b" => "SCTP between client and server is not in this version; use -t for TCP",
+        "T" => "TCP relaying (RFC 6062) is not in this version",
+        "P" => "passive TCP relaying (RFC 6062) is not in this version",
+        "U" => "a null cipher encrypts nothing, and there is none here; leave -S away to send in the clear",
+        "M" => "mobility (RFC 8016) is not in this version",
+        "J" => "third-party authorization (RFC 7635) is not in this version",
         _ => return None,
     })
 }
@@ -304,6 +324,7 @@ const SHAPE: Shape = Shape {
     long: &[("help", false), ("no-even-port", false), ("listener-threads", true), ("sender-threads", true)],
 };
 const DEFAULT_PORT: u16 = 3478;
+const DEFAULT_SECURE_PORT: u16 = 5349;
 const DEFAULT_PEER_PORT: u16 = 3480;
 const DEFAULT_MESSAGES: u64 = 5;
 const DEFAULT_LENGTH: usize = 100;
@@ -359,9 +380,26 @@ mod tests {
     }
 
     #[test]
-    fn transports_that_do_not_exist_yet_are_named() {
-        for flag in ["-t", "-S", "-T", "-P", "-M", "-J", "-b"] {
-            assert!(matches!(parsed(&format!("{flag} -y 127.0.0.1")), Err(Refusal::Unusable(_))), "{flag}");
+    fn streams_are_chosen_by_t_and_secured_by_s() {
+        let settings = parsed("-t -y 127.0.0.1").unwrap();
+        assert!(matches!(settings.way, Way::Tcp));
+        assert_eq!((settings.server.port(), settings.client.transport), (3478, Transport::Stream));
+        let settings = parsed("-tS -y 127.0.0.1").unwrap();
+        assert!(matches!(settings.way, Way::Tls(_)));
+        assert_eq!((settings.server.port(), settings.client.transport), (5349, Transport::Stream));
+        assert_eq!(parsed("-t -S -p 443 -y 127.0.0.1").unwrap().server.port(), 443);
+        let dtls = Refusal::Unusable("DTLS is not in this version; use -t -S".into());
+        assert_eq!(parsed("-S -y 127.0.0.1").map(|_| ()), Err(dtls));
+        assert!(parsed("-t -E /nonexistent -F none -y 127.0.0.1").is_ok());
+        assert!(parsed("-t -S -F none -y 127.0.0.1").is_err());
+    }
+
+    #[test]
+    fn what_there_is_not_is_named() {
+        for flag in ["-T", "-P", "-M", "-J", "-b", "-U"] {
+            let refusal = parsed(&format!("{flag} -y 127.0.0.1"));
+            let Err(Refusal::Unusable(why)) = refusal else { panic!("{flag}") };
+            assert!(why.starts_with(flag), "{why}");
         }
         assert!(matches!(parsed("-q -y 127.0.0.1"), Err(Refusal::UnknownFlag(_))));
     }

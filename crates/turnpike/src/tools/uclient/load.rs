@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::malformed;
-use super::sessions::Sessions;
+use super::sessions::{Sessions, TIMER_TICK};
 use super::settings::Settings;
 use super::summary::{percentage, whole_seconds};
 use crate::tools::output::info;
@@ -44,11 +44,19 @@ pub(super) fn send_invalid(settings: Settings) -> Result<()> {
     let mut last_report = sessions.now();
     let mut round = 0;
     while rounds.is_none_or(|rounds| round < rounds) {
-        for session in &sessions.all {
+        let deadline = sessions.now() + PATIENCE;
+        while sessions.is_sending() && sessions.now() < deadline {
+            sessions.turn(TIMER_TICK)?;
+        }
+        for number in 0..sessions.all.len() {
+            // A server closes a connection that it cannot follow any further.
+            if sessions.all[number].transport.has_ended() {
+                sessions.reopen(number, sessions.settings.server)?;
+            }
             let length = malformed::write(&mut dice, &mut message);
-            match session.socket.send(&message[..length]) {
-                Ok(_) => sent += 1,
-                Err(_) => dropped += 1,
+            match sessions.all[number].transport.send(&message[..length]) {
+                true => sent += 1,
+                false => dropped += 1,
             }
         }
         round += 1;
@@ -70,6 +78,9 @@ pub(super) fn send_invalid(settings: Settings) -> Result<()> {
     info!("Total send dropped {dropped} ({:.6}%)", percentage(dropped, sent + dropped));
     Ok(())
 }
+
+/// How long a round waits for connections that do not take what the last one sent.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the last line said.
 #[derive(Default)]

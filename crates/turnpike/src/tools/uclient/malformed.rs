@@ -7,11 +7,12 @@ use anyhow::Result;
 use turnpike_wire::attributes::{Lifetime, RequestedTransport, Software, Username};
 use turnpike_wire::{Class, HEADER_LENGTH, MessageWriter, Method, TransactionId};
 
-use super::sessions::Sessions;
+use super::sessions::{Sessions, TIMER_TICK};
 use crate::tools::output::info;
 use crate::tools::randomness::Dice;
 
-/// Sends a few of every kind on each session's socket before its real requests.
+/// Sends a few of every kind on each session's socket before its real requests. A server closes a connection that it
+/// cannot follow any further, so that the real requests go by another one.
 pub(super) fn pester(sessions: &mut Sessions) -> Result<()> {
     let mut dice = Dice::new()?;
     let mut message = vec![0; LARGEST];
@@ -19,12 +20,24 @@ pub(super) fn pester(sessions: &mut Sessions) -> Result<()> {
     for number in 0..sessions.all.len() {
         for _ in 0..MESSAGES_A_SESSION {
             let length = write(&mut dice, &mut message);
-            sent += u64::from(sessions.all[number].socket.send(&message[..length]).is_ok());
+            sent += u64::from(sessions.all[number].transport.send(&message[..length]));
         }
         sessions.turn(Duration::ZERO)?;
     }
+    if sessions.settings.way.is_stream() {
+        begin_again(sessions)?;
+    }
     info!("{sent} malformed messages sent");
     Ok(())
+}
+
+/// New connections for all, once the old ones delivered what they had or were closed.
+fn begin_again(sessions: &mut Sessions) -> Result<()> {
+    let deadline = sessions.now() + PATIENCE;
+    while sessions.is_sending() && sessions.now() < deadline {
+        sessions.turn(TIMER_TICK)?;
+    }
+    (0..sessions.all.len()).try_for_each(|number| sessions.reopen(number, sessions.settings.server))
 }
 
 /// Writes one malformed message, at most [`LARGEST`] bytes, and returns its length.
@@ -91,3 +104,4 @@ fn write_good(dice: &mut Dice, message: &mut [u8]) -> usize {
 /// Bytes a buffer for [`write`] has.
 pub(super) const LARGEST: usize = 512;
 const MESSAGES_A_SESSION: usize = 50;
+const PATIENCE: Duration = Duration::from_secs(5);

@@ -10,6 +10,7 @@ mod sessions;
 mod settings;
 mod summary;
 mod traffic;
+mod transport;
 mod usage;
 
 use std::process::ExitCode;

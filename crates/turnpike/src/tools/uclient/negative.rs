@@ -7,7 +7,7 @@ use turnpike_client::{Event, Failure};
 use turnpike_wire::{AttributeType, Method};
 
 use super::session::Stage;
-use super::sessions::Sessions;
+use super::sessions::{Sessions, TIMER_TICK};
 use crate::tools::output::info;
 
 /// One request, and the code it has to be refused with.
@@ -45,10 +45,10 @@ fn ask(sessions: &mut Sessions, number: usize, case: &Case) -> Result<u16> {
         let session = &mut sessions.all[number];
         session.client.handle_timeout(now);
         session.transmit(&mut sessions.output);
-        let event = match session.receive(&mut sessions.input) {
+        let event = match session.transport.receive(&mut sessions.input) {
             Some(length) => session.client.handle_input(now, &sessions.input[..length]),
             None => {
-                std::thread::sleep(Duration::from_millis(1));
+                sessions.wait(TIMER_TICK)?;
                 None
             }
         };

@@ -1,21 +1,23 @@
 //! One client of many: its socket, its protocol state and what it has counted.
 
-use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use socket2::{Domain, Protocol, Socket, Type};
+use anyhow::Result;
 use turnpike_client::{Client, RequestId};
 use turnpike_wire::attributes::ReservationToken;
 
 use super::settings::Settings;
+use super::transport::{Interest, Transport};
 use crate::tools::output::{family, info};
 use crate::tools::randomness;
 
 /// One client on its own socket.
 pub(super) struct Session {
-    pub(super) socket: UdpSocket,
+    pub(super) transport: Transport,
+    /// What the poller watches its socket for.
+    pub(super) watched: Interest,
+    pub(super) server: SocketAddr,
     pub(super) client: Client,
     pub(super) stage: Stage,
     /// The relayed transport address, and the second one of a dual allocation.
@@ -31,8 +33,6 @@ pub(super) struct Session {
     pub(super) restarts: u8,
     /// Messages that will not come back, as far as pacing is concerned.
     pub(super) written_off: u64,
-    /// Whether the server's host said that nobody listens there.
-    pub(super) refused: bool,
     pub(super) counts: Counts,
     pub(super) delays: Delays,
 }
@@ -86,14 +86,16 @@ pub(super) struct Spread {
 
 impl Session {
     pub(super) fn open(settings: &Settings, server: SocketAddr, number: usize) -> Result<Self> {
-        let socket = open_socket(settings, server)?;
+        let transport = Transport::open(settings, server)?;
         if settings.verbose {
-            let local = socket.local_addr()?;
+            let local = transport.local_address()?;
             info!("{}. Connected from: {local}", family(&local));
             info!("{}. Connected to: {server}", family(&server));
         }
         Ok(Session {
-            socket,
+            transport,
+            watched: Interest::Input,
+            server,
             client: Client::new(settings.client.clone(), randomness::seed()?),
             stage: Stage::Idle,
             relayed: None,
@@ -104,18 +106,9 @@ impl Session {
             essential: Vec::new(),
             restarts: 0,
             written_off: 0,
-            refused: false,
             counts: Counts::default(),
             delays: Delays::default(),
         })
-    }
-
-    /// Starts again on a new socket, perhaps at another server.
-    pub(super) fn restart(&mut self, settings: &Settings, server: SocketAddr, number: usize) -> Result<()> {
-        let restarts = self.restarts + 1;
-        *self = Session::open(settings, server, number)?;
-        self.restarts = restarts;
-        Ok(())
     }
 
     /// Messages sent and neither received nor written off.
@@ -123,23 +116,11 @@ impl Session {
         self.counts.sent.saturating_sub(self.counts.received).saturating_sub(self.written_off)
     }
 
-    /// Sends what the protocol has to send. What the system does not take now is retransmitted later.
+    /// Sends what the protocol has to send. What is lost on the way is retransmitted later.
     pub(super) fn transmit(&mut self, buffer: &mut [u8]) {
         while let Some(length) = self.client.poll_transmit(buffer) {
-            let _ = self.socket.send(&buffer[..length]);
+            self.transport.send(&buffer[..length]);
         }
-    }
-
-    /// The next datagram, if one is there. ICMP errors are noted and skipped: requests have their timers.
-    pub(super) fn receive(&mut self, buffer: &mut [u8]) -> Option<usize> {
-        for _ in 0..SKIPPED_ERRORS {
-            match self.socket.recv(buffer) {
-                Ok(length) => return Some(length),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                Err(error) => self.refused |= error.kind() == io::ErrorKind::ConnectionRefused,
-            }
-        }
-        None
     }
 }
 
@@ -173,30 +154,6 @@ impl Spread {
     }
 }
 
-fn open_socket(settings: &Settings, server: SocketAddr) -> Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(server), Type::DGRAM, Some(Protocol::UDP))?;
-    // Bursts of replies wait here while other sessions are served; a refusal leaves the system's size.
-    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
-    let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
-    #[cfg(target_os = "linux")]
-    if let Some(device) = &settings.device {
-        socket
-            .bind_device(Some(device.as_bytes()))
-            .with_context(|| format!("cannot use the interface {device}"))?;
-    }
-    if let Some(local) = settings.local {
-        socket
-            .bind(&SocketAddr::new(local, 0).into())
-            .with_context(|| format!("cannot use the address {local}"))?;
-    }
-    socket.connect(&server.into()).with_context(|| format!("cannot reach {server}"))?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
-}
-
 /// Channels RFC 8656 §12 allows: 0x4000 to 0x4FFF.
 const FIRST_CHANNEL: u16 = 0x4000;
 const CHANNELS: usize = 0x1000;
-const SOCKET_BUFFER: usize = 1 << 20;
-/// Pending ICMP errors read past before giving up until the socket is ready again.
-const SKIPPED_ERRORS: usize = 16;

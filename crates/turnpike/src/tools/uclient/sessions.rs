@@ -11,6 +11,7 @@ use turnpike_wire::{ErrorNumber, Method};
 
 use super::session::{Session, Stage};
 use super::settings::{Peers, Settings};
+use super::transport::Interest;
 use super::{message, verbose};
 use crate::tools::output::{error, info, warning};
 
@@ -36,7 +37,7 @@ impl Sessions {
         let mut all = Vec::with_capacity(count);
         for number in 0..count {
             let session = Session::open(&settings, settings.server, number)?;
-            poller.add(&session.socket, number as u64).context("cannot wait for a socket")?;
+            watch(&poller, &session, number, true)?;
             all.push(session);
         }
         Ok(Sessions {
@@ -47,8 +48,8 @@ impl Sessions {
             started: Instant::now(),
             next_timers: Duration::ZERO,
             discarded: 0,
-            input: vec![0; DATAGRAM].into(),
-            output: vec![0; DATAGRAM].into(),
+            input: vec![0; LARGEST_MESSAGE].into(),
+            output: vec![0; LARGEST_MESSAGE].into(),
         })
     }
 
@@ -80,7 +81,8 @@ impl Sessions {
     /// Gives all allocations back; what does not answer in time is left to expire.
     pub(super) fn delete_all(&mut self) -> Result<()> {
         let now = self.now();
-        for session in self.all.iter_mut().filter(|session| session.relayed.is_some()) {
+        let reachable = |session: &&mut Session| session.relayed.is_some() && !session.transport.has_ended();
+        for session in self.all.iter_mut().filter(reachable) {
             if session.client.delete(now).is_ok() {
                 session.stage = Stage::Deleting;
             }
@@ -95,10 +97,9 @@ impl Sessions {
 
     /// One turn: waits at most `patience` for something to arrive, handles all of it and all timers.
     pub(super) fn turn(&mut self, patience: Duration) -> Result<()> {
-        self.poller.wait(Some(patience), &mut self.events)?;
+        self.wait(patience)?;
         for index in 0..self.events.len() {
-            let number = self.events.token(index).and_then(|token| usize::try_from(token).ok());
-            if let Some(number) = number.filter(|number| *number < self.all.len()) {
+            if let Some(number) = self.heard_of(index) {
                 self.receive(number)?;
             }
         }
@@ -106,6 +107,60 @@ impl Sessions {
         if now >= self.next_timers {
             self.next_timers = now + TIMER_TICK;
             self.handle_timers(now)?;
+        }
+        Ok(())
+    }
+
+    /// Waits at most `patience` for something to arrive, and sends what waited for room.
+    pub(super) fn wait(&mut self, patience: Duration) -> Result<()> {
+        self.watch_connections()?;
+        self.poller.wait(Some(patience), &mut self.events)?;
+        for index in 0..self.events.len() {
+            if let Some(number) = self.heard_of(index).filter(|_| self.events.is_writable(index)) {
+                self.all[number].transport.flush();
+            }
+        }
+        Ok(())
+    }
+
+    /// A new socket for a session that begins again, perhaps at another server.
+    pub(super) fn reopen(&mut self, number: usize, server: SocketAddr) -> Result<()> {
+        let mut session = Session::open(&self.settings, server, number)?;
+        session.restarts = self.all[number].restarts;
+        watch(&self.poller, &session, number, true)?;
+        self.all[number] = session;
+        Ok(())
+    }
+
+    /// Whether something that was sent has not left yet.
+    pub(super) fn is_sending(&self) -> bool {
+        self.all.iter().any(|session| session.transport.is_congested())
+    }
+
+    /// The session an event is about.
+    fn heard_of(&self, index: usize) -> Option<usize> {
+        let number = self.events.token(index).and_then(|token| usize::try_from(token).ok());
+        number.filter(|number| *number < self.all.len())
+    }
+
+    /// Watches for room where something waits to be sent, and no longer watches what has ended.
+    fn watch_connections(&mut self) -> Result<()> {
+        if !self.settings.way.is_stream() {
+            return Ok(());
+        }
+        for number in 0..self.all.len() {
+            let session = &mut self.all[number];
+            let interest = session.transport.interest();
+            if interest == session.watched {
+                continue;
+            }
+            session.watched = interest;
+            if interest != Interest::Nothing {
+                watch(&self.poller, session, number, false)?;
+            } else {
+                self.poller.remove(&session.transport).context("cannot stop waiting for a socket")?;
+                self.handle_trouble(number)?;
+            }
         }
         Ok(())
     }
@@ -152,6 +207,9 @@ impl Sessions {
         let now = self.now();
         let options = self.settings.allocate_options(port);
         let session = &mut self.all[number];
+        if let Some(trouble) = session.transport.trouble().filter(|_| session.transport.has_ended()) {
+            bail!(trouble.about(session.server));
+        }
         let request = session.client.allocate(now, options)?;
         session.essential.push(request);
         session.stage = Stage::Allocating;
@@ -189,13 +247,14 @@ impl Sessions {
     }
 
     fn receive(&mut self, number: usize) -> Result<()> {
-        for _ in 0..DATAGRAMS_A_TURN {
+        for received in 0.. {
             let session = &mut self.all[number];
-            let Some(length) = session.receive(&mut self.input) else {
-                if session.refused && session.stage == Stage::Allocating {
-                    bail!("nobody listens at {}: is the server running?", session.socket.peer_addr()?);
-                }
-                return Ok(());
+            // What was read already has to be handled now: the poller does not know of it.
+            if received >= MESSAGES_A_TURN && !session.transport.holds_message() {
+                break;
+            }
+            let Some(length) = session.transport.receive(&mut self.input) else {
+                return self.handle_trouble(number);
             };
             let now = self.started.elapsed();
             if let Some(event) = session.client.handle_input(now, &self.input[..length]) {
@@ -206,6 +265,25 @@ impl Sessions {
                 self.handle_event(number, event)?;
             }
             self.all[number].transmit(&mut self.output);
+        }
+        Ok(())
+    }
+
+    /// What trouble with a session's socket means for the run.
+    fn handle_trouble(&mut self, number: usize) -> Result<()> {
+        let session = &mut self.all[number];
+        let Some(trouble) = session.transport.trouble() else { return Ok(()) };
+        match session.stage {
+            Stage::Allocating => bail!(trouble.about(session.server)),
+            _ if !session.transport.has_ended() => {}
+            Stage::Allocated | Stage::Opening => bail!(trouble.about(session.server)),
+            Stage::Open => {
+                warning!("{}", trouble.about(session.server));
+                session.stage = Stage::Closed;
+            }
+            Stage::Deleting => session.stage = Stage::Closed,
+            // One that has not begun says so when it begins.
+            Stage::Idle | Stage::Closed => {}
         }
         Ok(())
     }
@@ -285,7 +363,7 @@ impl Sessions {
                 Failure::TryAlternate { server, .. } => return self.restart(number, *server),
                 // An allocation of an earlier user of this port still lives: another port (RFC 8656 §7.4).
                 Failure::Refused { number: ErrorNumber::ALLOCATION_MISMATCH, .. } => {
-                    let server = self.all[number].socket.peer_addr()?;
+                    let server = self.all[number].server;
                     return self.restart(number, server);
                 }
                 _ => {}
@@ -311,11 +389,15 @@ impl Sessions {
 
     fn restart(&mut self, number: usize, server: SocketAddr) -> Result<()> {
         verbose!(self.settings, "starting again from another port, at {server}");
-        let session = &mut self.all[number];
-        session.restart(&self.settings, server, number)?;
-        self.poller.add(&session.socket, number as u64).context("cannot wait for a socket")?;
+        self.all[number].restarts += 1;
+        self.reopen(number, server)?;
         self.allocate(number)
     }
+}
+
+fn watch(poller: &Poller, session: &Session, number: usize, first: bool) -> Result<()> {
+    let writing = session.watched == Interest::InputAndRoom;
+    poller.watch(&session.transport, number as u64, writing, first).context("cannot wait for a socket")
 }
 
 fn report_opened(event: &Event) {
@@ -342,12 +424,12 @@ fn request_name(method: Method) -> &'static str {
     }
 }
 
-/// The largest UDP datagram.
-const DATAGRAM: usize = 65_536;
+/// A STUN header and as much as its length field can say: more than any datagram holds.
+const LARGEST_MESSAGE: usize = 20 + 65_535;
 /// Timers are looked at this often: they count in hundreds of milliseconds.
 pub(super) const TIMER_TICK: Duration = Duration::from_millis(20);
-/// Datagrams taken from one socket before the next gets its turn.
-const DATAGRAMS_A_TURN: usize = 64;
+/// Messages taken from one socket before the next gets its turn.
+const MESSAGES_A_TURN: usize = 64;
 /// Sockets heard of at once; the others are heard of in the next turn.
 const MOST_EVENTS: usize = 1024;
 /// Sessions with requests under way at once, so that setting up thousands does not flood the server's buffer.

@@ -7,10 +7,13 @@ use std::time::Duration;
 use turnpike_client::{AllocateOptions, ClientConfig, Port};
 use turnpike_wire::Family;
 
+use super::transport::Way;
+
 /// Everything the flags decide.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) server: SocketAddr,
+    pub(super) way: Way,
     pub(super) local: Option<IpAddr>,
     pub(super) device: Option<String>,
     pub(super) client: Arc<ClientConfig>,

@@ -32,7 +32,7 @@ struct Traffic {
     /// When each session sends next; sessions that are done are missing.
     schedule: BinaryHeap<Reverse<(Duration, usize)>>,
     payload: Vec<u8>,
-    /// Whether every session waits for answers.
+    /// Whether every session waits for answers, or for room.
     held_back: bool,
     last_write_off: Duration,
     /// What each session had received by then.
@@ -94,7 +94,12 @@ impl Traffic {
         let window = Traffic::window(sessions);
         let settings = &sessions.settings;
         let session = &mut sessions.all[number];
-        if window.is_some_and(|window| session.outstanding() >= window) {
+        if session.stage != Stage::Open {
+            return false;
+        }
+        // A connection slows its sender down instead of losing what it has no room for.
+        let waits = window.is_some_and(|window| session.outstanding() >= window);
+        if waits || session.transport.is_congested() {
             return true;
         }
         self.held_back = false;
@@ -112,7 +117,7 @@ impl Traffic {
             sessions.output[length..padded].fill(0);
             length = padded;
         }
-        if session.socket.send(&sessions.output[..length]).is_ok() {
+        if session.transport.send(&sessions.output[..length]) {
             session.counts.sent += 1;
             session.counts.sent_bytes += self.payload.len() as u64;
         } else {

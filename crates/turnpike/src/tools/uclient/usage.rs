@@ -13,7 +13,9 @@ WHO TALKS TO WHOM
     -y             clients talk to each other's relayed addresses
     -m NUMBER      clients (1); rounded up to whole RTP/RTCP pairs and whole conversations
     -c             no RTCP: every client is one session
-    -p PORT        the server's port (3478)
+    -t             over TCP: each client is a connection
+    -S             with -t: over TLS
+    -p PORT        the server's port (3478; with -S 5349)
     -L ADDRESS     local address
     -d DEVICE      local interface
 
@@ -24,12 +26,19 @@ WHO WE ARE
     -C CHARACTER   stands between time and user in such a name (:)
     -o ORIGIN      ORIGIN attribute
 
+TLS (-t -S)
+    -i FILE        the client's certificate and those above it, in PEM
+    -k FILE        its private key, in PEM without a passphrase; may be in the same file
+    -E FILE        certificate authorities: the server's certificate must come from one of them. Without -E any
+                   certificate is taken. A certificate for another name is taken with a warning
+    -F CIPHERS     cipher list as OpenSSL writes it, for TLS 1.2; suites of TLS 1.3 by name
+
 WHAT IS SENT
     -n NUMBER      messages of each session (5)
     -l BYTES       bytes in each (100; at least 16)
     -z MS          milliseconds between a session's messages (20); 0 for none
     -s             Send indications instead of channels
-    -D             pad ChannelData to four bytes although UDP does not need it
+    -D             pad ChannelData to four bytes although UDP does not need it (over TCP it always is)
 
 WHAT IS ASKED OF THE SERVER
     -X             an IPv4 relayed address, explicitly
@@ -55,12 +64,10 @@ OTHER
     -v             say more
     -K NUMBER, --listener-threads NUMBER, --sender-threads NUMBER
                    accepted and not needed: one thread serves all sessions
-    -U, -i FILE, -k FILE, -E FILE, -F CIPHERS
-                   matter with -S only
     --help         this text
 
 NOT IN THIS VERSION
-    -t (TCP), -S (TLS, DTLS), -b (SCTP), -T and -P (TCP relaying), -M (mobility), -J (OAuth)
+    -S without -t (DTLS), -b (SCTP), -T and -P (TCP relaying), -M (mobility), -J (OAuth), -U (null cipher)
 
 EXIT STATUS
     0 when the run went to its end, even if messages were lost: read the last lines;
