@@ -1,6 +1,7 @@
 //! Allocations with a relayed address of each family, over real sockets.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::time::Instant;
 
 use turnpike_client::{AllocateOptions, Allocated};
 use turnpike_wire::Family;
@@ -62,14 +63,14 @@ fn one_allocate_gives_an_ipv4_and_an_ipv6_relayed_address_that_both_relay() {
     // One of the two goes, its port is free, and the other stays.
     client.refresh_one(Family::Ipv4, Some(0)).unwrap();
     server.expect(&format!("relay {relayed} closed"));
-    UdpSocket::bind(relayed).unwrap();
+    wait_until_free(relayed);
     client.send_on(0x4001, b"by channel");
     assert_eq!(six.recv_from(&mut [0; 100]).unwrap(), (10, additional));
     let failure = client.permit(relayed.ip()).unwrap_err().to_string();
     assert!(failure.starts_with("error 443"), "{failure}");
     client.refresh(Some(0)).unwrap();
     server.expect("rp=5, rb=");
-    UdpSocket::bind(additional).unwrap();
+    wait_until_free(additional);
 }
 
 #[test]
@@ -118,4 +119,13 @@ fn the_external_address_of_one_family_leaves_the_other_as_it_is() {
     let (relayed, additional) = addresses(&TurnClient::hello(server.address).try_allocate(both()).unwrap());
     assert_eq!(relayed.ip().to_string(), "203.0.113.7");
     assert_eq!(additional.ip().to_string(), "::1");
+}
+
+/// A relay socket is closed a moment after its end is told.
+fn wait_until_free(address: SocketAddr) {
+    let deadline = Instant::now() + PATIENCE;
+    while UdpSocket::bind(address).is_err() {
+        assert!(Instant::now() < deadline, "{address} stays taken");
+        std::thread::yield_now();
+    }
 }
