@@ -11,5 +11,6 @@ mod observed;
 mod random;
 mod settings;
 pub mod simulation;
+mod tally;
 mod trace;
 mod world;

@@ -11,14 +11,13 @@ use turnpike_turn::{
     Client, Effect, Egress, FiveTuple, IcmpError, Init, Link, NonceKey, Now, Ports, Quotas, RelayError,
     RelayId, RelayedPort, Server, Timestamp, Transport, UnixTime, WaitId,
 };
-use turnpike_wire::attributes::PasswordAlgorithm;
-use turnpike_wire::{AttributeType, Message};
 
 use crate::model::{Expected, Model, Source};
 use crate::network::{Datagram, Faults, SECOND};
 use crate::observed::{Action, Observed, Opening, Report};
 use crate::random::Random;
 use crate::settings::{Settings, ip};
+use crate::tally::{features_used, reply_tally};
 use crate::trace::Trace;
 
 /// Servers, model, network and clock.
@@ -484,28 +483,6 @@ fn seed(first: [u8; 16]) -> [u8; 32] {
     seed[..16].copy_from_slice(&first);
     seed[16..].copy_from_slice(&HASH_SEED);
     seed
-}
-
-fn reply_tally(bytes: &[u8]) -> String {
-    match crate::actors::error_of(bytes) {
-        Some(number) => format!("error {number}"),
-        None => "success".into(),
-    }
-}
-
-/// What of RFC 8489 §9.2 a request used that was let in.
-fn features_used(request: &[u8], action: &Action) -> Vec<&'static str> {
-    let granted = match action {
-        Action::Reply { bytes, .. } => crate::actors::error_of(bytes).is_none(),
-        action => matches!(action, Action::Wait(_)),
-    };
-    let Some(message) = Message::parse(request).ok().filter(|_| granted) else { return Vec::new() };
-    let algorithm = message.get().ok().flatten().map(|chosen: PasswordAlgorithm<'_>| chosen.algorithm);
-    let mut features = Vec::new();
-    features.extend((algorithm == Some(PasswordAlgorithm::SHA256)).then_some("granted: sha256"));
-    features.extend((algorithm == Some(PasswordAlgorithm::MD5)).then_some("granted: md5 by choice"));
-    features.extend(message.has(AttributeType::USERHASH).then_some("granted: userhash"));
-    features
 }
 
 /// Where the server listens.
