@@ -139,9 +139,9 @@ pub struct Config {
     pub pidfile: Option<PathBuf>,
     /// Databases that were asked for, by option name.
     pub databases: Vec<&'static str>,
-    /// Bytes a second of each session; kept for the check against `bps-capacity`.
+    /// Bytes of data a second for each relayed address and direction; zero for no limit.
     pub max_bps: u64,
-    /// Bytes a second of all sessions together.
+    /// Bytes a second granted to all sessions together; zero for no limit.
     pub bps_capacity: u64,
 }
 

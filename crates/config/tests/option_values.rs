@@ -221,8 +221,7 @@ const VALUES: &[Row] = &[
 
 /// What this version rather refuses than does wrongly, and why.
 const REFUSED: &[(&str, &[&str], &str)] = &[
-    ("max-bps", &["64000"], "this version has no bandwidth limits"),
-    ("bps-capacity", &["64000"], "this version has no bandwidth limits"),
+    ("bps-capacity", &["64000"], "bps-capacity needs max-bps"),
     ("no-auth", &[""], "no-auth contradicts"),
     ("no-udp-relay", &[""], "no-udp-relay leaves nothing to relay"),
 ];

@@ -23,6 +23,7 @@ use turnpike_wire::{ErrorNumber, Family, TransactionId};
 pub(crate) use channels::{Binding, Channels};
 pub(crate) use permissions::{Permission, Permissions};
 
+use crate::bandwidth::BandwidthLimit;
 use crate::credentials::User;
 use crate::effect::Usage;
 use crate::ports::RelayedPort;
@@ -38,6 +39,7 @@ pub(crate) struct Allocation {
     pub(crate) permissions: Permissions,
     pub(crate) channels: Channels,
     pub(crate) usage: Usage,
+    pub(crate) limit: Option<BandwidthLimit>,
     /// Whether the client is sent FINGERPRINT, because it sends it.
     pub(crate) fingerprint: bool,
     /// When the timer that is set for this allocation fires.

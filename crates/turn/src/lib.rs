@@ -8,6 +8,7 @@
 
 mod allocation;
 mod auth;
+mod bandwidth;
 mod challenge_budget;
 mod config;
 mod credentials;

@@ -65,6 +65,8 @@ reasons! {
     PeerRefused = "peer_refused";
     /// An address of this server where no relayed port is open.
     OwnAddress = "own_address";
+    /// More data in this second than `max-bps` allows.
+    OverBandwidth = "over_bandwidth";
     /// A packet for a relayed address that has been closed.
     StaleRelay = "stale_relay";
     /// An ICMP error of a kind that clients are not told.
@@ -115,6 +117,8 @@ reasons! {
     UserQuota = "user_quota";
     /// Request: the realm has as many allocations as `total-quota` allows.
     TotalQuota = "total_quota";
+    /// Request: all of `bps-capacity` is granted.
+    NoBandwidth = "no_bandwidth";
     /// Request: no relayed port is free.
     NoPort = "no_port";
     /// Request: the reservation token is unknown or has expired.

@@ -11,6 +11,8 @@ use turnpike_wire::{
     fingerprint_over,
 };
 
+use crate::allocation::Allocation;
+use crate::bandwidth::Way;
 use crate::effect::{Effect, Event};
 use crate::peers::PeerAccess;
 use crate::reason::Reason;
@@ -114,6 +116,9 @@ impl Server {
         if head.as_slice().len() + length + tail.as_slice().len() > LARGEST_DATAGRAM {
             return self.drop_packet(Reason::TooLarge);
         }
+        if !admits(allocation, now.monotonic, Way::ToClient, length as u64) {
+            return self.drop_packet(Reason::OverBandwidth);
+        }
         allocation.usage.peer_packets += 1;
         allocation.usage.peer_bytes += length as u64;
         stats.peer_packets += 1;
@@ -149,6 +154,9 @@ impl Server {
             return self.refuse_own_address(relay, peer);
         };
         let bytes = span.len() as u64;
+        if !admits(allocation, now, Way::ToPeer, bytes) {
+            return self.drop_packet(Reason::OverBandwidth);
+        }
         allocation.usage.client_packets += 1;
         allocation.usage.client_bytes += bytes;
         stats.client_packets += 1;
@@ -172,6 +180,11 @@ impl Server {
         }
         self.drop_packet(Reason::OwnAddress)
     }
+}
+
+#[inline]
+fn admits(allocation: &mut Allocation, now: Timestamp, way: Way, bytes: u64) -> bool {
+    allocation.limit.as_mut().is_none_or(|limit| limit.admits(now, way, bytes))
 }
 
 /// What follows ChannelData's content: over a stream it is padded (RFC 8656 §12.5).

@@ -173,7 +173,12 @@ impl Shared {
         Ok(Shared {
             rules: Arc::new(rules(config, addresses)),
             ports: Ports::new(&addresses.relays, config.min_port..=config.max_port),
-            quotas: Quotas::new(config.user_quota, config.total_quota),
+            quotas: Quotas::with_bandwidth(
+                config.user_quota,
+                config.total_quota,
+                config.max_bps,
+                config.bps_capacity,
+            ),
             nonce_key,
             held_ports: HeldPorts::default(),
             tls,

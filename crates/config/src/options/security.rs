@@ -37,20 +37,22 @@ pub(super) const LIMITS: &[OptionSpec] = &[
         "BYTES",
         |config, value| {
             config.max_bps = number(value, 0, u64::MAX, "a number of bytes a second")?;
-            if config.max_bps == 0 { Ok(()) } else { Err(NO_BANDWIDTH_LIMITS.into()) }
+            Ok(())
         },
-        "Bytes a second of each session and direction; not in this version.",
+        "Bytes of data a second for each relayed address and direction; 0 for no limit.",
     )
+    .default("0")
     .short('s'),
     OptionSpec::set(
         &["bps-capacity"],
         "BYTES",
         |config, value| {
             config.bps_capacity = number(value, 0, u64::MAX, "a number of bytes a second")?;
-            if config.bps_capacity == 0 { Ok(()) } else { Err(NO_BANDWIDTH_LIMITS.into()) }
+            Ok(())
         },
-        "Bytes a second of all sessions together; not in this version.",
+        "Bytes a second granted in all: max-bps to each session, the rest to the last; 0 for no limit.",
     )
+    .default("0")
     .short('B'),
     OptionSpec::set(
         &["max-allocate-lifetime"],
@@ -152,5 +154,3 @@ pub(super) const PEERS: &[OptionSpec] = &[
     )
     .ours(),
 ];
-
-const NO_BANDWIDTH_LIMITS: &str = "this version has no bandwidth limits, and a server without the limit you ask for might cost you; leave it out or set 0";

@@ -11,6 +11,7 @@ use turnpike_wire::{ErrorNumber, Family, Method, TransactionId};
 
 use super::{Refusal, refused};
 use crate::allocation::Allocation;
+use crate::bandwidth::BandwidthLimit;
 use crate::credentials::User;
 use crate::effect::{Effect, Event, Reserve};
 use crate::ports::{Parity, RelayedPort};
@@ -157,6 +158,7 @@ impl Server {
             session: SessionId::new(self.worker, self.sessions),
             transaction: pending.transaction,
             fingerprint: pending.fingerprint,
+            limit: BandwidthLimit::new(place.rate()),
             reservation: reserved.map(|(port, token)| self.keep_reserved(now.monotonic, port, token)),
             lacks: pending.lacks,
         };
@@ -212,6 +214,7 @@ struct Granted {
     session: SessionId,
     transaction: TransactionId,
     fingerprint: bool,
+    limit: Option<BandwidthLimit>,
     reservation: Option<[u8; 8]>,
     lacks: Option<(Family, ErrorNumber)>,
 }
@@ -230,6 +233,7 @@ impl Granted {
             permissions: Default::default(),
             channels: Default::default(),
             usage: Default::default(),
+            limit: self.limit,
             fingerprint: self.fingerprint,
             wakes: self.expires(),
             created: self.now,

@@ -62,6 +62,10 @@ fn meaning(reason: Reason) -> &'static str {
         Reason::OwnAddress => {
             "an address of this server where no relayed port is open; only live relays are reachable"
         }
+        Reason::OverBandwidth => {
+            "more data than max-bps allows a session in this second; the rest of it is dropped"
+        }
+        Reason::NoBandwidth => "all of bps-capacity is granted to sessions; raise it or lower max-bps",
         Reason::StaleRelay => "a late packet for a relayed address that is closed",
         Reason::UntoldIcmp => {
             "an ICMP error that is not passed on: of another kind than unreachable or too large, or see icmp-errors"

@@ -1,5 +1,6 @@
 //! Behaviour that users of coturn rely on.
 
+mod bandwidth;
 mod fingerprint;
 mod quotas;
 mod reason_phrases;
