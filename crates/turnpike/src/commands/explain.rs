@@ -33,88 +33,114 @@ pub fn run(arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
 }
 
 fn meaning(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Empty => "an empty datagram; somebody probes the port",
-        Reason::NotStun => "neither STUN nor ChannelData; somebody speaks another protocol to this port",
-        Reason::Malformed => "a STUN message with wrong lengths; a broken client or a probe",
-        Reason::NoMagicCookie => "a message of the obsolete RFC 3489; the client is very old",
-        Reason::WrongFingerprint => "a message damaged on the way, or another protocol that looks like STUN",
-        Reason::UnexpectedResponse => "a response where only requests belong; perhaps a reflected packet",
-        Reason::UnknownMethod => "a STUN method this server does not offer",
-        Reason::UnknownAttribute => "an indication with an attribute that must be understood and is not",
-        Reason::KeepAlive => "a Binding indication: only a sign of life, nothing to do",
-        Reason::SwitchedOff => "the function is off: see stun-only and no-stun",
-        Reason::BadChannelData => "ChannelData longer than its datagram; the path may cut off large packets",
-        Reason::NoAllocation => {
-            "data without an allocation: it expired, or the client's NAT gave it a new address"
+    MEANINGS.iter().find(|(known, _)| *known == reason).map_or("", |(_, meaning)| meaning)
+}
+
+/// What each reason means, and what to do about it.
+const MEANINGS: &[(Reason, &str)] = &[
+    (Reason::Empty, "an empty datagram; somebody probes the port"),
+    (Reason::NotStun, "neither STUN nor ChannelData; somebody speaks another protocol to this port"),
+    (Reason::Malformed, "a STUN message with wrong lengths; a broken client or a probe"),
+    (Reason::NoMagicCookie, "a message of the obsolete RFC 3489; the client is very old"),
+    (Reason::WrongFingerprint, "a message damaged on the way, or another protocol that looks like STUN"),
+    (Reason::UnexpectedResponse, "a response where only requests belong; perhaps a reflected packet"),
+    (Reason::UnknownMethod, "a STUN method this server does not offer"),
+    (Reason::UnknownAttribute, "an indication with an attribute that must be understood and is not"),
+    (Reason::KeepAlive, "a Binding indication: only a sign of life, nothing to do"),
+    (Reason::SwitchedOff, "the function is off: see stun-only and no-stun"),
+    (Reason::BadChannelData, "ChannelData longer than its datagram; the path may cut off large packets"),
+    (
+        Reason::NoAllocation,
+        "data without an allocation: it expired, or the client's NAT gave it a new address",
+    ),
+    (
+        Reason::NoChannel,
+        "data on a channel that is not bound, or no longer: see channel-lifetime, 10 minutes by default",
+    ),
+    (
+        Reason::NoPermission,
+        "no permission for this peer: see permission-lifetime, 5 minutes by default; clients must renew it",
+    ),
+    (Reason::BadSend, "a Send indication without peer address or data"),
+    (Reason::WrongFamily, "an IPv4 peer on an IPv6 allocation, or the other way round"),
+    (
+        Reason::PeerRefused,
+        "the peer's address is not on the public Internet; to open it: allowed-peer-ip=ADDRESS",
+    ),
+    (
+        Reason::OwnAddress,
+        "an address of this server where no relayed port is open; only live relays are reachable",
+    ),
+    (
+        Reason::OverBandwidth,
+        "more data than max-bps allows a session in this second; the rest of it is dropped",
+    ),
+    (Reason::NoBandwidth, "all of bps-capacity is granted to sessions; raise it or lower max-bps"),
+    (Reason::StaleRelay, "a late packet for a relayed address that is closed"),
+    (
+        Reason::UntoldIcmp,
+        "an ICMP error that is not passed on: of another kind than unreachable or too large, or see icmp-errors",
+    ),
+    (Reason::InProgress, "a retransmission of a request that is being worked on"),
+    (
+        Reason::RateLimited,
+        "too many unauthenticated requests from this source; see unauthorized-ratelimit-rps",
+    ),
+    (Reason::TooManyWaiting, "too many requests wait for an answer; the machine or a database is too slow"),
+    (Reason::TooLarge, "a message that does not fit a datagram"),
+    (
+        Reason::NoCredentials,
+        "the normal first request of every client: it is told realm and nonce, and tries again",
+    ),
+    (Reason::IncompleteCredentials, "USERNAME or USERHASH, REALM or NONCE is missing; a broken client"),
+    (
+        Reason::PasswordAlgorithms,
+        "the client does not repeat the password algorithms it was offered: it is broken, or somebody on the way \
+             has changed the offer",
+    ),
+    (Reason::Expired, "the time in the username has passed: mint a new credential, or correct the clock"),
+    (Reason::WrongSecret, "the password fits no secret of this server; try `turnpike credentials decode`"),
+    (Reason::UnknownUser, "no static user of this name, and the name holds no expiry time"),
+    (Reason::WrongPassword, "the user exists, the password is another"),
+    (Reason::WrongRealm, "the client used another realm than this server's"),
+    (Reason::StaleNonce, "the nonce is too old; the client gets a new one and tries again"),
+    (
+        Reason::ForeignNonce,
+        "the nonce is not from this server for this address: server restarted, the client's address changed, or users \
+             were changed so that clients are offered something else",
+    ),
+    (Reason::BadRequest, "a request that is malformed or contradicts itself"),
+    (Reason::UnknownAttributes, "a request with attributes that must be understood and are not"),
+    (Reason::AllocationMismatch, "no allocation on this 5-tuple, or there is one already"),
+    (Reason::NotTheOwner, "another user's allocation"),
+    (Reason::UnsupportedTransport, "a transport towards peers that is not offered: only UDP is"),
+    (
+        Reason::UnsupportedFamily,
+        "no relay address of this family: see relay-ip, and allocation-default-address-family for clients that name none",
+    ),
+    (Reason::UserQuota, "the user has as many allocations as user-quota allows"),
+    (Reason::TotalQuota, "there are as many allocations as total-quota allows"),
+    (Reason::NoPort, "all relay ports are taken; widen min-port and max-port, or add a relay-ip"),
+    (Reason::UnknownReservation, "the reservation token was used, or is older than 30 s"),
+    (Reason::RelayFailed, "the relay socket could not be opened; often the limit of file descriptors"),
+    (Reason::TooManyPermissions, "the allocation has as many permissions as it may have"),
+    (
+        Reason::BadChannelNumber,
+        "channels go from 0x4000 to 0x4FFF; for old clients see rfc5766-channel-numbers",
+    ),
+    (Reason::ChannelConflict, "the channel is bound to another peer, or the peer to another channel"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_one_meaning() {
+        for reason in Reason::ALL {
+            let meanings = MEANINGS.iter().filter(|(known, _)| known == reason).count();
+            assert_eq!(meanings, 1, "{}", reason.code());
         }
-        Reason::NoChannel => {
-            "data on a channel that is not bound, or no longer: see channel-lifetime, 10 minutes by default"
-        }
-        Reason::NoPermission => {
-            "no permission for this peer: see permission-lifetime, 5 minutes by default; clients must renew it"
-        }
-        Reason::BadSend => "a Send indication without peer address or data",
-        Reason::WrongFamily => "an IPv4 peer on an IPv6 allocation, or the other way round",
-        Reason::PeerRefused => {
-            "the peer's address is not on the public Internet; to open it: allowed-peer-ip=ADDRESS"
-        }
-        Reason::OwnAddress => {
-            "an address of this server where no relayed port is open; only live relays are reachable"
-        }
-        Reason::OverBandwidth => {
-            "more data than max-bps allows a session in this second; the rest of it is dropped"
-        }
-        Reason::NoBandwidth => "all of bps-capacity is granted to sessions; raise it or lower max-bps",
-        Reason::StaleRelay => "a late packet for a relayed address that is closed",
-        Reason::UntoldIcmp => {
-            "an ICMP error that is not passed on: of another kind than unreachable or too large, or see icmp-errors"
-        }
-        Reason::InProgress => "a retransmission of a request that is being worked on",
-        Reason::RateLimited => {
-            "too many unauthenticated requests from this source; see unauthorized-ratelimit-rps"
-        }
-        Reason::TooManyWaiting => {
-            "too many requests wait for an answer; the machine or a database is too slow"
-        }
-        Reason::TooLarge => "a message that does not fit a datagram",
-        Reason::NoCredentials => {
-            "the normal first request of every client: it is told realm and nonce, and tries again"
-        }
-        Reason::IncompleteCredentials => "USERNAME or USERHASH, REALM or NONCE is missing; a broken client",
-        Reason::PasswordAlgorithms => {
-            "the client does not repeat the password algorithms it was offered: it is broken, or somebody on the way \
-             has changed the offer"
-        }
-        Reason::Expired => "the time in the username has passed: mint a new credential, or correct the clock",
-        Reason::WrongSecret => {
-            "the password fits no secret of this server; try `turnpike credentials decode`"
-        }
-        Reason::UnknownUser => "no static user of this name, and the name holds no expiry time",
-        Reason::WrongPassword => "the user exists, the password is another",
-        Reason::WrongRealm => "the client used another realm than this server's",
-        Reason::StaleNonce => "the nonce is too old; the client gets a new one and tries again",
-        Reason::ForeignNonce => {
-            "the nonce is not from this server for this address: server restarted, the client's address changed, or users \
-             were changed so that clients are offered something else"
-        }
-        Reason::BadRequest => "a request that is malformed or contradicts itself",
-        Reason::UnknownAttributes => "a request with attributes that must be understood and are not",
-        Reason::AllocationMismatch => "no allocation on this 5-tuple, or there is one already",
-        Reason::NotTheOwner => "another user's allocation",
-        Reason::UnsupportedTransport => "a transport towards peers that is not offered: only UDP is",
-        Reason::UnsupportedFamily => {
-            "no relay address of this family: see relay-ip, and allocation-default-address-family for clients that name none"
-        }
-        Reason::UserQuota => "the user has as many allocations as user-quota allows",
-        Reason::TotalQuota => "there are as many allocations as total-quota allows",
-        Reason::NoPort => "all relay ports are taken; widen min-port and max-port, or add a relay-ip",
-        Reason::UnknownReservation => "the reservation token was used, or is older than 30 s",
-        Reason::RelayFailed => "the relay socket could not be opened; often the limit of file descriptors",
-        Reason::TooManyPermissions => "the allocation has as many permissions as it may have",
-        Reason::BadChannelNumber => {
-            "channels go from 0x4000 to 0x4FFF; for old clients see rfc5766-channel-numbers"
-        }
-        Reason::ChannelConflict => "the channel is bound to another peer, or the peer to another channel",
+        assert!(MEANINGS.iter().all(|(_, meaning)| !meaning.is_empty()));
     }
 }
