@@ -72,7 +72,8 @@ impl Running {
         let verbose = config.verbose || config.extra_verbose;
         let (sender, reports) = Reports::channel(log.clone(), config.realm.as_str().into(), verbose);
         let acceptor = certificates.as_deref().map(Certificates::acceptor);
-        let shared = Shared::new(config, &addresses, acceptor)?;
+        let descriptors = limit.map_or(1024, |limit| limit.now);
+        let shared = Shared::new(config, &addresses, acceptor, stream_limits(descriptors, threads))?;
         let mut workers = Vec::new();
         for number in 0..threads {
             workers.push(shared.start_worker(number, listeners.share(), config, sender.clone())?);
@@ -162,10 +163,16 @@ struct Shared {
     nonce_key: NonceKey,
     held_ports: HeldPorts,
     tls: Option<Arc<TlsAcceptor>>,
+    stream_limits: StreamLimits,
 }
 
 impl Shared {
-    fn new(config: &Config, addresses: &Addresses, tls: Option<Arc<TlsAcceptor>>) -> anyhow::Result<Self> {
+    fn new(
+        config: &Config,
+        addresses: &Addresses,
+        tls: Option<Arc<TlsAcceptor>>,
+        stream_limits: StreamLimits,
+    ) -> anyhow::Result<Self> {
         let nonce_key = match &config.nonce_secret {
             Some(secret) => NonceKey::from_shared_secret(secret.expose().as_bytes()),
             None => NonceKey::new(random()?),
@@ -182,6 +189,7 @@ impl Shared {
             nonce_key,
             held_ports: HeldPorts::default(),
             tls,
+            stream_limits,
         })
     }
 
@@ -204,7 +212,7 @@ impl Shared {
             listeners: datagrams.into_iter().map(|socket| Listener { socket }).collect(),
             stream_listeners,
             tls: self.tls.clone(),
-            stream_limits: STREAM_LIMITS,
+            stream_limits: self.stream_limits,
             http: HttpAnswers {
                 acme_redirect: config.acme_redirect.as_deref().map(Into::into),
                 say_unsupported: config.say_http_unsupported,
@@ -269,6 +277,9 @@ fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// For each worker. A connection without an allocation is closed after a minute of silence.
-const STREAM_LIMITS: StreamLimits =
-    StreamLimits { per_source: 4096, total: 262_144, idle: Duration::from_secs(60) };
+/// For each worker. Half of all descriptors are for connections, so that none of them keeps an allocation from its
+/// socket; one without an allocation is closed after a minute of silence.
+fn stream_limits(descriptors: u64, threads: u16) -> StreamLimits {
+    let total = u32::try_from(descriptors / 2 / u64::from(threads.max(1))).unwrap_or(u32::MAX);
+    StreamLimits { per_source: 4096, total, idle: Duration::from_secs(60) }
+}

@@ -188,7 +188,8 @@ impl Datapath {
                 }
                 Frame::Partial { needed } => {
                     self.streams.keep(link, rest, &self.pool);
-                    return needed <= PacketPool::BUFFER;
+                    let allocated = self.server.is_allocated(&client.tuple);
+                    return needed <= if allocated { PacketPool::BUFFER } else { LARGEST_FROM_STRANGERS };
                 }
                 Frame::Invalid => return false,
             }
@@ -255,6 +256,7 @@ impl Datapath {
             self.server.handle_timeout(self.now);
         }
         self.close_idle_streams();
+        self.streams.listen_again(self.now.monotonic, &self.poller);
         self.carry_out_effects();
         self.flush();
         self.close_ended_streams();
@@ -332,6 +334,9 @@ impl Datapath {
     }
 }
 
+/// Bytes of a message that are waited for on a connection without an allocation: far more than any request has, and
+/// far less than would fill the memory.
+const LARGEST_FROM_STRANGERS: usize = 8192;
 /// Messages taken from a listener at a time.
 const LISTENER_BATCH: usize = 64;
 /// Messages taken from a relay socket at a time.

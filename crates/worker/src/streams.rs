@@ -22,6 +22,9 @@ use crate::tls::TlsAcceptor;
 /// A worker's connections and the listeners they come by.
 pub(crate) struct Streams {
     listeners: Vec<TcpListener>,
+    first_token: u64,
+    /// Until when no connection is accepted, because there was no descriptor for the last.
+    paused: Option<Timestamp>,
     slots: Vec<Slot>,
     free: Vec<u32>,
     /// How many connections each source has open.
@@ -97,6 +100,8 @@ impl Streams {
         }
         Ok(Streams {
             listeners,
+            first_token,
+            paused: None,
             slots: Vec::new(),
             free: Vec::new(),
             sources: HashMap::new(),
@@ -117,10 +122,31 @@ impl Streams {
     /// Takes in what waits at a listener, a few at a time.
     pub(crate) fn accept(&mut self, index: usize, now: Timestamp, poller: &Poller) {
         for _ in 0..ACCEPTED_AT_ONCE {
-            let Some(Ok(Some(connection))) = self.listeners.get(index).map(TcpListener::accept) else {
-                return;
-            };
-            self.admit(connection, now, poller);
+            match self.listeners.get(index).map(TcpListener::accept) {
+                Some(Ok(Some(connection))) => self.admit(connection, now, poller),
+                // What waits would be reported again and again while it cannot be had.
+                Some(Err(_)) => return self.pause(now, poller),
+                Some(Ok(None)) | None => return,
+            }
+        }
+    }
+
+    fn pause(&mut self, now: Timestamp, poller: &Poller) {
+        if self.paused.is_none() {
+            self.paused = Some(now + PAUSE);
+            self.listeners.iter().for_each(|listener| drop(poller.remove(listener)));
+        }
+    }
+
+    /// Accepts again, if the pause is over.
+    pub(crate) fn listen_again(&mut self, now: Timestamp, poller: &Poller) {
+        if self.paused.is_some_and(|until| until <= now) {
+            self.paused = None;
+            for (index, listener) in self.listeners.iter().enumerate() {
+                if poller.add(listener, self.first_token - index as u64).is_err() {
+                    self.paused = Some(now + PAUSE);
+                }
+            }
         }
     }
 
@@ -272,12 +298,13 @@ impl Streams {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
-        self.deadlines.peek().map(|Reverse((due, _))| *due)
+        let idle = self.deadlines.peek().map(|Reverse((due, _))| *due);
+        [idle, self.paused].into_iter().flatten().min()
     }
 
     /// The next connection that has been silent for too long; one that `is_used` may be.
     pub(crate) fn pop_idle(&mut self, now: Timestamp, is_used: impl Fn(&FiveTuple) -> bool) -> Option<Link> {
-        while self.next_deadline().is_some_and(|due| due <= now) {
+        while self.deadlines.peek().is_some_and(|Reverse((due, _))| *due <= now) {
             let Reverse((_, bits)) = self.deadlines.pop()?;
             let Some(stream) = find(&mut self.slots, Link(bits)) else { continue };
             let due = if is_used(&stream.client.tuple) { now } else { stream.heard } + self.limits.idle;
@@ -325,6 +352,8 @@ fn parts_of(link: Link) -> Option<(u32, u32)> {
 /// What tells a connection's link from a listener's (no high bit) and from the tokens of listeners (both high bits).
 const STREAM: u64 = 1 << 63;
 const GENERATIONS: u32 = (1 << 30) - 1;
+/// How long to wait for a descriptor.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Connections taken from a listener in one turn.
 const ACCEPTED_AT_ONCE: usize = 64;
 /// Bytes that wait for a client beyond which data is dropped.

@@ -71,6 +71,26 @@ fn what_is_neither_stun_nor_channel_data_ends_the_connection_and_no_other() {
 }
 
 #[test]
+fn a_stranger_cannot_announce_a_message_larger_than_any_request() {
+    let server = open_server();
+    let mut header = binding(1);
+    header[2..4].copy_from_slice(&20_000_u16.to_be_bytes());
+    let mut stranger = Connection::tcp(server.address);
+    stranger.write(&header);
+    let started = std::time::Instant::now();
+    assert_eq!(stranger.read_to_end(), b"");
+    assert!(started.elapsed() < PATIENCE, "the connection stays open");
+    // Whoever has an allocation may: data can be that large.
+    let mut client = Connection::tcp(server.address);
+    client.allocate();
+    client.write(&header);
+    client.write(&vec![0; 20_000]);
+    client.next_frame();
+    client.write(&binding(3));
+    assert_eq!(Message::parse(&client.next_frame()).unwrap().transaction_id(), id(3));
+}
+
+#[test]
 fn who_speaks_http_is_told_so_or_sent_on_where_the_operator_wants_it() {
     let server =
         Server::start(&["--respond-http-unsupported", "--acme-redirect=http://acme.example/.well-known/"]);
