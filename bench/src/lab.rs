@@ -80,6 +80,10 @@ impl Lab {
         let [client_device, to_client, to_peer, peer_device] = devices();
         join([&lab.client, &lab.server], [&client_device, &to_client], [CLIENT_ADDRESS, SERVER_ADDRESS])?;
         join([&lab.peer, &lab.server], [&peer_device, &to_peer], [PEER_ADDRESS, relay_address(0)])?;
+        for number in 1..CLIENT_ADDRESSES {
+            let address = format!("{}/24", client_address(number));
+            lab.client.ip(&["address", "add", &address, "dev", &client_device])?;
+        }
         for number in 1..RELAY_ADDRESSES {
             let address = format!("{}/24", relay_address(number));
             lab.server.ip(&["address", "add", &address, "dev", &to_peer])?;
@@ -122,7 +126,10 @@ impl Lab {
             namespace.ip(&[&["neighbour", "replace", neighbour.as_str()], &entry[..]].concat())
         };
         know(&self.client, &client_device, SERVER_ADDRESS.into(), &hardware(&self.server, &to_client)?)?;
-        know(&self.server, &to_client, CLIENT_ADDRESS.into(), &hardware(&self.client, &client_device)?)?;
+        let client_hardware = hardware(&self.client, &client_device)?;
+        for number in 0..CLIENT_ADDRESSES {
+            know(&self.server, &to_client, client_address(number).into(), &client_hardware)?;
+        }
         know(&self.server, &to_peer, PEER_ADDRESS.into(), &hardware(&self.peer, &peer_device)?)?;
         let server_hardware = hardware(&self.server, &to_peer)?;
         for number in 0..RELAY_ADDRESSES {
@@ -146,6 +153,12 @@ impl Drop for Lab {
 /// The `number`th address the server may relay from.
 pub(crate) const fn relay_address(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 202, 0, 10 + number)
+}
+
+/// The `number`th address clients may have; by UDP they all have the first.
+pub(crate) const fn client_address(number: u8) -> Ipv4Addr {
+    let [first, second, third, fourth] = CLIENT_ADDRESS.octets();
+    Ipv4Addr::new(first, second, third, fourth + number)
 }
 
 /// Joins two namespaces by one veth pair; the arrays are parallel.
@@ -249,6 +262,8 @@ pub(crate) const SERVER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 201, 0, 1);
 pub(crate) const PEER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 202, 0, 2);
 /// How many addresses the server may relay from.
 pub(crate) const RELAY_ADDRESSES: u8 = 4;
+/// Addresses of the clients that come by TCP.
+pub(crate) const CLIENT_ADDRESSES: u8 = 4;
 /// How often a generator's device looks for packets.
 const MODERATION: Duration = Duration::from_micros(50);
 /// After so many looks in vain it sleeps until it is woken.

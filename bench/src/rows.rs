@@ -3,6 +3,7 @@
 mod allocate;
 mod binding;
 mod hold;
+mod idle;
 mod latency;
 mod memory;
 mod relay;
@@ -81,6 +82,7 @@ pub(crate) const ROWS: &[Row] = &[
     memory::MEMORY,
     binding::BINDING,
     tls::TLS,
+    idle::IDLE,
     hold::HOLD,
 ];
 

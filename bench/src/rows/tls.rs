@@ -9,10 +9,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use socket2::{Domain, Socket, Type};
 use turnpike_wire::attributes::RequestedTransport;
 use turnpike_wire::{Class, Message, MessageWriter, Method, TransactionId};
 
 use crate::certificate::Certificate;
+use crate::lab::{CLIENT_ADDRESSES, client_address};
 use crate::memory::Memory;
 use crate::rows::{Bench, Metric, Row, Sample, microseconds_each, other_work_percent};
 use crate::server::{RunningServer, ServerCommand};
@@ -44,7 +46,7 @@ const fn memory(key: &'static str, title: &'static str) -> Metric {
     Metric { key, title, unit: "KiB", better: Better::Lower, decimals: 1 }
 }
 
-type TlsClient = StreamOwned<ClientConnection, TcpStream>;
+pub(super) type TlsClient = StreamOwned<ClientConnection, TcpStream>;
 
 fn measure(bench: &Bench, command: &ServerCommand) -> Result<Sample> {
     let count = if bench.quick { 100 } else { 400 };
@@ -64,10 +66,7 @@ fn measure(bench: &Bench, command: &ServerCommand) -> Result<Sample> {
     let idle = settled(&server)?;
     allocate(bench, &mut clients)?;
     let allocated = settled(&server)?;
-    let plain = bench.lab.client.inside(|| {
-        let connected = (0..count).map(|_| TcpStream::connect(server.address()));
-        Ok(connected.collect::<std::io::Result<Vec<_>>>()?)
-    })?;
+    let plain = connect_tcp(bench, server.address(), count)?;
     let tcp = settled(&server)?;
     drop((warm, clients, plain));
     let each = |before: u64, after: u64| (after as f64 - before as f64) / 1024.0 / count as f64;
@@ -81,33 +80,46 @@ fn measure(bench: &Bench, command: &ServerCommand) -> Result<Sample> {
 }
 
 /// Resident bytes once a server has had time to give back what it does not need.
-fn settled(server: &RunningServer) -> Result<u64> {
+pub(super) fn settled(server: &RunningServer) -> Result<u64> {
     thread::sleep(SETTLE);
     Ok(Memory::of(server.process())?.resident)
 }
 
-fn connect(
+/// Clients that have shaken hands.
+pub(super) fn connect(
     bench: &Bench,
     address: SocketAddr,
     config: &Arc<ClientConfig>,
     count: usize,
 ) -> Result<Vec<TlsClient>> {
-    bench.lab.client.inside(|| {
-        let name = ServerName::try_from(Certificate::NAME)?;
-        let mut clients = Vec::with_capacity(count);
-        for _ in 0..count {
-            bench.stop.check()?;
-            let socket = TcpStream::connect(address)?;
-            socket.set_nodelay(true)?;
-            socket.set_read_timeout(Some(PATIENCE))?;
-            let session = ClientConnection::new(config.clone(), name.clone())?;
-            let mut client = StreamOwned::new(session, socket);
-            while client.conn.is_handshaking() {
-                client.conn.complete_io(&mut client.sock).context("the TLS handshake failed")?;
-            }
-            clients.push(client);
+    let name = ServerName::try_from(Certificate::NAME)?;
+    let sockets = connect_tcp(bench, address, count)?.into_iter();
+    let shaken = sockets.map(|socket| {
+        bench.stop.check()?;
+        let session = ClientConnection::new(config.clone(), name.clone())?;
+        let mut client = StreamOwned::new(session, socket);
+        while client.conn.is_handshaking() {
+            client.conn.complete_io(&mut client.sock).context("the TLS handshake failed")?;
         }
-        Ok(clients)
+        Ok(client)
+    });
+    shaken.collect()
+}
+
+/// Connections, from all the clients' addresses in turn.
+pub(super) fn connect_tcp(bench: &Bench, address: SocketAddr, count: usize) -> Result<Vec<TcpStream>> {
+    bench.lab.client.inside(|| {
+        let sources = (0..CLIENT_ADDRESSES).map(client_address).cycle();
+        let connected = sources.take(count).map(|source| {
+            bench.stop.check()?;
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+            socket.bind(&SocketAddr::new(source.into(), 0).into())?;
+            socket.connect(&address.into()).context("connect by TCP")?;
+            socket.set_tcp_nodelay(true)?;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            Ok(TcpStream::from(socket))
+        });
+        connected.collect()
     })
 }
 

@@ -313,6 +313,16 @@ fn root_is_not_kept_by_a_server_that_was_told_to_give_it_up() {
 }
 
 #[test]
+fn a_realm_that_clients_might_not_read_is_refused() {
+    // RFC 8489 §14.9: fewer than 128 characters; coturn and its clients count bytes.
+    let line = |realm: &str| format!("-a -u x:y -r {realm}");
+    assert!(run(&line(&"x".repeat(127))).is_ok() && run(&line(&"\u{4f8b}".repeat(42))).is_ok());
+    for realm in ["x".repeat(128), "\u{4f8b}".repeat(43)] {
+        assert!(refusal(&line(&realm)).contains("a realm has at most 127 bytes"), "{realm}");
+    }
+}
+
+#[test]
 fn one_relay_address_has_one_external_address() {
     assert!(refusal("-n --no-auth -X 203.0.113.7 -X 203.0.113.8").contains("PUBLIC/PRIVATE"));
     assert!(refusal("-n --no-auth -X 203.0.113.7/10.0.0.1 -X 203.0.113.8/10.0.0.1").contains("10.0.0.1"));

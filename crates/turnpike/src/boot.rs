@@ -277,9 +277,9 @@ fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// For each worker. Half of all descriptors are for connections, so that none of them keeps an allocation from its
-/// socket; one without an allocation is closed after a minute of silence.
+/// For each worker. Three of four descriptors may be connections, so that some are always left for allocations' sockets;
+/// a connection without an allocation is closed after a minute of silence.
 fn stream_limits(descriptors: u64, threads: u16) -> StreamLimits {
-    let total = u32::try_from(descriptors / 2 / u64::from(threads.max(1))).unwrap_or(u32::MAX);
+    let total = u32::try_from(descriptors / 4 * 3 / u64::from(threads.max(1))).unwrap_or(u32::MAX);
     StreamLimits { per_source: 4096, total, idle: Duration::from_secs(60) }
 }

@@ -15,6 +15,7 @@ mod dual;
 mod first_run;
 mod help;
 mod hostile;
+mod hostile_streams;
 mod icmp;
 mod logging;
 mod nat_discovery;

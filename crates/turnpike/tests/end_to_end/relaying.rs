@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use turnpike_client::{AllocateOptions, Port};
+use turnpike_net::{PacketPool, Receiver, UdpOptions};
 use turnpike_wire::Family;
 
 use crate::client::{TurnClient, binding_request, exchange};
@@ -241,4 +242,30 @@ fn stun_only_answers_binding_and_nothing_else() {
     let request = binding_request();
     let reply = exchange(&client.socket, &request).unwrap();
     assert_eq!(reply[8..20], request[8..20]);
+}
+
+#[test]
+fn what_is_relayed_bears_none_of_the_clients_marks_and_the_systems_own_hop_limit() {
+    // RFC 8656 §14 and §15, the alternate behaviour: DSCP, ECN and TTL are not the client's.
+    let server = Server::start(&[]);
+    let options = UdpOptions { tos_and_ttl: true, ..UdpOptions::default() };
+    let peer = turnpike_net::UdpSocket::bind("127.0.0.1:0".parse().unwrap(), &options).unwrap();
+    let mut client = TurnClient::hello(server.address);
+    client.allocate();
+    client.bind(0x4000, peer.local_address()).unwrap();
+    let marked = socket2::SockRef::from(&client.socket);
+    marked.set_tos_v4(0xb9).unwrap();
+    marked.set_ttl_v4(7).unwrap();
+    client.send_on(0x4000, b"marked");
+    client.send(peer.local_address(), b"marked");
+    let (mut receiver, mut pool, mut received) = (Receiver::new(2), PacketPool::new(4), Vec::new());
+    let started = std::time::Instant::now();
+    while received.len() < 2 {
+        assert!(started.elapsed() < PATIENCE, "nothing comes");
+        // Nothing waits yet, perhaps.
+        let _ = receiver.receive(&peer, 2, &mut pool, &mut received);
+    }
+    let default: u8 =
+        std::fs::read_to_string("/proc/sys/net/ipv4/ip_default_ttl").unwrap().trim().parse().unwrap();
+    assert!(received.iter().all(|received| (received.tos, received.ttl) == (0, default)), "{received:?}");
 }

@@ -4,8 +4,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 
+use rustls::client::WantsClientCert;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, StreamOwned};
 use turnpike_wire::attributes::{
     ChannelNumber, Lifetime, RequestedTransport, Software, XorMappedAddress, XorPeerAddress,
     XorRelayedAddress,
@@ -218,39 +219,36 @@ fn without_tcp_nobody_comes_in_by_it() {
 }
 
 /// A client on a connection of either kind.
-struct Connection {
+pub(crate) struct Connection {
     stream: Box<dyn ReadWrite>,
     local: SocketAddr,
     /// What TLS agreed on.
-    protocol: Option<Vec<u8>>,
+    pub(crate) protocol: Option<Vec<u8>>,
     input: Vec<u8>,
 }
 
-trait ReadWrite: Read + Write {}
+pub(crate) trait ReadWrite: Read + Write {}
 impl<S: Read + Write> ReadWrite for S {}
 
 impl Connection {
-    fn tcp(address: SocketAddr) -> Self {
+    pub(crate) fn tcp(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let local = stream.local_addr().unwrap();
         Connection { stream: Box::new(stream), local, protocol: None, input: Vec::new() }
     }
 
-    fn tls(
+    pub(crate) fn tls(
         address: SocketAddr,
         authority: &CertificateDer<'static>,
         protocols: &[&[u8]],
     ) -> std::io::Result<Self> {
-        let mut roots = RootCertStore::empty();
-        roots.add(authority.clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let mut config = trusting(authority).with_no_client_auth();
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        Connection::tls_with(address, config)
+    }
+
+    pub(crate) fn tls_with(address: SocketAddr, config: ClientConfig) -> std::io::Result<Self> {
         let name = ServerName::try_from("localhost").unwrap();
         let session = ClientConnection::new(Arc::new(config), name).unwrap();
         let socket = TcpStream::connect(address)?;
@@ -268,12 +266,12 @@ impl Connection {
         Ok(client)
     }
 
-    fn write(&mut self, bytes: &[u8]) {
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
         // Whoever is refused may find the connection closed.
         let _ = self.stream.write_all(bytes).and_then(|()| self.stream.flush());
     }
 
-    fn read_to_end(&mut self) -> Vec<u8> {
+    pub(crate) fn read_to_end(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         // A reset is an end as well.
         let _ = self.stream.read_to_end(&mut bytes);
@@ -285,7 +283,7 @@ impl Connection {
         self.try_next_frame().unwrap()
     }
 
-    fn try_next_frame(&mut self) -> std::io::Result<Vec<u8>> {
+    pub(crate) fn try_next_frame(&mut self) -> std::io::Result<Vec<u8>> {
         loop {
             if let Frame::Whole { consumed, .. } = next_frame(&self.input) {
                 return Ok(self.input.drain(..consumed).collect());
@@ -310,7 +308,7 @@ impl Connection {
         answer
     }
 
-    fn allocate(&mut self) -> SocketAddr {
+    pub(crate) fn allocate(&mut self) -> SocketAddr {
         let answer = self.ask(Method::ALLOCATE, |writer| {
             writer.add(&RequestedTransport::UDP).add(&Lifetime(600)).add(&Software(b"test"));
         });
@@ -328,6 +326,15 @@ impl Connection {
     }
 }
 
+/// What a client needs to trust the server.
+pub(crate) fn trusting(authority: &CertificateDer<'static>) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider);
+    builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots)
+}
+
 fn peer() -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -338,7 +345,7 @@ fn id(number: u8) -> TransactionId {
     TransactionId([number; 12])
 }
 
-fn binding(number: u8) -> Vec<u8> {
+pub(crate) fn binding(number: u8) -> Vec<u8> {
     let mut buffer = [0; 64];
     let writer = MessageWriter::new(&mut buffer, Class::Request, Method::BINDING, id(number));
     writer.finish().unwrap().to_vec()
@@ -353,13 +360,13 @@ fn channel_data(data: &[u8]) -> Vec<u8> {
 }
 
 /// A directory with a certificate for this name, and who vouches for it.
-fn certificate(name: &str) -> (Directory, CertificateDer<'static>) {
+pub(crate) fn certificate(name: &str) -> (Directory, CertificateDer<'static>) {
     let directory = Directory::new();
     let authority = write_certificate(&directory, name);
     (directory, authority)
 }
 
-fn write_certificate(directory: &Directory, name: &str) -> CertificateDer<'static> {
+pub(crate) fn write_certificate(directory: &Directory, name: &str) -> CertificateDer<'static> {
     let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
     directory.write("cert.pem", &made.cert.pem());
     directory.write("key.pem", &made.signing_key.serialize_pem());
@@ -367,12 +374,12 @@ fn write_certificate(directory: &Directory, name: &str) -> CertificateDer<'stati
 }
 
 /// Everybody may relay.
-fn open_server() -> Server {
+pub(crate) fn open_server() -> Server {
     let address = SocketAddr::new(loopback_address(), 3478);
     Server::start_at(address, &["--no-auth", "--allow-loopback-peers", "-v"])
 }
 
-fn secure_server(directory: &Directory, more: &[&str]) -> Server {
+pub(crate) fn secure_server(directory: &Directory, more: &[&str]) -> Server {
     let (cert, key) = (directory.file("cert.pem"), directory.file("key.pem"));
     let address = SocketAddr::new(loopback_address(), 3478);
     let mut arguments = vec!["--no-auth", "--allow-loopback-peers", "-v", "--cert", &cert, "--pkey", &key];

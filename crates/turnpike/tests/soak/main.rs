@@ -1,4 +1,5 @@
-//! Ten million hostile packets against the real server, while an innocent client goes on being served.
+//! Ten million hostile packets against the real server, while an innocent client goes on being served; and twelve
+//! thousand clients that say nothing.
 //!
 //! `TURNPIKE_SEED` repeats a run's packets, `TURNPIKE_SOAK_PACKETS` makes it shorter or longer. A packet counts once
 //! the server has read it: what the kernel dropped on the way is told apart, and made up for.
@@ -8,6 +9,7 @@
 mod attackers;
 mod flood;
 mod hostile;
+mod idle;
 mod innocent;
 mod server;
 mod wire;

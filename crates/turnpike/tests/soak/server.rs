@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::net::{SocketAddr, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -28,8 +28,14 @@ pub(crate) struct Vitals {
 impl Server {
     /// Starts it on a free port of its own, and returns when it answers.
     pub(crate) fn start() -> Self {
+        Server::start_with(|_| Vec::new())
+    }
+
+    /// Likewise, with more arguments; `more` is told of a folder for files.
+    pub(crate) fn start_with(more: impl FnOnce(&Path) -> Vec<String>) -> Self {
         let address = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let folder = std::env::temp_dir().join(format!("turnpike-soak-{}", std::process::id()));
+        let name = format!("turnpike-soak-{}-{}", std::process::id(), address.port());
+        let folder = std::env::temp_dir().join(name);
         fs::create_dir_all(&folder).unwrap();
         let log = File::create(folder.join("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_turnserver"))
@@ -37,6 +43,7 @@ impl Server {
             .args(["--lt-cred-mech", "--user=soak:secret", "--realm=example.org", "--log-file=stdout"])
             .arg(format!("--listening-port={}", address.port()))
             .arg(format!("--pidfile={}", folder.join("pid").display()))
+            .args(more(&folder))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

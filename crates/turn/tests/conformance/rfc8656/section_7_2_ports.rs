@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use turnpike_turn::Reason;
+use turnpike_turn::{Reason, Transport};
 use turnpike_wire::attributes::{EvenPort, ReservationToken, XorRelayedAddress};
 use turnpike_wire::{AttributeType, MessageWriter};
 
@@ -130,6 +130,19 @@ fn a_reserved_port_is_the_next_higher_one_and_claimed_from_another_5_tuple() {
     let reply = caller(1).allocate_with(&mut world, with_token(token)).expect_success();
     assert_eq!(relayed(&reply), SocketAddr::new(first.ip(), first.port() + 1));
     assert!(!reply.has(AttributeType::RESERVATION_TOKEN));
+}
+
+#[test]
+fn a_token_is_claimed_over_another_transport() {
+    // Conformance 78.
+    let mut world = Setup::new().build();
+    for transport in [Transport::Tcp, Transport::Tls, Transport::Dtls] {
+        let (first, token) = reserve(&mut world, transport as u16);
+        let mut claimer = caller(10 + transport as u16);
+        claimer.client.tuple.transport = transport;
+        let reply = claimer.allocate_with(&mut world, with_token(token)).expect_success();
+        assert_eq!(relayed(&reply).port(), first.port() + 1, "{transport}");
+    }
 }
 
 #[test]
