@@ -52,6 +52,8 @@ const UDP_VARIANTS = [
   { name: "IPv6 client to client -x -y -c", family: 6, peer: "clients", flags: ["-c"], clients: { rtcp: false } },
   { name: "IPv6 relay over IPv4", peer: "echo6", flags: [], clients: {} },
   { name: "IPv4 relay over IPv6", family: 6, peer: "echo4", flags: [], clients: {} },
+  { name: "both families -Z", peer: "echo4", flags: ["-Z"], clients: { rtcp: false } },
+  { name: "both families -Z -s", peer: "echo4", flags: ["-Z", "-s"], clients: { rtcp: false } },
 ];
 
 /**
@@ -106,6 +108,7 @@ const STREAM_VARIANTS = ["tcp", "tls"].flatMap((transport) =>
       mostLostByEach: transport === "tls" ? 1 : 0,
     },
     { name: "extra requests -G", peer: "echo4", flags: ["-G"], clients: {} },
+    { name: "both families -Z", peer: "echo4", flags: ["-Z"], clients: { rtcp: false } },
     { name: "IPv6 channels -x", family: 6, peer: "echo6", flags: [], clients: {} },
     { name: "IPv6 relay over IPv4", peer: "echo6", flags: ["-c"], clients: { rtcp: false } },
   ].map((variant) => ({ ...variant, transport, name: `${transport}: ${variant.name}` })),
