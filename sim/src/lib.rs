@@ -5,12 +5,14 @@
 //! RFCs. Start reading at [`simulation::run`].
 
 mod actors;
+mod connections;
 mod model;
 mod network;
 mod observed;
 mod random;
 mod settings;
 pub mod simulation;
+mod sources;
 mod tally;
 mod trace;
 mod world;

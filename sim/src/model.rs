@@ -8,6 +8,7 @@ mod allocate;
 mod credentials;
 mod data;
 mod message;
+mod opening;
 mod peers;
 mod requests;
 mod response;
@@ -20,12 +21,10 @@ pub(crate) use settle::Counters;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use turnpike_turn::{
-    Client, EndCause, IcmpError, Now, Reason, RelayError, RelayId, SessionId, Timestamp, Usage, WaitId,
-};
+use turnpike_turn::{Client, EndCause, IcmpError, Now, Reason, RelayId, SessionId, Timestamp, Usage, WaitId};
 
 use allocate::Wanted;
-use credentials::{Identity, IssuedNonce, Refusal};
+use credentials::{Identity, IssuedNonce};
 use message::Parsed;
 use peers::Access;
 use response::{Asked, Bucket, Response};
@@ -167,6 +166,8 @@ pub(crate) struct Pending {
     attempts: u32,
     /// The first of two relayed addresses, which is open.
     first: Option<(RelayId, SocketAddr)>,
+    /// Whether the client's connection has ended since.
+    abandoned: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -244,19 +245,17 @@ impl Model {
         expected.unwrap_or_else(|reason| self.drop_for(worker, reason))
     }
 
-    /// The answer to a request to open a socket.
-    pub(crate) fn relay_opened(
-        &mut self,
-        now: Now,
-        worker: u16,
-        wait: WaitId,
-        opened: Result<(), RelayError>,
-    ) -> Expected {
-        let at = self.pending.iter().position(|it| it.wait == wait && it.wanted.source.worker == worker);
-        match at {
-            None => self.drop_for(worker, Reason::StaleRelay),
-            Some(at) => self.opened(now, at, opened),
+    /// A client's connection has ended.
+    pub(crate) fn link_closed(&mut self, now: Now, source: Source) -> Expected {
+        let own = |it: &Allocation| it.worker == source.worker && it.client == source.client;
+        while let Some(at) = self.allocations.iter().position(own) {
+            self.end(now.monotonic, at, EndCause::Disconnected);
         }
+        for pending in &mut self.pending {
+            pending.abandoned |= pending.wanted.source.worker == source.worker
+                && pending.wanted.source.client == source.client;
+        }
+        Expected::Nothing
     }
 
     /// Time has passed.
@@ -324,71 +323,6 @@ impl Model {
             (1, _) => Err(Reason::UnknownMethod),
             _ => self.request(now, source, &message),
         }
-    }
-
-    /// The request that the socket was for is granted, tried again, or refused; or the other socket it wants is next.
-    fn opened(&mut self, now: Now, at: usize, opened: Result<(), RelayError>) -> Expected {
-        let mut pending = self.pending[at].clone();
-        let mut reason = Reason::RelayFailed;
-        if opened == Err(RelayError::AddressInUse) && pending.attempts < 16 {
-            if !pending.wanted.by_token && self.some_port_fits(&pending.wanted) {
-                pending.wanted.instead_of = Some(at);
-                return Expected::Open(Box::new(pending.wanted));
-            }
-            reason = Reason::NoPort;
-        }
-        let family = if pending.local.is_ipv4() { 1 } else { 2 };
-        if opened.is_ok() && !pending.wanted.then_six {
-            return self.complete(now, at, pending);
-        }
-        if opened.is_err() {
-            if let Some((relay, local)) = pending.first.take() {
-                pending.wanted.lacks = Some((family, 508));
-                return self.complete(now, at, Pending { relay, local, ..pending });
-            }
-            if !pending.wanted.then_six {
-                self.pending.remove(at);
-                return self.give_up(pending.wanted.source.worker, &pending.wanted, reason);
-            }
-        }
-        // The IPv6 one is still to come, whatever became of the IPv4 one.
-        let six = Wanted { family_is_ipv4: false, then_six: false, ..pending.wanted.clone() };
-        match (self.some_port_fits(&six), opened.is_ok()) {
-            (true, true) => Expected::Open(Box::new(Wanted { after: Some(at), ..six })),
-            (true, false) => {
-                Expected::Open(Box::new(Wanted { after_failed: Some(at), lacks: Some((family, 508)), ..six }))
-            }
-            (false, true) => {
-                pending.wanted.lacks = Some((2, 508));
-                self.complete(now, at, pending)
-            }
-            (false, false) => {
-                self.pending.remove(at);
-                self.give_up(pending.wanted.source.worker, &pending.wanted, reason)
-            }
-        }
-    }
-
-    /// Grants the request with what is open: the first of two, if there is one, and the one at hand.
-    fn complete(&mut self, now: Now, at: usize, pending: Pending) -> Expected {
-        self.pending.remove(at);
-        let Wanted { asked, owner, lifetime, pair, lacks, source, .. } = &pending.wanted;
-        let locals: Vec<SocketAddr> =
-            pending.first.iter().map(|(_, local)| *local).chain([pending.local]).collect();
-        let attributes = self.allocated(&locals, *lifetime, asked, None, *lacks);
-        let mut response = self.success(source.worker, asked, attributes, Some(owner));
-        response.new_token = *pair;
-        let (response, pending) = (Box::new(response), Box::new(pending));
-        Expected::Allocate { response, pending, now: now.monotonic }
-    }
-
-    fn give_up(&mut self, worker: u16, wanted: &Wanted, reason: Reason) -> Expected {
-        if self.settings.verbose {
-            self.processed(&wanted.asked, None, Some(&wanted.owner), Some((508, reason)));
-        }
-        let identity = Some(wanted.owner.clone());
-        let refusal = Refusal { identity, ..Refusal::plain(508, reason) };
-        Expected::Reply(Box::new(self.error(worker, &wanted.asked, &refusal, Vec::new())))
     }
 
     /// Ends one relayed address, and the session if it was the last.

@@ -7,8 +7,9 @@ use crate::actors::{Actor, Attacker, Chaotic, Honest, Peers, Rumours, SOURCES, S
 use crate::network::{Datagram, SECOND};
 use crate::random::Random;
 use crate::settings::ip;
+use crate::sources::separate_sources;
 use crate::trace::Trace;
-use crate::world::{Happening, World, separate_sources};
+use crate::world::{Happening, World};
 
 /// What a run was like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +91,16 @@ impl Simulation {
         let Some(happening) = self.world.next_happening()? else { return Ok(false) };
         match happening {
             Happening::Arrival(datagram) => self.arrive(&datagram)?,
+            Happening::Segment(link, bytes) => {
+                for message in self.world.segment(link, &bytes)? {
+                    self.rumours.overhear(&message);
+                }
+            }
+            Happening::Delivery(link, datagram) if self.world.is_connected(link) => {
+                self.deliver(&datagram)?
+            }
+            Happening::Delivery(..) => {}
+            Happening::Break(link) => self.world.break_connection(link)?,
             Happening::RelayOpened(worker, wait, opened) => self.world.relay_opened(worker, wait, opened)?,
             Happening::Release(port) => self.world.release(port),
             _ if self.over => {}
@@ -133,6 +144,11 @@ impl Simulation {
             return self.world.client_packet(datagram);
         }
         self.world.peer_packet(datagram)?;
+        self.deliver(datagram)
+    }
+
+    /// Lets whoever a datagram is for have it.
+    fn deliver(&mut self, datagram: &Datagram) -> Result<(), String> {
         if self.over {
             return Ok(());
         }

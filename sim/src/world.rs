@@ -12,11 +12,13 @@ use turnpike_turn::{
     RelayId, RelayedPort, Server, Timestamp, Transport, UnixTime, WaitId,
 };
 
+use crate::connections::{Connections, transport_of};
 use crate::model::{Expected, Model, Source};
 use crate::network::{Datagram, Faults, SECOND};
 use crate::observed::{Action, Observed, Opening, Report};
 use crate::random::Random;
 use crate::settings::{Settings, ip};
+use crate::sources::seed;
 use crate::tally::{features_used, reply_tally};
 use crate::trace::Trace;
 
@@ -37,8 +39,9 @@ pub(crate) struct World {
     pub(crate) inputs: u64,
     /// How the core reacted, for the tally.
     pub(crate) actions: BTreeMap<String, u64>,
-    model: Model,
-    servers: Vec<Server>,
+    pub(crate) model: Model,
+    pub(crate) servers: Vec<Server>,
+    pub(crate) connections: Connections,
     ports: Arc<Ports>,
     quotas: Arc<Quotas>,
     sockets: Vec<Socket>,
@@ -56,6 +59,12 @@ pub(crate) struct World {
 pub(crate) enum Happening {
     /// A datagram arrives.
     Arrival(Datagram),
+    /// Bytes of a connection arrive at the server.
+    Segment(Link, Vec<u8>),
+    /// A message from the server arrives at a connection's client.
+    Delivery(Link, Datagram),
+    /// A connection ends.
+    Break(Link),
     /// An actor does something.
     Wake(usize),
     /// A worker is told how opening a socket went.
@@ -108,6 +117,7 @@ impl World {
             inputs: 0,
             actions: BTreeMap::new(),
             servers,
+            connections: Connections::default(),
             ports,
             quotas,
             sockets: Vec::new(),
@@ -129,8 +139,11 @@ impl World {
         self.queue.insert((self.now + delay, self.sequence), happening);
     }
 
-    /// Puts a datagram on the network.
+    /// Puts a datagram on the network, or a client's message on its connection.
     pub(crate) fn send(&mut self, datagram: Datagram) {
+        if self.is_listener(datagram.to) && transport_of(datagram.from).is_stream() {
+            return self.send_on_stream(datagram);
+        }
         for (delay, datagram) in self.faults.transmit(datagram, &mut self.random) {
             self.schedule(delay, Happening::Arrival(datagram));
         }
@@ -165,9 +178,15 @@ impl World {
         let tuple = FiveTuple { transport: Transport::Udp, server: datagram.to, client: datagram.from };
         let worker = self.worker_of(datagram.from);
         let client = Client { link: Link(worker.into()), tuple };
+        self.packet_of(Source { worker, client }, datagram)
+    }
+
+    /// Hands a client's datagram, or a message that came by its connection, to its worker.
+    pub(crate) fn packet_of(&mut self, source: Source, datagram: &Datagram) -> Result<(), String> {
+        let Source { worker, client } = source;
         self.wake_if_due(worker)?;
         let now = self.clocks();
-        let expected = self.model.client_packet(now, Source { worker, client }, &datagram.bytes);
+        let expected = self.model.client_packet(now, source, &datagram.bytes);
         let verdict = self.servers[usize::from(worker)].handle_client_packet(now, client, &datagram.bytes);
         let action = Action::of(verdict, &datagram.bytes);
         for feature in features_used(&datagram.bytes, &action) {
@@ -299,7 +318,7 @@ impl World {
     }
 
     /// Wakes a worker whose timer is due, as its loop does before it looks at packets.
-    fn wake_if_due(&mut self, worker: u16) -> Result<(), String> {
+    pub(crate) fn wake_if_due(&mut self, worker: u16) -> Result<(), String> {
         let due = self.servers[usize::from(worker)].poll_timeout();
         // Now and then a worker wakes for nothing.
         if due.is_some_and(|due| due.0 <= self.now) || self.random.chance(5) {
@@ -322,7 +341,7 @@ impl World {
     }
 
     /// Drains the effects of an input, compares it with the model, and carries out what the core wants.
-    fn conclude<T: std::hash::Hash + std::fmt::Debug>(
+    pub(crate) fn conclude<T: std::hash::Hash + std::fmt::Debug>(
         &mut self,
         worker: u16,
         (kind, input): (&str, &T),
@@ -405,6 +424,11 @@ impl World {
                     self.send(Datagram { from, to: peer, bytes });
                 }
             }
+            Action::Forward { to: Egress::Client(to), bytes, .. } | Action::Reply { to, bytes }
+                if to.tuple.transport.is_stream() =>
+            {
+                self.answer_on_stream(to, bytes);
+            }
             Action::Forward { to: Egress::Client(to), bytes, .. } | Action::Reply { to, bytes } => {
                 self.send(Datagram { from: to.tuple.server, to: to.tuple.client, bytes });
             }
@@ -433,7 +457,7 @@ impl World {
     }
 
     /// The kernel keeps a 5-tuple on one worker.
-    fn worker_of(&self, client: SocketAddr) -> u16 {
+    pub(crate) fn worker_of(&self, client: SocketAddr) -> u16 {
         client.port() % self.settings.workers
     }
 
@@ -448,46 +472,7 @@ impl World {
     }
 }
 
-/// Client addresses whose challenge budgets are their own. Which sources share one is the core's secret, so it
-/// is found out by asking: whoever is refused at once shares with somebody before him.
-pub(crate) fn separate_sources(
-    candidates: &[std::net::IpAddr],
-    settings: &Settings,
-) -> Vec<std::net::IpAddr> {
-    let single = Settings { challenge_burst: 1, challenge_rate: 0, anonymous: false, ..settings.clone() };
-    let single = Settings { relaying: true, ..single };
-    let mut server = Server::new(Init {
-        config: single.config(),
-        worker: 0,
-        ports: Ports::new(&single.relays, single.first_port..=single.last_port),
-        quotas: Quotas::new(0, 0),
-        nonce_key: NonceKey::new([0; 16]),
-        seed: seed([0; 16]),
-    });
-    let allocate = [0, 3, 0, 0, 0x21, 0x12, 0xA4, 0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    let mut separate = Vec::new();
-    for candidate in candidates {
-        let (server_address, client) =
-            (SocketAddr::new(ip(LISTENERS[0]), 3478), SocketAddr::new(*candidate, 9));
-        let tuple = FiveTuple { transport: Transport::Udp, server: server_address, client };
-        let verdict = server.handle_client_packet(Now::default(), Client { link: Link(0), tuple }, &allocate);
-        if matches!(verdict, turnpike_turn::Verdict::Reply { .. }) {
-            separate.push(*candidate);
-        }
-    }
-    separate
-}
-
-fn seed(first: [u8; 16]) -> [u8; 32] {
-    let mut seed = [0; 32];
-    seed[..16].copy_from_slice(&first);
-    seed[16..].copy_from_slice(&HASH_SEED);
-    seed
-}
-
 /// Where the server listens.
 pub(crate) const LISTENERS: [&str; 3] = ["192.0.2.1", "203.0.113.20", "2600:9::5"];
-/// The half of the seed that the challenge budget hashes with; the same for all workers.
-const HASH_SEED: [u8; 16] = [7; 16];
 /// 2026-01-01, as good a day as any.
 const UNIX_START: i64 = 1_767_225_600;

@@ -69,6 +69,8 @@ reasons! {
     OverBandwidth = "over_bandwidth";
     /// A packet for a relayed address that has been closed.
     StaleRelay = "stale_relay";
+    /// The client's connection ended before its request was carried out.
+    Disconnected = "disconnected";
     /// An ICMP error of a kind that clients are not told.
     UntoldIcmp = "untold_icmp";
     /// A retransmission of a request that is being worked on.

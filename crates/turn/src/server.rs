@@ -112,8 +112,9 @@ impl Server {
         self.relay_to_client(now, relay, peer, packet.len(), packet)
     }
 
-    /// A client's connection has ended: ends its allocation.
+    /// A client's connection has ended: ends its allocation, and the one that is being made.
     pub fn handle_link_closed(&mut self, now: Now, client: Client) {
+        self.waiting.abandon(&client.tuple);
         self.end_allocation(now.monotonic, &client.tuple, EndCause::Disconnected);
     }
 

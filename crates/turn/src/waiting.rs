@@ -33,6 +33,8 @@ pub(crate) struct PendingAllocation {
     pub(crate) lifetime: u32,
     pub(crate) fingerprint: bool,
     pub(crate) integrity: Integrity,
+    /// Whether the client's connection has ended, so that nobody waits for the answer any more.
+    pub(crate) abandoned: bool,
 }
 
 /// A relayed address to be: its name and its port.
@@ -61,7 +63,7 @@ pub(crate) struct Waiting {
 
 impl Waiting {
     pub(crate) fn is_full(&self) -> bool {
-        self.by_tuple.len() >= MOST
+        self.slots.len() - self.free.len() >= MOST
     }
 
     pub(crate) fn insert(&mut self, pending: PendingAllocation) -> WaitId {
@@ -82,6 +84,15 @@ impl Waiting {
         self.slots[wait.slot as usize].1.as_ref()
     }
 
+    /// Lets go of the request waiting on this 5-tuple: whatever it has taken is given back once it is answered.
+    pub(crate) fn abandon(&mut self, tuple: &FiveTuple) {
+        let wait = self.by_tuple.remove(tuple);
+        let pending = wait.and_then(|wait| self.slots.get_mut(wait.slot as usize)?.1.as_mut());
+        if let Some(pending) = pending {
+            pending.abandoned = true;
+        }
+    }
+
     /// Takes out a request that was answered; `None` for an answer that comes late or twice.
     pub(crate) fn take(&mut self, wait: WaitId) -> Option<PendingAllocation> {
         let (generation, place) = self.slots.get_mut(wait.slot as usize)?;
@@ -91,7 +102,10 @@ impl Waiting {
         let pending = place.take()?;
         *generation = generation.wrapping_add(1);
         self.free.push(wait.slot);
-        self.by_tuple.remove(&pending.client.tuple);
+        // By now another request may wait on the 5-tuple of an abandoned one.
+        if !pending.abandoned {
+            self.by_tuple.remove(&pending.client.tuple);
+        }
         Some(pending)
     }
 }

@@ -57,7 +57,9 @@ impl Model {
             return Ok(Granted::Attributes(self.allocated(&locals, left, asked, token, lacks)));
         }
         let same = |it: &&super::Pending| {
-            it.wanted.source.worker == source.worker && it.wanted.source.client.tuple == source.client.tuple
+            it.wanted.source.worker == source.worker
+                && it.wanted.source.client.tuple == source.client.tuple
+                && !it.abandoned
         };
         if let Some(pending) = self.pending.iter().find(same) {
             let copy = pending.wanted.asked.id == message.id;

@@ -69,6 +69,7 @@ impl Model {
         let padded = packet.len().div_ceil(4) * 4;
         let header = 20 + if peer.is_ipv4() { 12 } else { 24 } + 4;
         let whole = match channel {
+            Some(_) if allocation.client.tuple.transport.is_stream() => 4 + padded,
             Some(_) => 4 + packet.len(),
             None => header + padded + if fingerprint { 8 } else { 0 },
         };

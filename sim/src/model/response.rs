@@ -101,7 +101,8 @@ impl Model {
         refusal: &Refusal,
         attributes: Vec<(u16, Vec<u8>)>,
     ) -> Option<Response> {
-        if refusal.identity.is_none() && !self.spend(now, source) {
+        let unproved = refusal.identity.is_none() && !source.client.tuple.transport.is_stream();
+        if unproved && !self.spend(now, source) {
             self.count(source.worker, Reason::RateLimited);
             return None;
         }

@@ -46,7 +46,8 @@ impl Model {
                 };
                 same("destination", found, &Egress::Client(to))?;
                 same("span and fragmentation", &(span, *dont_fragment), &(&data, false))?;
-                check_data(bytes, channel, peer, fingerprint, &data)?;
+                let padded = to.tuple.transport.is_stream();
+                check_data(bytes, channel, peer, fingerprint, &data, padded)?;
             }
             Expected::Icmp { to, peer, value, fingerprint } => {
                 let Action::Reply { to: found, bytes } = action else {
@@ -127,7 +128,8 @@ impl Model {
         ensure(!known, "a name is in use twice")?;
         ensure(first.is_none_or(|(first, _)| first != relay), "two relayed addresses have one name")?;
         let wanted = Wanted { instead_of: None, after: None, after_failed: None, ..wanted };
-        self.pending.push(Pending { wait, relay, local: address, wanted, attempts, first });
+        let abandoned = false;
+        self.pending.push(Pending { wait, relay, local: address, wanted, attempts, first, abandoned });
         Ok(())
     }
 
@@ -230,11 +232,15 @@ fn check_data(
     peer: SocketAddr,
     fingerprint: bool,
     data: &[u8],
+    padded: bool,
 ) -> Result<(), String> {
     if let Some(channel) = channel {
         let mut expected = channel.to_be_bytes().to_vec();
         expected.extend((data.len() as u16).to_be_bytes());
         expected.extend(data);
+        if padded {
+            expected.resize(expected.len().div_ceil(4) * 4, 0);
+        }
         return same("ChannelData", &bytes, &&expected[..]);
     }
     let message = Parsed::read(bytes).map_err(|_| "the Data indication cannot be read")?;

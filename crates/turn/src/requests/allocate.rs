@@ -83,6 +83,7 @@ impl Server {
             lifetime: self.granted_lifetime(wish.lifetime),
             fingerprint: request.reply().fingerprint,
             integrity: request.reply().integrity,
+            abandoned: false,
         };
         Ok(Answer::Wait(self.open_relay(pending)))
     }

@@ -44,6 +44,10 @@ impl Server {
         let Some(pending) = self.waiting.take(wait) else {
             return self.drop_packet(Reason::StaleRelay);
         };
+        if pending.abandoned {
+            self.give_back(pending, opened.is_ok());
+            return self.drop_packet(Reason::Disconnected);
+        }
         match opened {
             Ok(()) => self.opened(now, pending),
             Err(RelayError::AddressInUse) if pending.attempts < MOST_ATTEMPTS => self.retry(now, pending),
@@ -139,6 +143,22 @@ impl Server {
         let answered = (pending.client.tuple, pending.user.clone());
         self.report_answered(answered, None, Some((refused.number, reason)));
         self.refuse_pending(now, &pending, &refusal)
+    }
+
+    /// Closes what was opened for a client that is gone; `opened` tells whether the last one was.
+    fn give_back(&mut self, pending: PendingAllocation, opened: bool) {
+        let PendingAllocation { opening, opened: first, reserved, .. } = pending;
+        if let Some((_, token)) = reserved {
+            self.effects.push_back(Effect::DropReserved { token });
+        }
+        for (Half { relay, port }, is_open) in
+            first.map(|first| (first, true)).into_iter().chain([(opening, opened)])
+        {
+            self.allocations.cancel(relay);
+            if is_open {
+                self.effects.push_back(Effect::CloseRelay { relay, port });
+            }
+        }
     }
 
     /// Everything that can be had is open: makes the allocation.

@@ -77,6 +77,7 @@ const MEANINGS: &[(Reason, &str)] = &[
     ),
     (Reason::NoBandwidth, "all of bps-capacity is granted to sessions; raise it or lower max-bps"),
     (Reason::StaleRelay, "a late packet for a relayed address that is closed"),
+    (Reason::Disconnected, "a client's connection ended before its request was carried out"),
     (
         Reason::UntoldIcmp,
         "an ICMP error that is not passed on: of another kind than unreachable or too large, or see icmp-errors",

@@ -1,6 +1,6 @@
 //! Answers to effects: late, repeated, failed.
 
-use turnpike_turn::{Reason, RelayError, WaitId};
+use turnpike_turn::{Link, Reason, RelayError, Transport, WaitId};
 use turnpike_wire::Method;
 use turnpike_wire::attributes::{EvenPort, RequestedTransport};
 
@@ -66,6 +66,35 @@ fn a_late_answer_does_not_reach_the_next_request_in_its_place() {
     assert_eq!(world.server.stats().allocations(), 1);
     open(&mut world);
     assert_eq!(world.answer(wait, Ok(())).expect_success().to, second.client);
+}
+
+#[test]
+fn a_connection_that_ends_while_its_allocate_waits_leaves_nothing_behind() {
+    // It was once granted to nobody, and lived on until its lifetime ran out.
+    let mut world = Setup::new().quotas(1, 0).build();
+    for opened in [Ok(()), Err(RelayError::Other)] {
+        let mut gone = Caller::new(CALLER);
+        gone.client.tuple.transport = Transport::Tcp;
+        let wait = parked(&mut world, &mut gone);
+        world.server.handle_link_closed(world.now, gone.client);
+        world.drain();
+        if opened.is_ok() {
+            open(&mut world);
+        } else {
+            world.asked.clear();
+        }
+        // Meanwhile the next connection comes from the same address.
+        let mut next = Caller::new(CALLER).named("bob", "builder");
+        (next.client.tuple.transport, next.client.link) = (Transport::Tcp, Link(2));
+        let other = parked(&mut world, &mut next);
+        world.answer(wait, opened).expect_drop(Reason::Disconnected);
+        assert_eq!((world.ports.taken(), world.quotas.taken(), world.open.len()), (1, 1, 0));
+        open(&mut world);
+        assert_eq!(world.answer(other, Ok(())).expect_success().to, next.client);
+        world.server.handle_link_closed(world.now, next.client);
+        world.drain();
+        assert_eq!((world.ports.taken(), world.quotas.taken(), world.open.len()), (0, 0, 0));
+    }
 }
 
 #[test]
