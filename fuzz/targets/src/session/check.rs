@@ -76,7 +76,9 @@ pub(super) fn peer_verdict(
     let bytes = [forward.head.as_slice(), packet, forward.tail.as_slice()].concat();
     assert!(bytes.len() <= 65_507, "it fits a datagram");
     if let Ok(ChannelData { data, .. }) = ChannelData::parse(&bytes) {
-        assert_eq!((data, forward.tail.as_slice()), (packet, &[][..]));
+        // RFC 8656 §12.5.
+        let padding = if to.tuple.transport.is_stream() { packet.len().wrapping_neg() % 4 } else { 0 };
+        assert_eq!((data, forward.tail.as_slice()), (packet, &[0; 3][..padding]));
         return;
     }
     let message = must(Message::parse(&bytes), "a Data indication is well-formed");

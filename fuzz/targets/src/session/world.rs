@@ -177,21 +177,35 @@ impl World {
         self.carry_out();
     }
 
-    /// The operator changes the rules, ports of closed sockets come back, or sockets take longer to open.
+    /// The operator changes the rules, ports of closed sockets come back, sockets take longer to open, or a connection
+    /// ends.
     pub(super) fn change(&mut self, input: &mut Input<'_>) {
         let choice = input.byte();
-        match choice % 4 {
+        match choice % 5 {
             0 => {
                 self.config = config(input.number_u16());
                 self.server.handle_config(Arc::new(self.config.clone()));
             }
             1 => self.closing.clear(),
             2 => self.at_once = !self.at_once,
+            3 => self.disconnect(usize::from(choice / 5) % self.callers.len()),
             _ => {
                 self.server.handle_shutdown(self.now);
                 self.carry_out();
                 assert_eq!(self.server.stats().allocations(), 0, "a server that stopped holds nothing");
             }
+        }
+    }
+
+    /// The caller's connection ends, and the next one begins from the same address.
+    fn disconnect(&mut self, caller: usize) {
+        let client = &mut self.callers[caller].client;
+        let tuple = client.tuple;
+        if tuple.transport.is_stream() {
+            self.server.handle_link_closed(self.now, *client);
+            client.link.0 += u64::from(CALLERS);
+            assert!(!self.server.is_allocated(&tuple), "an allocation ends with its connection");
+            self.carry_out();
         }
     }
 
@@ -308,7 +322,11 @@ impl Caller {
             let client = SocketAddr::from(([0x2600, 9, 0, 0, 0, 0, 0, u16::from(number)], 4000));
             (client, SocketAddr::new(RELAY_V6, 3478))
         };
-        let transport = if number == 5 { Transport::Tcp } else { Transport::Udp };
+        let transport = match number {
+            5 => Transport::Tcp,
+            7 => Transport::Tls,
+            _ => Transport::Udp,
+        };
         let (username, password) =
             if number.is_multiple_of(2) { ("alice", "wonderland") } else { ("bob", "builder") };
         Caller {
