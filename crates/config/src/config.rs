@@ -85,6 +85,8 @@ pub struct Config {
     pub total_quota: u32,
     /// Longest lifetime of an allocation, 600 s or more.
     pub max_lifetime: Duration,
+    /// How long a connection without an allocation may be silent.
+    pub idle_connection: Duration,
     /// Lifetime of a channel binding.
     pub channel_lifetime: Duration,
     /// Lifetime of a permission.
@@ -193,6 +195,7 @@ impl Default for Config {
             user_quota: 0,
             total_quota: 0,
             max_lifetime: Duration::from_secs(3600),
+            idle_connection: Duration::from_secs(60),
             channel_lifetime: Duration::from_secs(600),
             permission_lifetime: Duration::from_secs(300),
             limit_unauthorized: false,

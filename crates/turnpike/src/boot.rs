@@ -73,7 +73,12 @@ impl Running {
         let (sender, reports) = Reports::channel(log.clone(), config.realm.as_str().into(), verbose);
         let acceptor = certificates.as_deref().map(Certificates::acceptor);
         let descriptors = limit.map_or(1024, |limit| limit.now);
-        let shared = Shared::new(config, &addresses, acceptor, stream_limits(descriptors, threads))?;
+        let shared = Shared::new(
+            config,
+            &addresses,
+            acceptor,
+            stream_limits(descriptors, threads, config.idle_connection),
+        )?;
         let mut workers = Vec::new();
         for number in 0..threads {
             workers.push(shared.start_worker(number, listeners.share(), config, sender.clone())?);
@@ -278,8 +283,8 @@ fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
 }
 
 /// For each worker. Three of four descriptors may be connections, so that some are always left for allocations' sockets;
-/// a connection without an allocation is closed after a minute of silence.
-fn stream_limits(descriptors: u64, threads: u16) -> StreamLimits {
+/// a connection without an allocation is closed once it has been silent for too long.
+fn stream_limits(descriptors: u64, threads: u16, idle: Duration) -> StreamLimits {
     let total = u32::try_from(descriptors / 4 * 3 / u64::from(threads.max(1))).unwrap_or(u32::MAX);
-    StreamLimits { per_source: 4096, total, idle: Duration::from_secs(60) }
+    StreamLimits { per_source: 4096, total, idle }
 }

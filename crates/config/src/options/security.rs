@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::Effect::Later;
 use super::OptionSpec;
 use crate::config::Config;
 use crate::values::number;
@@ -90,12 +89,17 @@ pub(super) const LIMITS: &[OptionSpec] = &[
     )
     .bare("300")
     .default("300"),
-    OptionSpec::with(
+    OptionSpec::set(
         &["max-allocate-timeout"],
-        Later("stream clients"),
-        "Seconds a client may take to allocate.",
+        "SECONDS",
+        |config, value| {
+            config.idle_connection = Duration::from_secs(number(value, 1, 86_400, "a number of seconds")?);
+            Ok(())
+        },
+        "How long a connection without an allocation may be silent, 1 to 86400.",
     )
-    .value("SECONDS"),
+    .bare("60")
+    .default("60"),
     OptionSpec::switch(
         &["unauthorized-ratelimit"],
         |config, on| config.limit_unauthorized = on,

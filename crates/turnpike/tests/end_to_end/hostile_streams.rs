@@ -11,7 +11,7 @@ use turnpike_wire::attributes::{RequestedTransport, Username, XorPeerAddress};
 use turnpike_wire::{Class, MessageWriter, Method, TransactionId};
 
 use crate::client::{binding_request, exchange};
-use crate::harness::PATIENCE;
+use crate::harness::{PATIENCE, Server};
 use crate::streams::{Connection, binding, certificate, open_server, secure_server, trusting};
 
 #[test]
@@ -104,6 +104,14 @@ fn tls_of_another_age_and_weak_ciphers_are_refused() {
     }
     let server = secure_server(&directory, &["--no-tlsv1_2"]);
     assert_eq!(answer_to_hello(server.address, &hello(0x0303, &strong)), Said::Alert(PROTOCOL_VERSION));
+}
+
+#[test]
+fn a_connection_that_asks_for_nothing_is_closed_when_the_operator_says() {
+    let server = Server::start(&["--max-allocate-timeout=1"]);
+    let mut silent = TcpStream::connect(server.address).unwrap();
+    silent.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(silent.read(&mut [0; 1]).unwrap(), 0);
 }
 
 #[test]
