@@ -109,6 +109,8 @@ reasons! {
     AllocationMismatch = "allocation_mismatch";
     /// Request: authenticated as somebody other than the allocation's owner.
     NotTheOwner = "not_the_owner";
+    /// Request: another server is to serve this client.
+    TryAlternate = "try_alternate";
     /// Request: a transport towards peers that is not offered.
     UnsupportedTransport = "unsupported_transport";
     /// Request: an address family that is not offered.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use turnpike_wire::{Class, FirstByte, Message, Method, ParseError, classify};
 
 use crate::allocation::Allocations;
+use crate::alternate::Turns;
 use crate::challenge_budget::ChallengeBudget;
 use crate::config::{Config, Init};
 use crate::credentials::User;
@@ -50,6 +51,8 @@ pub struct Server {
     pub(crate) scratch: Box<[u8; SCRATCH]>,
     /// Whose turn it is among the relay addresses.
     pub(crate) turn: usize,
+    /// Likewise among the servers that clients are sent to.
+    pub(crate) alternate_turns: Turns,
     /// Sessions made so far.
     pub(crate) sessions: u64,
     /// Everybody, where no password is asked for.
@@ -83,6 +86,7 @@ impl Server {
             stats: Stats::default(),
             scratch: Box::new([0; SCRATCH]),
             turn: usize::from(init.worker),
+            alternate_turns: Turns::new(init.worker),
             sessions: 0,
         }
     }

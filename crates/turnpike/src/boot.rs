@@ -21,6 +21,7 @@ use turnpike_worker::{
 use crate::addresses::Addresses;
 use crate::certificates::Certificates;
 use crate::listeners::Listeners;
+use crate::redirection::Redirection;
 use crate::rules::rules;
 use crate::startup_lines::{tell_discovery, tell_notices, tell_ready, tell_rules, tell_transports};
 
@@ -69,6 +70,7 @@ impl Running {
         tell_transports(&log, config, certificates.as_deref());
         tell_rules(&log, config, limit, listeners.buffers());
         tell_discovery(&log, config, &addresses);
+        Redirection::find(config, &addresses).tell(&log);
         let verbose = config.verbose || config.extra_verbose;
         let (sender, reports) = Reports::channel(log.clone(), config.realm.as_str().into(), verbose);
         let acceptor = certificates.as_deref().map(Certificates::acceptor);

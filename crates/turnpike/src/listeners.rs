@@ -39,6 +39,15 @@ impl Listeners {
                 listeners.tcp.push(bind_tcp(config, for_tls, threads)?);
             }
         }
+        // Behind the others: links are numbered in this order.
+        for address in &config.auxiliary {
+            if config.udp {
+                listeners.udp.push(bind_udp(config, *address, threads)?);
+            }
+            if config.tcp {
+                listeners.tcp.push(bind_tcp(config, *address, threads)?);
+            }
+        }
         Ok(listeners)
     }
 
@@ -97,6 +106,7 @@ fn explain(
 ) -> anyhow::Error {
     let second = config.rfc5780 && address.port() == config.second_port();
     let remedy = match transport {
+        _ if config.auxiliary.contains(&address) => "stop that or give aux-server another port",
         _ if second => "stop that or choose another second port for rfc5780 with alt-listening-port",
         "TCP" => "stop that, choose another port with listening-port or tls-listening-port, or set no-tcp",
         _ => "stop that or choose another port with listening-port",

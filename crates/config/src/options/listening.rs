@@ -3,6 +3,7 @@
 use super::Effect::{Later, Settled};
 use super::{OptionSpec, Secrecy};
 use crate::config::Config;
+use crate::endpoints::listener;
 use crate::values::{host, number};
 
 pub(super) const OPTIONS: &[OptionSpec] = &[
@@ -76,12 +77,18 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         "Port for TCP clients behind a PROXY-protocol balancer.",
     )
     .value("PORT"),
-    OptionSpec::with(
+    OptionSpec::set(
         &["aux-server"],
-        Later("auxiliary listeners"),
-        "Further address to listen on, IP:PORT; may be repeated.",
+        "IP:PORT",
+        |config, value| {
+            let address = listener(value)?;
+            if !config.auxiliary.contains(&address) {
+                config.auxiliary.push(address);
+            }
+            Ok(())
+        },
+        "Further address to listen on, for UDP and TCP, and TLS where it is served; may be repeated.",
     )
-    .value("IP:PORT")
     .repeats(),
     OptionSpec::with(
         &["udp-recvmmsg"],

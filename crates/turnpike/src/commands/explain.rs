@@ -113,6 +113,10 @@ const MEANINGS: &[(Reason, &str)] = &[
     (Reason::UnknownAttributes, "a request with attributes that must be understood and are not"),
     (Reason::AllocationMismatch, "no allocation on this 5-tuple, or there is one already"),
     (Reason::NotTheOwner, "another user's allocation"),
+    (
+        Reason::TryAlternate,
+        "the client is sent to another server (300): see alternate-server and its relatives, and udp-self-balance",
+    ),
     (Reason::UnsupportedTransport, "a transport towards peers that is not offered: only UDP is"),
     (
         Reason::UnsupportedFamily,

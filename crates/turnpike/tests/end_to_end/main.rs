@@ -7,6 +7,7 @@
 mod client;
 mod harness;
 
+mod alternate_servers;
 mod authentication;
 mod checking;
 mod credentials;
