@@ -1,13 +1,16 @@
 //! ALTERNATE-SERVER (RFC 8489 §10): the servers that clients are sent to instead of being given an allocation.
 //!
-//! Invariants: nobody is sent to where he asked, nor to the other address family. Where credentials are asked for, only
-//! who has proved himself is sent elsewhere, and the answer is signed with his key. No state is made for him.
+//! Invariants: nobody is sent to where he asked, nor to the other address family. Whoever signed his request gets a
+//! signed answer, and none if he signed it wrongly. Whoever did not is told without a signature, as coturn does it and
+//! within his source's budget: Chromium goes to the other server with the nonce it has, and takes the 438 it gets for
+//! it as the end; it must be sent there before it has one. No state is made for either.
 
 use core::net::SocketAddr;
 
-use turnpike_wire::MessageWriter;
 use turnpike_wire::attributes::{AlternateDomain, AlternateServer as AlternateServerAttribute};
+use turnpike_wire::{Integrity, MessageWriter, Method};
 
+use crate::requests::Request;
 use crate::server::Server;
 use crate::tuple::{FiveTuple, Transport};
 
@@ -93,6 +96,15 @@ impl AlternateServers {
 }
 
 impl Server {
+    /// Whether a request is answered with another server before anything is asked of its sender.
+    pub(crate) fn is_sent_elsewhere(&self, request: &Request<'_>) -> bool {
+        let Request { client, message, .. } = request;
+        message.method() == Method::ALLOCATE
+            && message.integrity() == Integrity::None
+            && !self.is_allocated(&client.tuple)
+            && self.config.alternate_servers.are_for(&client.tuple)
+    }
+
     /// The next server for the client on this 5-tuple.
     pub(crate) fn next_alternate(&mut self, tuple: &FiveTuple) -> Option<AlternateServer> {
         let Server { config, alternate_turns, .. } = self;

@@ -38,7 +38,7 @@ fn clients_relay_through_the_server_they_are_sent_to() {
         let line = second.expect(&format!("transport {transport}"));
         assert!(line.contains(&format!("server {alternate}")), "{line}");
         let line = first.expect("ALLOCATE processed, error 300");
-        assert!(line.contains("user <hello>") && line.contains("reason: try_alternate"), "{line}");
+        assert!(line.contains("reason: try_alternate"), "{line}");
     }
     assert!(!first.program.so_far().contains(": new, "), "the first one relays nothing");
 }
@@ -141,10 +141,10 @@ fn auxiliary_listeners_share_the_datagram_clients_and_serve_whoever_comes() {
 }
 
 #[test]
-fn the_answer_can_be_trusted_and_names_an_address_of_the_same_family() {
+fn the_address_is_of_the_same_family_and_whoever_is_not_known_yet_gets_it_unsigned() {
     let server = Server::start(&["--alternate-server=[2001:db8::7]", "--alternate-server=203.0.113.7:99"]);
     let mut client = TurnClient::hello(server.address);
     let failure = client.try_allocate(AllocateOptions::default()).unwrap_err();
     let expected = "203.0.113.7:99".parse().unwrap();
-    assert_eq!(failure, Failure::TryAlternate { server: expected, authenticated: true, domain: None });
+    assert_eq!(failure, Failure::TryAlternate { server: expected, authenticated: false, domain: None });
 }

@@ -8,7 +8,7 @@ use turnpike_wire::attributes::{
 };
 use turnpike_wire::{AttributeType, Integrity, Method, PasswordDigest};
 
-use crate::harness::{Caller, LISTENER, LISTENER_V6, Reply, Setup, World, address, message};
+use crate::harness::{Caller, LISTENER, LISTENER_V6, Reply, Setup, World, address, request};
 
 const CALLER: &str = "203.0.113.1:4000";
 const CALLER_V6: &str = "[2001:db8:1::1]:4000";
@@ -28,9 +28,19 @@ fn by(transport: Transport, from: &str) -> Caller {
     caller
 }
 
-/// Where an Allocate with credentials is sent; `None` where it is granted.
+/// By a request that is answered here in any case.
+#[track_caller]
+fn fetch_nonce(world: &mut World, caller: &mut Caller) {
+    if caller.signs {
+        let challenge = world.receive(caller.client, &request(Method::REFRESH, |_| {})).expect_error(401);
+        caller.take_nonce(&challenge);
+    }
+}
+
+/// Where an Allocate is sent; `None` where it is granted.
 #[track_caller]
 fn sent_to(world: &mut World, caller: &mut Caller) -> Option<SocketAddr> {
+    fetch_nonce(world, caller);
     let reply = caller.allocate_with(world, |_| {}).expect_reply();
     match reply.number() {
         None => {
@@ -43,39 +53,54 @@ fn sent_to(world: &mut World, caller: &mut Caller) -> Option<SocketAddr> {
 }
 
 #[test]
-fn only_who_has_credentials_is_sent_elsewhere_and_the_answer_is_signed() {
+fn whoever_signed_the_request_gets_a_signed_answer_and_a_forger_none() {
     // Conformance 28. `Caller::request_as` checks the signature of each answer.
     for algorithm in [None, Some(PasswordDigest::Sha256)] {
         let mut world =
             world(AlternateServers { any: servers(&["198.51.100.1:3478"]), ..AlternateServers::default() });
         let mut caller = Caller::new(CALLER);
         caller.algorithm = algorithm;
-        let bare = message(turnpike_wire::Class::Request, Method::ALLOCATE, world.transaction(), |writer| {
-            writer.add(&RequestedTransport::UDP);
-        });
-        let challenge = world.receive(caller.client, &bare).expect_error(401);
-        assert!(!challenge.has(AttributeType::ALTERNATE_SERVER), "a stranger is told nothing");
-        let forger = Caller { nonce: Vec::new(), ..Caller::new(CALLER).named("alice", "wrong") };
-        let mut forger = forger;
+        fetch_nonce(&mut world, &mut caller);
+        let mut forger = caller.clone().named("alice", "wrong");
         let refusal = forger.allocate_with(&mut world, |_| {}).expect_error(401);
         assert!(!refusal.has(AttributeType::ALTERNATE_SERVER));
         let reply = caller.allocate_with(&mut world, |_| {}).expect_error(300);
         assert_eq!(reply.expect::<Attribute>().0, address("198.51.100.1:3478"));
         assert_ne!(reply.message().integrity(), Integrity::None);
         assert_eq!(world.server.stats().refused(Reason::TryAlternate), 1);
-        assert!(world.open.is_empty() && world.asked.is_empty(), "no state was made for it");
+        assert!(world.attempts.is_empty(), "nothing was opened for it");
+        forger.nonce = b"of another server".to_vec();
+        let id = world.transaction();
+        let stale = forger.request_as(&mut world, id, Method::ALLOCATE, |_| {}).expect_error(438);
+        assert!(!stale.has(AttributeType::ALTERNATE_SERVER));
     }
 }
 
 #[test]
-fn where_nobody_needs_credentials_the_answer_is_small_and_unsigned() {
+fn whoever_did_not_is_told_at_once_in_few_bytes_and_within_the_budget_of_strangers() {
+    let mut setup = Setup::new();
+    setup.config.alternate_servers.any = servers(&["198.51.100.1:3478"]);
+    setup.config.software = Some("not for strangers".into());
+    (setup.config.challenge_rate, setup.config.challenge_burst) = (1, 3);
+    let mut world = setup.build();
+    let caller = Caller::new(CALLER);
+    let bare = request(Method::ALLOCATE, |writer| {
+        writer.add(&RequestedTransport::UDP);
+    });
+    for _ in 0..3 {
+        let reply = world.receive(caller.client, &bare).expect_error(300);
+        assert_eq!(reply.bytes.len(), 40, "header, ERROR-CODE and ALTERNATE-SERVER");
+    }
+    world.receive(caller.client, &bare).expect_drop(Reason::RateLimited);
+}
+
+#[test]
+fn where_nobody_needs_credentials_everybody_is_told_at_once() {
     let mut setup = Setup::with_credentials(turnpike_turn::Credentials::anonymous("example.org"));
     setup.config.alternate_servers.any = servers(&["198.51.100.1:3478"]);
-    setup.config.software = None;
     let mut world = setup.build();
     let mut caller = Caller::new(CALLER).anonymous();
-    let reply = caller.allocate_with(&mut world, |_| {}).expect_error(300);
-    assert_eq!(reply.bytes.len(), 40, "header, ERROR-CODE and ALTERNATE-SERVER");
+    assert_eq!(sent_to(&mut world, &mut caller), Some(address("198.51.100.1:3478")));
 }
 
 #[test]
@@ -179,7 +204,9 @@ fn a_name_goes_with_the_address_where_there_is_a_certificate_to_compare() {
         [(Transport::Udp, false), (Transport::Tcp, false), (Transport::Tls, true), (Transport::Dtls, true)]
     {
         let mut world = world(lists.clone());
-        let reply: Reply = by(transport, CALLER).allocate_with(&mut world, |_| {}).expect_error(300);
+        let mut caller = by(transport, CALLER);
+        fetch_nonce(&mut world, &mut caller);
+        let reply: Reply = caller.allocate_with(&mut world, |_| {}).expect_error(300);
         assert_eq!(reply.expect::<Attribute>().0, address("198.51.100.1:5349"));
         let name = reply.get::<AlternateDomain<'_>>().map(|AlternateDomain(name)| name.to_vec());
         assert_eq!(name, secure.then(|| b"b.example.org".to_vec()), "{transport}");
@@ -191,6 +218,7 @@ fn the_other_server_judges_the_rest_of_the_request_and_nothing_but_allocate_is_r
     let mut world =
         world(AlternateServers { any: servers(&["198.51.100.1:3478"]), ..AlternateServers::default() });
     let mut caller = Caller::new(CALLER);
+    fetch_nonce(&mut world, &mut caller);
     caller
         .allocate_with(&mut world, |writer| {
             writer.add(&EvenPort { reserve: true });

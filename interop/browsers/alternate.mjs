@@ -1,0 +1,32 @@
+// Browsers that are sent from one server to another (ALTERNATE-SERVER, RFC 8489 §10).
+
+import { join } from "node:path";
+
+import { relaying, startTwo } from "../coturn-tools/alternate.mjs";
+import { relayedCall } from "./call.mjs";
+
+export async function alternateCases(run, browsers, directory) {
+  const { ipv4, isolated } = run.network;
+  // Chromium follows to no loopback address.
+  if (!isolated) return run.report.missing("browsers", "alternate server", "a network namespace, for its address");
+  await run.report.guard("browsers", "alternate server", async () => {
+    const pairing = { server: run.programs.server, ours: Boolean(run.programs.turnpike) };
+    const { first, second } = await startTwo(run, pairing, join(directory, "alternate"), [ipv4, ipv4]);
+    try {
+      for (const kind of ["chromium", "firefox"]) {
+        for (const transport of ["udp", "tcp"]) {
+          await browsers.case([kind], `${transport} alternate server datachannel+video`, async (...ends) => {
+            const before = relaying(second);
+            const callerServers = [first.iceServer(ipv4, transport)];
+            const measured = await relayedCall(...ends, { callerServers, relayProtocol: transport });
+            if (relaying(first) > 0) throw new Error("the first server relays");
+            if (relaying(second) === before) throw new Error("the second server relays nothing");
+            return measured;
+          });
+        }
+      }
+    } finally {
+      await Promise.all([first, second].map((server) => server.stop()));
+    }
+  });
+}
