@@ -52,6 +52,7 @@ impl Loaded {
         }
         self.complete_discovery();
         self.check_auxiliary();
+        self.check_proxies();
         let Config { listening_port, min_port, max_port, stun_only, .. } = self.config;
         if !stun_only && (min_port..=max_port).contains(&listening_port) {
             let text = format!(
@@ -73,6 +74,19 @@ impl Loaded {
         if self.config.udp_self_balance && self.config.auxiliary.is_empty() {
             let text = "has no effect without aux-server: there is nothing to spread clients over".to_owned();
             self.notice(Severity::Warning, "udp-self-balance", text);
+        }
+    }
+
+    /// Whoever may choose clients' addresses should be named.
+    fn check_proxies(&mut self) {
+        if let Some(port) = self.config.proxy_port
+            && self.config.proxies.is_empty()
+        {
+            let text = format!(
+                "whoever comes to port {port} from a loopback or private address is believed whose connection it is; \
+                 name the load balancers with proxy-from"
+            );
+            self.notice(Severity::Info, "tcp-proxy-port", text);
         }
     }
 

@@ -148,6 +148,10 @@ pub struct Config {
     pub auxiliary: Vec<SocketAddr>,
     /// Whether the clients of UDP and DTLS are spread over these.
     pub udp_self_balance: bool,
+    /// TCP port on which each connection must begin with a header of the PROXY protocol.
+    pub proxy_port: Option<u16>,
+    /// Sources that speak for others by the PROXY protocol, wherever they come in.
+    pub proxies: Vec<PeerRange>,
     /// Other servers that clients are sent to.
     pub alternate_servers: AlternateLists,
 }
@@ -231,6 +235,8 @@ impl Default for Config {
             bps_capacity: 0,
             auxiliary: Vec::new(),
             udp_self_balance: false,
+            proxy_port: None,
+            proxies: Vec::new(),
             alternate_servers: AlternateLists::default(),
         }
     }

@@ -79,6 +79,14 @@ reasons! {
     TooManyWaiting = "too_many_waiting";
     /// The message does not fit its buffer.
     TooLarge = "too_large";
+    /// A proxy did not say whose a datagram or connection is.
+    NoProxyHeader = "no_proxy_header";
+    /// What a proxy said of it cannot be read.
+    BadProxyHeader = "bad_proxy_header";
+    /// Somebody who is no proxy came where only proxies may.
+    UntrustedProxy = "untrusted_proxy";
+    /// As many clients come by proxies as may.
+    TooManyProxied = "too_many_proxied";
 
     /// Credentials: none given. The normal first request of every client.
     NoCredentials = "no_credentials";

@@ -26,7 +26,7 @@ use crate::requests::{Request, is_receivable};
 use crate::stats::Stats;
 use crate::time::{Now, Timestamp};
 use crate::timers::{Timer, Timers};
-use crate::tuple::{Client, FiveTuple, RelayId};
+use crate::tuple::{Client, FiveTuple, RelayId, Transport};
 use crate::verdict::Verdict;
 use crate::waiting::Waiting;
 
@@ -55,6 +55,8 @@ pub struct Server {
     pub(crate) alternate_turns: Turns,
     /// Sessions made so far.
     pub(crate) sessions: u64,
+    /// When it was last reported that something of a proxy's was refused.
+    pub(crate) proxy_refusal_told: Timestamp,
     /// Everybody, where no password is asked for.
     pub(crate) nobody: Arc<User>,
 }
@@ -88,6 +90,7 @@ impl Server {
             turn: usize::from(init.worker),
             alternate_turns: Turns::new(init.worker),
             sessions: 0,
+            proxy_refusal_told: Timestamp(0),
         }
     }
 
@@ -116,9 +119,29 @@ impl Server {
         self.relay_to_client(now, relay, peer, packet.len(), packet)
     }
 
-    /// A client's connection has ended: ends its allocation.
+    /// A client's connection has ended: ends its allocation. Where proxies name the clients, the same 5-tuple may have
+    /// come by another connection since.
     pub fn handle_link_closed(&mut self, now: Now, client: Client) {
-        self.end_allocation(now.monotonic, &client.tuple, EndCause::Disconnected);
+        let relay = self.allocations.find(&client.tuple);
+        let allocation = relay.and_then(|relay| self.allocations.get(relay));
+        if allocation.is_some_and(|allocation| allocation.client.link == client.link) {
+            self.end_allocation(now.monotonic, &client.tuple, EndCause::Disconnected);
+        }
+    }
+
+    /// What a proxy passed on was refused before anything in it was looked at. Told once a second at most.
+    pub fn handle_proxy_refused(
+        &mut self,
+        now: Timestamp,
+        source: SocketAddr,
+        transport: Transport,
+        reason: Reason,
+    ) {
+        self.stats.count(reason);
+        if now.since(self.proxy_refusal_told) >= PROXY_REFUSAL_INTERVAL {
+            self.proxy_refusal_told = now;
+            self.report(Event::ProxyRefused { source, transport, reason });
+        }
     }
 
     /// Whether there is an allocation on this 5-tuple.
@@ -312,6 +335,8 @@ impl Server {
 
 /// An allocation's expired permissions and channels are swept no more often than this.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Refusals of what proxies pass on are reported no more often than this.
+const PROXY_REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
 /// Largest response: the list of the 16,384 unknown attributes that the largest request has room for, and 2 KiB for a
 /// phrase, a long realm, a nonce, SOFTWARE and integrity.
 const SCRATCH: usize = 2 * 16_384 + 2048;

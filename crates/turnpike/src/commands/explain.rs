@@ -89,6 +89,20 @@ const MEANINGS: &[(Reason, &str)] = &[
     (Reason::TooManyWaiting, "too many requests wait for an answer; the machine or a database is too slow"),
     (Reason::TooLarge, "a message that does not fit a datagram"),
     (
+        Reason::NoProxyHeader,
+        "a source named by proxy-from, or whoever comes to tcp-proxy-port, must say by the PROXY protocol whose each \
+             connection or datagram is: switch it on in the load balancer, or take the source out of proxy-from",
+    ),
+    (
+        Reason::BadProxyHeader,
+        "a header of the PROXY protocol that is broken, too long, or of an unknown version or another transport",
+    ),
+    (
+        Reason::UntrustedProxy,
+        "a connection to tcp-proxy-port from a source that may not speak for others: see proxy-from",
+    ),
+    (Reason::TooManyProxied, "too many clients with an allocation come by proxies over UDP: 65,536 a thread"),
+    (
         Reason::NoCredentials,
         "the normal first request of every client: it is told realm and nonce, and tries again",
     ),
