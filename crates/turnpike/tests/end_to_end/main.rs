@@ -20,6 +20,7 @@ mod icmp;
 mod logging;
 mod nat_discovery;
 mod nat_verdicts;
+mod proxy_protocol;
 mod refusals;
 mod relaying;
 mod self_test;
