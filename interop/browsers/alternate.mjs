@@ -3,6 +3,7 @@
 import { join } from "node:path";
 
 import { relaying, startTwo } from "../coturn-tools/alternate.mjs";
+import { makeCertificate } from "../harness/certificate.mjs";
 import { relayedCall } from "./call.mjs";
 
 export async function alternateCases(run, browsers, directory) {
@@ -11,14 +12,22 @@ export async function alternateCases(run, browsers, directory) {
   if (!isolated) return run.report.missing("browsers", "alternate server", "a network namespace, for its address");
   await run.report.guard("browsers", "alternate server", async () => {
     const pairing = { server: run.programs.server, ours: Boolean(run.programs.turnpike) };
-    const { first, second } = await startTwo(run, pairing, join(directory, "alternate"), [ipv4, ipv4]);
+    const certificate = makeCertificate(join(directory, "certificate"), ["127.0.0.1", ipv4]);
+    const addresses = [[ipv4, "127.0.0.1"], ipv4];
+    const { first, second } = await startTwo(run, pairing, join(directory, "alternate"), addresses, certificate);
     try {
       for (const kind of ["chromium", "firefox"]) {
-        for (const transport of ["udp", "tcp"]) {
+        const given = {
+          udp: first.iceServer(ipv4, "udp"),
+          tcp: first.iceServer(ipv4, "tcp"),
+          tls: first.secureIceServer("localhost"),
+        };
+        // By TLS Firefox goes to the name it was given, with the other port: it would arrive nowhere.
+        if (kind === "firefox") delete given.tls;
+        for (const [transport, iceServer] of Object.entries(given)) {
           await browsers.case([kind], `${transport} alternate server datachannel+video`, async (...ends) => {
             const before = relaying(second);
-            const callerServers = [first.iceServer(ipv4, transport)];
-            const measured = await relayedCall(...ends, { callerServers, relayProtocol: transport });
+            const measured = await relayedCall(...ends, { callerServers: [iceServer], relayProtocol: transport });
             if (relaying(first) > 0) throw new Error("the first server relays");
             if (relaying(second) === before) throw new Error("the second server relays nothing");
             return measured;

@@ -18,7 +18,7 @@ export async function runBrowsers(run) {
   const directory = join(run.workDirectory, SUITE);
   mkdirSync(directory, { recursive: true });
   const canTrust = onPath("certutil");
-  const certificate = canTrust && makeCertificate(join(directory, "certificate"), ["127.0.0.1"]);
+  const certificate = canTrust && makeCertificate(join(directory, "certificate"), ["127.0.0.1", run.network.ipv4]);
   const browsers = new Browsers(run, directory, await servePage(), certificate?.authority);
   try {
     if (run.iceServers) return await givenServer(run, browsers);

@@ -38,20 +38,23 @@ export async function runAlternate(run, pairing) {
 }
 
 /** Two servers on these addresses, the first of which sends its clients to the second. */
-export async function startTwo({ processes }, { server, ours }, directory, addresses) {
-  const start = (name, address, flags) => {
+export async function startTwo({ processes }, { server, ours }, directory, addresses, certificate) {
+  const start = (name, listening, flags) => {
     const at = join(directory, name);
     mkdirSync(at, { recursive: true });
     const compatible = ours ? ["--rfc5766-channel-numbers"] : [];
     return TurnServer.start(processes, server, {
-      addresses: [address],
+      addresses: [listening].flat(),
       directory: at,
       ours,
+      certificate,
       flags: ["--allow-loopback-peers", ...compatible, ...flags],
     });
   };
   const second = await start("second", addresses[1], []);
-  const first = await start("first", addresses[0], [`--alternate-server=${addresses[1]}:${second.port}`]);
+  const lists = [`--alternate-server=${addresses[1]}:${second.port}`];
+  if (certificate) lists.push(`--tls-alternate-server=${addresses[1]}:${second.port + 1}`);
+  const first = await start("first", addresses[0], lists);
   return { first, second };
 }
 
