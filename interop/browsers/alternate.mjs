@@ -3,16 +3,14 @@
 import { join } from "node:path";
 
 import { relaying, startTwo } from "../coturn-tools/alternate.mjs";
-import { makeCertificate } from "../harness/certificate.mjs";
 import { relayedCall } from "./call.mjs";
 
-export async function alternateCases(run, browsers, directory) {
+export async function alternateCases(run, browsers, directory, certificate) {
   const { ipv4, isolated } = run.network;
   // Chromium follows to no loopback address.
   if (!isolated) return run.report.missing("browsers", "alternate server", "a network namespace, for its address");
   await run.report.guard("browsers", "alternate server", async () => {
     const pairing = { server: run.programs.server, ours: Boolean(run.programs.turnpike) };
-    const certificate = makeCertificate(join(directory, "certificate"), ["127.0.0.1", ipv4]);
     const addresses = [[ipv4, "127.0.0.1"], ipv4];
     const { first, second } = await startTwo(run, pairing, join(directory, "alternate"), addresses, certificate);
     try {
@@ -23,7 +21,7 @@ export async function alternateCases(run, browsers, directory) {
           tls: first.secureIceServer("localhost"),
         };
         // By TLS Firefox goes to the name it was given, with the other port: it would arrive nowhere.
-        if (kind === "firefox") delete given.tls;
+        if (kind === "firefox" || !certificate) delete given.tls;
         for (const [transport, iceServer] of Object.entries(given)) {
           await browsers.case([kind], `${transport} alternate server datachannel+video`, async (...ends) => {
             const before = relaying(second);

@@ -36,7 +36,7 @@ export async function runBrowsers(run) {
       restCases(run, browsers, directory, server),
     );
     await peerCases(run, browsers, directory);
-    await alternateCases(run, browsers, directory);
+    await alternateCases(run, browsers, directory, certificate);
     await firstRunCases(run, browsers, directory);
   } finally {
     await browsers.stop();

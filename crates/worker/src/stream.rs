@@ -81,6 +81,11 @@ impl Stream {
         self.unsent.len() + self.queued
     }
 
+    #[cfg(test)]
+    pub(crate) fn unread(&self) -> usize {
+        self.unread.len()
+    }
+
     /// See [`Streams::fill`](crate::streams::Streams::fill).
     pub(crate) fn fill(
         &mut self,

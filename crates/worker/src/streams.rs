@@ -408,3 +408,7 @@ const MOST_DATA_WAITING: usize = 256 * 1024;
 const MOST_WAITING: usize = 384 * 1024;
 /// Bytes to send in one turn before some are sent.
 const MOST_OUTPUT: usize = 1024 * 1024;
+
+#[cfg(test)]
+#[path = "streams_tests.rs"]
+mod tests;
