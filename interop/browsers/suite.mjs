@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { makeCertificate } from "../harness/certificate.mjs";
 import { onPath } from "../harness/programs.mjs";
 import { TurnServer } from "../harness/server.mjs";
+import { alternateCases } from "./alternate.mjs";
 import { connected, End, openPage, relayedCall, relayOnly, signal } from "./call.mjs";
 import { fromArgument, mintRest, startTurnpikeUp, turnpikeCredentials } from "./credentials.mjs";
 import { launch, servePage } from "./launch.mjs";
@@ -17,7 +18,7 @@ export async function runBrowsers(run) {
   const directory = join(run.workDirectory, SUITE);
   mkdirSync(directory, { recursive: true });
   const canTrust = onPath("certutil");
-  const certificate = canTrust && makeCertificate(join(directory, "certificate"), ["127.0.0.1"]);
+  const certificate = canTrust && makeCertificate(join(directory, "certificate"), ["127.0.0.1", run.network.ipv4]);
   const browsers = new Browsers(run, directory, await servePage(), certificate?.authority);
   try {
     if (run.iceServers) return await givenServer(run, browsers);
@@ -35,6 +36,7 @@ export async function runBrowsers(run) {
       restCases(run, browsers, directory, server),
     );
     await peerCases(run, browsers, directory);
+    await alternateCases(run, browsers, directory, certificate);
     await firstRunCases(run, browsers, directory);
   } finally {
     await browsers.stop();

@@ -6,7 +6,9 @@ import { dirname, join } from "node:path";
 import { makeCertificate } from "../harness/certificate.mjs";
 import { answers } from "../harness/datagram.mjs";
 import { freePort, SECRET, TurnServer, USER } from "../harness/server.mjs";
+import { runAlternate } from "./alternate.mjs";
 import { runDiscovery } from "./discovery.mjs";
+import { runProxied } from "./proxy.mjs";
 import { clientsFor, readSummary } from "./summary.mjs";
 import { DATA_VARIANTS, HOSTILE_VARIANTS, REFUSED_VARIANTS } from "./variants.mjs";
 
@@ -30,6 +32,8 @@ export async function runCoturnTools(run) {
   const guarded = (pairing) => report.guard(SUITE, `${pairing.name}: its servers`, () => runPairing(run, pairing));
   await Promise.all(complete.map(guarded));
   for (const pairing of complete) await runDiscovery(run, pairing);
+  for (const pairing of complete) await runAlternate(run, pairing);
+  if (programs.turnpike) await runProxied(run);
   if (programs.server && reference.client) await tutorialCase(run, dirname(reference.client));
   if (programs.turnpike && programs.tools) await vectorsCase(run);
 }

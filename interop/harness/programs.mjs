@@ -25,6 +25,7 @@ export function findPrograms({ server, tools }) {
       server: onPath("turnserver"),
       client: onPath("turnutils_uclient"),
     },
+    haproxy: onPath("haproxy"),
     chromium: onPath("chromium"),
     firefox: onPath("firefox-esr") ?? onPath("firefox"),
   };

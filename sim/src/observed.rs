@@ -156,6 +156,11 @@ pub(crate) enum Report {
     SourceLimited {
         source: IpAddr,
     },
+    /// Something of a proxy's was refused: no proxies are in these worlds.
+    ProxyRefused {
+        source: SocketAddr,
+        reason: Reason,
+    },
 }
 
 impl Report {
@@ -191,6 +196,7 @@ impl Report {
             }
             Event::PeerRefused { tuple, session, peer, .. } => Report::PeerRefused { tuple, session, peer },
             Event::SourceLimited { source } => Report::SourceLimited { source },
+            Event::ProxyRefused { source, reason, .. } => Report::ProxyRefused { source, reason },
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What no single option can know: whether they agree, and whether the server is safe to start.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use crate::config::{Config, Password, StaticUser};
 use crate::error::ConfigError;
@@ -50,12 +51,42 @@ impl Loaded {
             self.notice(Severity::Warning, "log-file", text);
         }
         self.complete_discovery();
+        self.check_auxiliary();
+        self.check_proxies();
         let Config { listening_port, min_port, max_port, stun_only, .. } = self.config;
         if !stun_only && (min_port..=max_port).contains(&listening_port) {
             let text = format!(
                 "port {listening_port} is also one of the relay ports {min_port}-{max_port}; keep them apart"
             );
             self.notice(Severity::Warning, "listening-port", text);
+        }
+    }
+
+    /// Says what auxiliary listeners cannot do.
+    fn check_auxiliary(&mut self) {
+        let Config { min_port, max_port, stun_only, .. } = self.config;
+        let relayed = |address: &&SocketAddr| !stun_only && (min_port..=max_port).contains(&address.port());
+        if let Some(address) = self.config.auxiliary.iter().find(relayed) {
+            let text =
+                format!("{address} is on one of the relay ports {min_port}-{max_port}; keep them apart");
+            self.notice(Severity::Warning, "aux-server", text);
+        }
+        if self.config.udp_self_balance && self.config.auxiliary.is_empty() {
+            let text = "has no effect without aux-server: there is nothing to spread clients over".to_owned();
+            self.notice(Severity::Warning, "udp-self-balance", text);
+        }
+    }
+
+    /// Whoever may choose clients' addresses should be named.
+    fn check_proxies(&mut self) {
+        if let Some(port) = self.config.proxy_port
+            && self.config.proxies.is_empty()
+        {
+            let text = format!(
+                "whoever comes to port {port} from a loopback or private address is believed whose connection it is; \
+                 name the load balancers with proxy-from"
+            );
+            self.notice(Severity::Info, "tcp-proxy-port", text);
         }
     }
 

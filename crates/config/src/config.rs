@@ -1,9 +1,10 @@
 //! The configuration as the server uses it: typed, with units, checked.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::endpoints::AlternateLists;
 use crate::values::{PeerRange, Secret};
 
 /// Everything that can be set, with its default.
@@ -145,6 +146,16 @@ pub struct Config {
     pub max_bps: u64,
     /// Bytes a second granted to all sessions together; zero for no limit.
     pub bps_capacity: u64,
+    /// Further addresses to listen on, without NAT behaviour discovery.
+    pub auxiliary: Vec<SocketAddr>,
+    /// Whether the clients of UDP and DTLS are spread over these.
+    pub udp_self_balance: bool,
+    /// TCP port on which each connection must begin with a header of the PROXY protocol.
+    pub proxy_port: Option<u16>,
+    /// Sources that speak for others by the PROXY protocol, wherever they come in.
+    pub proxies: Vec<PeerRange>,
+    /// Other servers that clients are sent to.
+    pub alternate_servers: AlternateLists,
 }
 
 impl Config {
@@ -225,6 +236,11 @@ impl Default for Config {
             databases: Vec::new(),
             max_bps: 0,
             bps_capacity: 0,
+            auxiliary: Vec::new(),
+            udp_self_balance: false,
+            proxy_port: None,
+            proxies: Vec::new(),
+            alternate_servers: AlternateLists::default(),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod check;
 mod config;
+mod endpoints;
 mod error;
 mod file;
 pub mod getopt;
@@ -18,6 +19,7 @@ mod values;
 
 pub use check::Report;
 pub use config::{Config, DefaultFamily, ExternalAddress, LogLevel, Password, StaticUser};
+pub use endpoints::{AlternateLists, AlternateServer};
 pub use error::ConfigError;
 pub use help::{coloured_help, help, sample};
 pub use load::{Command, Environment, Loaded, Notice, Setting, Severity, SystemEnvironment, load};

@@ -461,3 +461,40 @@ proptest! {
         let _ = load(line.into_iter().map(OsString::from), &world);
     }
 }
+
+#[test]
+fn servers_that_clients_are_sent_to_add_up_and_what_cannot_be_an_address_is_refused() {
+    let loaded = run("-n --no-auth --alternate-server=203.0.113.7 --alternate-server=[2001:db8::7]:99 \
+         --alternate-server=203.0.113.7:3478 --tls-alternate-server=203.0.113.7");
+    let lists = loaded.unwrap().config.alternate_servers;
+    let any: Vec<String> = lists.any.iter().map(|server| server.address.to_string()).collect();
+    assert_eq!(any, ["203.0.113.7:3478", "[2001:db8::7]:99"], "the same twice counts once");
+    assert_eq!(lists.tls[0].address.to_string(), "203.0.113.7:5349");
+    assert!(lists.udp.is_empty() && lists.tcp.is_empty());
+    for wrong in ["203.0.113", "0.0.0.0", "203.0.113.7:0", "[::1"] {
+        assert!(
+            refusal(&format!("-n --no-auth --udp-alternate-server={wrong}")).contains("udp-alternate-server")
+        );
+    }
+    assert!(refusal("-n --no-auth --aux-server=127.0.0.1").contains("has no port"));
+    assert!(refusal("-n --no-auth --aux-server=0.0.0.0:3480").contains("one of this machine's addresses"));
+}
+
+#[test]
+fn what_auxiliary_listeners_and_proxies_lack_is_said() {
+    let said = |line: &str, origin: &str| {
+        let notices = run(line).unwrap().notices;
+        let found = notices.into_iter().find(|notice| notice.origin == origin);
+        found.map(|notice| (notice.severity, notice.text))
+    };
+    let (severity, text) = said("-n --no-auth --udp-self-balance", "udp-self-balance").unwrap();
+    assert!(severity == Severity::Warning && text.contains("without aux-server"), "{text}");
+    let (severity, text) = said("-n --no-auth --aux-server=127.0.0.1:50000", "aux-server").unwrap();
+    assert!(severity == Severity::Warning && text.contains("one of the relay ports"), "{text}");
+    let balanced = "-n --no-auth --udp-self-balance --aux-server=127.0.0.1:3480";
+    assert!(said(balanced, "udp-self-balance").or(said(balanced, "aux-server")).is_none());
+    let (severity, text) = said("-n --no-auth --tcp-proxy-port=8080", "tcp-proxy-port").unwrap();
+    assert!(severity == Severity::Info && text.contains("name the load balancers with proxy-from"), "{text}");
+    assert!(said("-n --no-auth --tcp-proxy-port=8080 --proxy-from=10.0.0.2", "tcp-proxy-port").is_none());
+    assert!(refusal("-n --no-auth --proxy-from=10.0.0.2/33").contains("proxy-from"));
+}

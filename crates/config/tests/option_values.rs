@@ -202,6 +202,7 @@ const VALUES: &[Row] = &[
         &["203.0.113.7", "203.0.113.7:3478", "[2001:db8::7]:3478"],
     ),
     (&["udp-alternate-server", "tcp-alternate-server"], &["203.0.113.7", "203.0.113.7:3478"]),
+    (&["proxy-from"], &["10.0.0.2", "10.0.0.2-10.0.0.9", "10.0.0.0/8", "fd00::/8"]),
     (&["log-file"], &["/var/log/turn.log", "stdout", "-", "syslog"]),
     (&["syslog-facility"], &["LOG_LOCAL1", "log_daemon"]),
     (&["log-min-level"], &["debug", "info", "warning", "error", "INFO"]),

@@ -1,10 +1,11 @@
 //! What the log says of sessions: coturn's words where people parse them, with the client's address and the
 //! reason added.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use turnpike_turn::peer_rule::{NO_MULTICAST, UNSPECIFIED};
-use turnpike_turn::{Event, FiveTuple, Reason, SessionId, Usage, User};
+use turnpike_turn::{Event, FiveTuple, Reason, SessionId, Transport, Usage, User};
 use turnpike_wire::{ErrorNumber, Method};
 
 use crate::log::Level;
@@ -75,9 +76,25 @@ pub fn line_of(event: &Event, realm: &str) -> Vec<Line> {
                 tuple.client
             ))]
         }
+        Event::ProxyRefused { source, transport, reason } => {
+            vec![refusal(proxy_refused(source, *transport, *reason))]
+        }
         Event::SourceLimited { source } => vec![refusal(format!(
             "401 rate-limit exceeded from {source}, suppressing responses for this window"
         ))],
+    }
+}
+
+fn proxy_refused(source: &SocketAddr, transport: Transport, reason: Reason) -> String {
+    let (code, carrier) = (reason.code(), if transport.is_stream() { "connection" } else { "datagram" });
+    match reason {
+        Reason::UntrustedProxy => format!(
+            "{transport} {carrier} from {source} refused on tcp-proxy-port; if it is a proxy of yours: proxy-from={} (reason: {code})",
+            source.ip()
+        ),
+        _ => format!(
+            "{transport} {carrier} from the proxy {source} refused: it needs a header of the PROXY protocol (reason: {code})"
+        ),
     }
 }
 

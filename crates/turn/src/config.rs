@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use turnpike_wire::Family;
 
+use crate::alternate::AlternateServers;
 use crate::credentials::Credentials;
 use crate::discovery::Alternates;
 use crate::nonce::NonceKey;
@@ -34,6 +35,8 @@ pub struct Config {
     pub mapped_address: bool,
     /// Where NAT behaviour discovery is offered (RFC 5780); empty for nowhere.
     pub alternates: Vec<Alternates>,
+    /// Where clients that ask for an allocation are sent instead.
+    pub alternate_servers: AlternateServers,
     /// Whether anything but Binding is answered.
     pub relaying: bool,
     /// Which channel numbers may be bound.
@@ -75,6 +78,7 @@ impl Config {
             authenticated_binding: false,
             mapped_address: false,
             alternates: Vec::new(),
+            alternate_servers: AlternateServers::default(),
             relaying: true,
             channels: ChannelRange::Rfc8656,
             default_family: DefaultFamily::Of(Family::Ipv4),

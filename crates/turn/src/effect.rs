@@ -9,7 +9,7 @@ use turnpike_wire::{ErrorNumber, Method};
 use crate::credentials::User;
 use crate::ports::RelayedPort;
 use crate::reason::Reason;
-use crate::tuple::{FiveTuple, RelayId, SessionId, WaitId};
+use crate::tuple::{FiveTuple, RelayId, SessionId, Transport, WaitId};
 
 /// Something that needs a syscall, or somebody who listens.
 #[must_use]
@@ -183,6 +183,15 @@ pub enum Event {
     SourceLimited {
         /// The source.
         source: IpAddr,
+    },
+    /// A connection or datagram was refused for what its proxy said of it, or did not say.
+    ProxyRefused {
+        /// The proxy, or who is taken for one.
+        source: SocketAddr,
+        /// What it came by.
+        transport: Transport,
+        /// Why.
+        reason: Reason,
     },
 }
 

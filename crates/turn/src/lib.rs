@@ -7,6 +7,7 @@
 //! Start reading at [`Server`].
 
 mod allocation;
+mod alternate;
 mod auth;
 mod bandwidth;
 mod challenge_budget;
@@ -34,6 +35,7 @@ mod tuple;
 mod verdict;
 mod waiting;
 
+pub use alternate::{AlternateServer, AlternateServers, OwnListener};
 pub use config::{ChannelRange, Config, DefaultFamily, Init};
 pub use credentials::{Credentials, RestName, User, rest_password};
 pub use discovery::{AlternateAddress, Alternates};

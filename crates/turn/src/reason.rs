@@ -81,6 +81,14 @@ reasons! {
     TooManyWaiting = "too_many_waiting";
     /// The message does not fit its buffer.
     TooLarge = "too_large";
+    /// A proxy did not say whose a datagram or connection is.
+    NoProxyHeader = "no_proxy_header";
+    /// What a proxy said of it cannot be read.
+    BadProxyHeader = "bad_proxy_header";
+    /// Somebody who is no proxy came where only proxies may.
+    UntrustedProxy = "untrusted_proxy";
+    /// As many clients come by proxies as may.
+    TooManyProxied = "too_many_proxied";
 
     /// Credentials: none given. The normal first request of every client.
     NoCredentials = "no_credentials";
@@ -111,6 +119,8 @@ reasons! {
     AllocationMismatch = "allocation_mismatch";
     /// Request: authenticated as somebody other than the allocation's owner.
     NotTheOwner = "not_the_owner";
+    /// Request: another server is to serve this client.
+    TryAlternate = "try_alternate";
     /// Request: a transport towards peers that is not offered.
     UnsupportedTransport = "unsupported_transport";
     /// Request: an address family that is not offered.

@@ -131,6 +131,9 @@ impl Server {
     /// Authentication, then unknown attributes, then the method's rules (RFC 8489 §6.3.1).
     fn process(&mut self, request: &Request<'_>) -> Result<(Answer, Option<Arc<User>>), Refusal> {
         let method = request.message.method();
+        if self.is_sent_elsewhere(request) {
+            return Err(Refusal::plain(ErrorNumber::TRY_ALTERNATE, Reason::TryAlternate));
+        }
         let anybody = method == Method::BINDING && !self.config.authenticated_binding;
         let user = if anybody { None } else { Some(self.authenticate(request)?) };
         if self.unknown_in(request).next().is_some() {

@@ -9,6 +9,7 @@ use turnpike_wire::attributes::{
 };
 use turnpike_wire::{AttributeType, Class, Integrity, Message, MessageWriter, Method, TransactionId};
 
+use crate::alternate::AlternateServer;
 use crate::challenge_budget::Allowance;
 use crate::credentials::User;
 use crate::effect::Event;
@@ -90,7 +91,11 @@ impl Server {
             }
             _ => Vec::new(),
         };
-        self.write_error(&request.reply(), refusal, &nonce, &unknown)
+        let alternate = match refusal.refused.reason {
+            Reason::TryAlternate => self.next_alternate(&request.client.tuple),
+            _ => None,
+        };
+        self.write_error(&request.reply(), refusal, &nonce, &unknown, alternate.as_ref())
     }
 
     pub(crate) fn refuse_pending(
@@ -99,7 +104,7 @@ impl Server {
         pending: &PendingAllocation,
         refusal: &Refusal,
     ) -> Verdict<'_> {
-        self.write_error(&pending.reply(), refusal, &[], &[])
+        self.write_error(&pending.reply(), refusal, &[], &[], None)
     }
 
     /// Takes a token from the source's budget for an answer to somebody unknown.
@@ -157,7 +162,14 @@ impl Server {
         count_drop(stats, verdict)
     }
 
-    fn write_error(&mut self, reply: &Reply, refusal: &Refusal, nonce: &[u8], unknown: &[u8]) -> Verdict<'_> {
+    fn write_error(
+        &mut self,
+        reply: &Reply,
+        refusal: &Refusal,
+        nonce: &[u8],
+        unknown: &[u8],
+        alternate: Option<&AlternateServer>,
+    ) -> Verdict<'_> {
         let Server { scratch, config, stats, .. } = self;
         stats.count(refusal.refused.reason);
         stats.errors += 1;
@@ -173,6 +185,9 @@ impl Server {
         }
         if !unknown.is_empty() {
             writer.add(&UnknownAttributes::from_be_bytes(unknown));
+        }
+        if let Some(alternate) = alternate {
+            alternate.write(&mut writer);
         }
         // A challenge to a stranger stays as small as it can be.
         let software = config.software.as_deref().filter(|_| refusal.user.is_some());

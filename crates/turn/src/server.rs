@@ -11,6 +11,7 @@ use std::time::Duration;
 use turnpike_wire::{Class, FirstByte, Message, Method, ParseError, classify};
 
 use crate::allocation::Allocations;
+use crate::alternate::Turns;
 use crate::challenge_budget::ChallengeBudget;
 use crate::config::{Config, Init};
 use crate::credentials::User;
@@ -25,7 +26,7 @@ use crate::requests::{Request, is_receivable};
 use crate::stats::Stats;
 use crate::time::{Now, Timestamp};
 use crate::timers::{Timer, Timers};
-use crate::tuple::{Client, FiveTuple, RelayId};
+use crate::tuple::{Client, FiveTuple, RelayId, Transport};
 use crate::verdict::Verdict;
 use crate::waiting::Waiting;
 
@@ -50,8 +51,12 @@ pub struct Server {
     pub(crate) scratch: Box<[u8; SCRATCH]>,
     /// Whose turn it is among the relay addresses.
     pub(crate) turn: usize,
+    /// Likewise among the servers that clients are sent to.
+    pub(crate) alternate_turns: Turns,
     /// Sessions made so far.
     pub(crate) sessions: u64,
+    /// When it was last reported that something of a proxy's was refused.
+    pub(crate) proxy_refusal_told: Timestamp,
     /// Everybody, where no password is asked for.
     pub(crate) nobody: Arc<User>,
 }
@@ -83,7 +88,9 @@ impl Server {
             stats: Stats::default(),
             scratch: Box::new([0; SCRATCH]),
             turn: usize::from(init.worker),
+            alternate_turns: Turns::new(init.worker),
             sessions: 0,
+            proxy_refusal_told: Timestamp(0),
         }
     }
 
@@ -112,10 +119,30 @@ impl Server {
         self.relay_to_client(now, relay, peer, packet.len(), packet)
     }
 
-    /// A client's connection has ended: ends its allocation, and the one that is being made.
+    /// A client's connection has ended: ends its allocation, and the one that is being made. Where proxies name the
+    /// clients, the same 5-tuple may have come by another connection since.
     pub fn handle_link_closed(&mut self, now: Now, client: Client) {
-        self.waiting.abandon(&client.tuple);
-        self.end_allocation(now.monotonic, &client.tuple, EndCause::Disconnected);
+        self.waiting.abandon(&client);
+        let relay = self.allocations.find(&client.tuple);
+        let allocation = relay.and_then(|relay| self.allocations.get(relay));
+        if allocation.is_some_and(|allocation| allocation.client.link == client.link) {
+            self.end_allocation(now.monotonic, &client.tuple, EndCause::Disconnected);
+        }
+    }
+
+    /// What a proxy passed on was refused before anything in it was looked at. Told once a second at most.
+    pub fn handle_proxy_refused(
+        &mut self,
+        now: Timestamp,
+        source: SocketAddr,
+        transport: Transport,
+        reason: Reason,
+    ) {
+        self.stats.count(reason);
+        if now.since(self.proxy_refusal_told) >= PROXY_REFUSAL_INTERVAL {
+            self.proxy_refusal_told = now;
+            self.report(Event::ProxyRefused { source, transport, reason });
+        }
     }
 
     /// Whether there is an allocation on this 5-tuple.
@@ -309,6 +336,8 @@ impl Server {
 
 /// An allocation's expired permissions and channels are swept no more often than this.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Refusals of what proxies pass on are reported no more often than this.
+const PROXY_REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
 /// Largest response: the list of the 16,384 unknown attributes that the largest request has room for, and 2 KiB for a
 /// phrase, a long realm, a nonce, SOFTWARE and integrity.
 const SCRATCH: usize = 2 * 16_384 + 2048;

@@ -84,12 +84,13 @@ impl Waiting {
         self.slots[wait.slot as usize].1.as_ref()
     }
 
-    /// Lets go of the request waiting on this 5-tuple: whatever it has taken is given back once it is answered.
-    pub(crate) fn abandon(&mut self, tuple: &FiveTuple) {
-        let wait = self.by_tuple.remove(tuple);
+    /// Lets go of the request that this client waits for: whatever it has taken is given back once it is answered.
+    pub(crate) fn abandon(&mut self, client: &Client) {
+        let wait = self.by_tuple.get(&client.tuple);
         let pending = wait.and_then(|wait| self.slots.get_mut(wait.slot as usize)?.1.as_mut());
-        if let Some(pending) = pending {
+        if let Some(pending) = pending.filter(|pending| pending.client.link == client.link) {
             pending.abandoned = true;
+            self.by_tuple.remove(&client.tuple);
         }
     }
 

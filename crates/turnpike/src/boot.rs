@@ -21,6 +21,8 @@ use turnpike_worker::{
 use crate::addresses::Addresses;
 use crate::certificates::Certificates;
 use crate::listeners::Listeners;
+use crate::proxies::{proxy_rules, tell_proxies};
+use crate::redirection::Redirection;
 use crate::rules::rules;
 use crate::startup_lines::{tell_discovery, tell_notices, tell_ready, tell_rules, tell_transports};
 
@@ -69,6 +71,8 @@ impl Running {
         tell_transports(&log, config, certificates.as_deref());
         tell_rules(&log, config, limit, listeners.buffers());
         tell_discovery(&log, config, &addresses);
+        Redirection::find(config, &addresses).tell(&log);
+        tell_proxies(&log, config);
         let verbose = config.verbose || config.extra_verbose;
         let (sender, reports) = Reports::channel(log.clone(), config.realm.as_str().into(), verbose);
         let acceptor = certificates.as_deref().map(Certificates::acceptor);
@@ -222,6 +226,7 @@ impl Shared {
                 acme_redirect: config.acme_redirect.as_deref().map(Into::into),
                 say_unsupported: config.say_http_unsupported,
             },
+            proxies: proxy_rules(config),
             relay_options: UdpOptions {
                 device: config.relay_device.clone(),
                 receive_buffer: config.socket_buffer,

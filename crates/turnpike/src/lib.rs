@@ -7,6 +7,8 @@ mod certificates;
 pub mod cli;
 pub mod commands;
 mod listeners;
+mod proxies;
+mod redirection;
 pub mod rest;
 mod rules;
 mod startup_lines;

@@ -39,7 +39,37 @@ impl Listeners {
                 listeners.tcp.push(bind_tcp(config, for_tls, threads)?);
             }
         }
+        if let Some(port) = config.proxy_port {
+            listeners.bind_proxy_port(config, addresses, port, threads)?;
+        }
+        // Behind the others: links are numbered in this order.
+        for address in &config.auxiliary {
+            if config.udp {
+                listeners.udp.push(bind_udp(config, *address, threads)?);
+            }
+            if config.tcp {
+                listeners.tcp.push(bind_tcp(config, *address, threads)?);
+            }
+        }
         Ok(listeners)
+    }
+
+    /// On each address. Where the port is bound for TCP or TLS anyway, that is where proxies come.
+    fn bind_proxy_port(
+        &mut self,
+        config: &Config,
+        addresses: &[SocketAddr],
+        port: u16,
+        threads: u16,
+    ) -> anyhow::Result<()> {
+        for ip in addresses.iter().map(SocketAddr::ip) {
+            let address = SocketAddr::new(ip, port);
+            let bound = self.tcp.iter().flatten().any(|listener| listener.local_address() == address);
+            if !bound {
+                self.tcp.push(bind_tcp(config, address, threads)?);
+            }
+        }
+        Ok(())
     }
 
     /// Takes one thread's share.
@@ -97,6 +127,8 @@ fn explain(
 ) -> anyhow::Error {
     let second = config.rfc5780 && address.port() == config.second_port();
     let remedy = match transport {
+        "TCP" if config.proxy_port == Some(address.port()) => "stop that or choose another tcp-proxy-port",
+        _ if config.auxiliary.contains(&address) => "stop that or give aux-server another port",
         _ if second => "stop that or choose another second port for rfc5780 with alt-listening-port",
         "TCP" => "stop that, choose another port with listening-port or tls-listening-port, or set no-tcp",
         _ => "stop that or choose another port with listening-port",

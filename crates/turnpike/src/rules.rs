@@ -1,5 +1,6 @@
 //! From the operator's configuration to the rules of the core.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use turnpike_config::{self as config, Password};
@@ -7,6 +8,7 @@ use turnpike_turn::{ChannelRange, Config, Credentials, DefaultFamily, IpRange, P
 use turnpike_wire::Family;
 
 use crate::addresses::Addresses;
+use crate::redirection::Redirection;
 
 /// The core's rules for this configuration.
 pub(crate) fn rules(settings: &config::Config, addresses: &Addresses) -> Config {
@@ -19,6 +21,7 @@ pub(crate) fn rules(settings: &config::Config, addresses: &Addresses) -> Config 
     rules.authenticated_binding = settings.secure_stun;
     rules.mapped_address = settings.mapped_address;
     rules.alternates.clone_from(&addresses.alternates);
+    rules.alternate_servers = Redirection::find(settings, addresses).servers;
     rules.relaying = !settings.stun_only;
     rules.channels = if settings.rfc5766_channels { ChannelRange::Rfc5766 } else { ChannelRange::Rfc8656 };
     rules.default_family = match settings.default_family {
@@ -74,5 +77,6 @@ fn peer_rules(settings: &config::Config, addresses: &Addresses) -> PeerRules {
 /// Where nothing may be relayed to: a listener would take it for a client's.
 fn listening_ports(settings: &config::Config, addresses: &Addresses) -> Vec<u16> {
     let second = (!addresses.alternates.is_empty()).then(|| settings.second_port());
-    [settings.listening_port].into_iter().chain(second).collect()
+    let auxiliary = settings.auxiliary.iter().map(SocketAddr::port);
+    [settings.listening_port].into_iter().chain(second).chain(auxiliary).collect()
 }

@@ -8,8 +8,8 @@ use turnpike_net::{
     Clock, Egress, FlushReport, IcmpError, PacketPool, Poller, Received, Receiver, SocketId, Sockets, Span,
 };
 use turnpike_turn::{
-    Client, Effect, Event, Link, Now, RelayId, RelayedPort, Reserve, Server, Timestamp, UnixTime, Verdict,
-    WaitId,
+    Client, Effect, Event, FiveTuple, Link, Now, Reason, RelayId, RelayedPort, Reserve, Server, Timestamp,
+    Transport, UnixTime, Verdict, WaitId,
 };
 use turnpike_wire::framing::{Frame, next_frame};
 
@@ -96,11 +96,31 @@ impl Datapath {
         }
         let mut batch = std::mem::take(&mut self.batch);
         for received in &batch {
+            if self.links.is_proxy(received.from.ip()) {
+                self.proxied_datagrams(index, received);
+                continue;
+            }
             let Some(client) = self.links.client(index, received) else { break };
             received.datagrams().for_each(|span| self.client_packet(client, span));
         }
         batch.clear();
         self.batch = batch;
+    }
+
+    /// Takes in what came by a proxy: each datagram says whose it is, or the first of its flow did.
+    #[inline(never)]
+    fn proxied_datagrams(&mut self, index: usize, received: &Received) {
+        for span in received.datagrams() {
+            let Datapath { links, server, pool, now, .. } = self;
+            let is_used = |tuple: &FiveTuple| server.is_allocated(tuple);
+            let origin = links.proxied_client(index, received, pool.bytes(span), now.monotonic, is_used);
+            match origin {
+                Ok((client, start)) => self.client_packet(client, span.part(start..usize::MAX)),
+                Err(reason) => {
+                    server.handle_proxy_refused(now.monotonic, received.from, Transport::Udp, reason);
+                }
+            }
+        }
     }
 
     /// Takes in a batch from a relayed address.
@@ -140,7 +160,12 @@ impl Datapath {
 
     /// Takes in connections that wait at a listener.
     pub(crate) fn accept(&mut self, index: usize) {
-        self.streams.accept(index, self.now.monotonic, &self.poller);
+        let Datapath { streams, server, now, poller, .. } = self;
+        streams.accept(index, now.monotonic, poller, |source| {
+            let (transport, reason) = (Transport::Tcp, Reason::UntrustedProxy);
+            server.handle_proxy_refused(now.monotonic, source, transport, reason);
+        });
+        self.carry_out_effects();
     }
 
     /// A connection is ready: to take more of what waits for its client, or to be read.
@@ -215,6 +240,10 @@ impl Datapath {
         // What was just answered still goes.
         self.streams.flush(&self.poller);
         if let Some(client) = self.streams.close(link, closing) {
+            if let Closing::Header(reason) = closing {
+                let FiveTuple { transport, client: proxy, .. } = client.tuple;
+                self.server.handle_proxy_refused(self.now.monotonic, proxy, transport, reason);
+            }
             self.server.handle_link_closed(self.now, client);
         }
     }

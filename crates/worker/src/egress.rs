@@ -32,18 +32,18 @@ impl Ways<'_> {
     #[inline]
     fn queue_forward(&mut self, forward: &Forward, span: Span) {
         let body = span.part(forward.span.clone());
-        let (to, way) = match &forward.to {
+        let route = match &forward.to {
             Destination::Peer { relay, peer } => {
-                (*peer, self.relays.socket(*relay).map(|socket| (socket, None)))
+                self.relays.socket(*relay).map(|socket| (*peer, socket, None))
             }
             Destination::Client(client) if is_stream(client.link.0) => {
                 let parts = [forward.head.as_slice(), self.pool.bytes(body), forward.tail.as_slice()];
                 return self.streams.send(client.link, parts, Urgency::Data);
             }
-            Destination::Client(client) => (client.tuple.client, self.links.way_to(client)),
+            Destination::Client(client) => self.links.route_to(client),
         };
         // A verdict names only what is open; were it not so, the datagram would be one more that is lost.
-        let Some((socket, source)) = way else { return };
+        let Some((to, socket, source)) = route else { return };
         self.egress.push(&Datagram {
             socket,
             to,
@@ -67,10 +67,10 @@ impl Ways<'_> {
         if is_stream(to.link.0) {
             return self.streams.send(to.link, [bytes, &[], &[]], urgency);
         }
-        let Some((socket, source)) = self.links.way_to(to) else { return };
+        let Some((to, socket, source)) = self.links.route_to(to) else { return };
         self.egress.push(&Datagram {
             socket,
-            to: to.tuple.client,
+            to,
             source,
             head: &[],
             body: Body::Built(bytes),

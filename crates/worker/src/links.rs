@@ -1,10 +1,13 @@
-//! The ways back to clients. A link names the listener a client came by.
+//! The ways back to clients. A link names the listener a client came by, or its path through a proxy.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use turnpike_net::{GroPolicy, Poller, Received, SocketId, Sockets, UdpSocket};
-use turnpike_turn::{Client, FiveTuple, Link, Transport};
+use turnpike_turn::{Client, FiveTuple, Link, Reason, Timestamp, Transport};
+
+use crate::proxied::{Arrival, Origin, Proxied};
+use crate::proxies::ProxyRules;
 
 /// A bound listening socket, one of several that share an address.
 #[derive(Debug)]
@@ -17,6 +20,8 @@ pub struct Listener {
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     listeners: Vec<Open>,
+    proxies: ProxyRules,
+    proxied: Proxied,
 }
 
 #[derive(Debug)]
@@ -30,11 +35,12 @@ impl Links {
     /// Takes over listeners and watches them; their tokens count down from `first_token`.
     pub(crate) fn open(
         listeners: Vec<Listener>,
+        proxies: ProxyRules,
         sockets: &mut Sockets,
         poller: &Poller,
         first_token: u64,
     ) -> io::Result<Self> {
-        let mut links = Links::default();
+        let mut links = Links { proxies, ..Links::default() };
         for (index, Listener { socket }) in listeners.into_iter().enumerate() {
             poller.add(&socket, first_token - index as u64)?;
             let local = socket.local_address();
@@ -60,9 +66,49 @@ impl Links {
         Some(Client { link: Link(index as u64), tuple })
     }
 
+    /// Whether what comes from there is somebody else's.
+    #[inline]
+    pub(crate) fn is_proxy(&self, source: IpAddr) -> bool {
+        !self.proxies.from.is_empty() && self.proxies.includes(source)
+    }
+
+    /// Who sent a datagram that came by a proxy, and where it begins behind the proxy's header.
+    pub(crate) fn proxied_client(
+        &mut self,
+        index: usize,
+        received: &Received,
+        bytes: &[u8],
+        now: Timestamp,
+        is_used: impl Fn(&FiveTuple) -> bool,
+    ) -> Result<(Client, usize), Reason> {
+        let arrival = Arrival { from: received.from, listener: index, local: received.local };
+        match self.proxied.receive(arrival, bytes, now, is_used)? {
+            Origin::Client { client, start } => Ok((client, start)),
+            Origin::Proxy { start } => {
+                Ok((self.client(index, received).ok_or(Reason::NoProxyHeader)?, start))
+            }
+        }
+    }
+
+    /// Where datagrams for a client go: to which address, from which socket, and from which address of it where it has
+    /// none of its own.
+    #[inline]
+    pub(crate) fn route_to(&self, client: &Client) -> Option<(SocketAddr, SocketId, Option<IpAddr>)> {
+        match self.way_to(client) {
+            Some((socket, source)) => Some((client.tuple.client, socket, source)),
+            None => self.route_by_proxy(client.link),
+        }
+    }
+
+    #[cold]
+    fn route_by_proxy(&self, link: Link) -> Option<(SocketAddr, SocketId, Option<IpAddr>)> {
+        let Arrival { from, listener, local } = self.proxied.way_to(link)?;
+        Some((from, self.listeners.get(listener)?.socket, local))
+    }
+
     /// The socket that leads to a client, and the address to send from where the socket has none of its own.
     #[inline]
-    pub(crate) fn way_to(&self, client: &Client) -> Option<(SocketId, Option<IpAddr>)> {
+    fn way_to(&self, client: &Client) -> Option<(SocketId, Option<IpAddr>)> {
         let listener = self.listeners.get(client.link.0 as usize)?;
         let source = listener.local.ip().is_unspecified().then_some(client.tuple.server.ip());
         Some((listener.socket, source))

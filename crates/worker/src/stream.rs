@@ -1,9 +1,12 @@
 //! One connection: bytes in and out, as they are or through TLS.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::IpAddr;
 
-use turnpike_net::{PacketPool, Poller, Span, TcpConnection};
-use turnpike_turn::{Client, Timestamp, Transport};
+use turnpike_net::{
+    Carrier, PacketPool, Poller, ProxiedPath, ProxyHeader, ProxyHeaderError, Span, TcpConnection,
+};
+use turnpike_turn::{Client, Reason, Timestamp, Transport};
 
 use crate::streams::Closing;
 use crate::tls::{TlsAcceptor, TlsSession};
@@ -16,6 +19,10 @@ pub(crate) struct Stream {
     pub(crate) heard: Timestamp,
     /// Whether one ever has.
     pub(crate) has_begun: bool,
+    /// Whether it begins with a PROXY header that has not come yet.
+    pub(crate) awaits_header: bool,
+    /// The source that it counts as one of.
+    pub(crate) counted: IpAddr,
     /// Bytes queued for it in this turn's output.
     pub(crate) queued: usize,
     security: Security,
@@ -47,13 +54,20 @@ pub(crate) enum Fill {
 }
 
 impl Stream {
-    pub(crate) fn new(connection: TcpConnection, client: Client, now: Timestamp) -> Self {
+    pub(crate) fn new(
+        connection: TcpConnection,
+        client: Client,
+        awaits_header: bool,
+        now: Timestamp,
+    ) -> Self {
         connection.set_send_buffer(SEND_BUFFER);
         Stream {
             connection,
             client,
             heard: now,
             has_begun: false,
+            awaits_header,
+            counted: client.tuple.client.ip(),
             queued: 0,
             security: Security::Unknown,
             watches_room: false,
@@ -65,6 +79,11 @@ impl Stream {
     /// Bytes that wait for the client: from earlier turns and this one.
     pub(crate) fn waiting(&self) -> usize {
         self.unsent.len() + self.queued
+    }
+
+    #[cfg(test)]
+    pub(crate) fn unread(&self) -> usize {
+        self.unread.len()
     }
 
     /// See [`Streams::fill`](crate::streams::Streams::fill).
@@ -111,6 +130,48 @@ impl Stream {
                 _ => Fill::Close(Closing::Ended),
             },
         }
+    }
+
+    /// Reads what belongs to the PROXY header and not a byte more. `Dry` when there is no more for now: the header is
+    /// complete once it is no longer awaited.
+    #[cold]
+    pub(crate) fn read_header(&mut self, reading: bool) -> Fill {
+        if !reading {
+            return Fill::Dry;
+        }
+        let before = self.unread.len();
+        let mut window = [0; ProxyHeader::LONGEST];
+        let waiting = match self.connection.peek(&mut window[before..]) {
+            Ok(0) => return Fill::Close(Closing::Ended),
+            Ok(waiting) => waiting,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                return Fill::Dry;
+            }
+            Err(_) => return Fill::Close(Closing::Ended),
+        };
+        window[..before].copy_from_slice(&self.unread);
+        let read = match ProxyHeader::read(&window[..before + waiting], Carrier::Stream) {
+            Ok(read) => read,
+            Err(ProxyHeaderError::Missing) => return Fill::Close(Closing::Header(Reason::NoProxyHeader)),
+            Err(ProxyHeaderError::Malformed) => return Fill::Close(Closing::Header(Reason::BadProxyHeader)),
+        };
+        // What was looked at is there to be taken.
+        let end = read.map_or(before + waiting, |header| header.length);
+        match (&self.connection).read(&mut window[before..end]) {
+            Ok(taken) if before + taken == end => {}
+            _ => return Fill::Close(Closing::Ended),
+        }
+        let Some(header) = read else {
+            self.unread.extend_from_slice(&window[before..end]);
+            return Fill::Dry;
+        };
+        self.unread = Vec::new();
+        self.awaits_header = false;
+        if let Some(ProxiedPath { client, server }) = header.path {
+            self.client.tuple.client = client;
+            self.client.tuple.server = server;
+        }
+        Fill::Dry
     }
 
     /// Tells TLS from messages by the first byte (RFC 7983). `None` when it is known now.

@@ -7,14 +7,15 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use turnpike_net::{PacketPool, Poller, Span, TcpConnection, TcpListener};
-use turnpike_turn::{Client, FiveTuple, Link, Timestamp, Transport};
+use turnpike_turn::{Client, FiveTuple, Link, Reason, Timestamp, Transport};
 
 use crate::http::{HttpAnswer, HttpAnswers};
+use crate::proxies::{Opening, ProxyRules};
 use crate::stream::{Fill, Stream};
 use crate::stream_output::{StreamOutput, Urgency};
 use crate::tls::TlsAcceptor;
@@ -37,6 +38,7 @@ pub(crate) struct Streams {
     acceptor: Option<Arc<TlsAcceptor>>,
     limits: StreamLimits,
     http: HttpAnswers,
+    proxies: ProxyRules,
     counters: StreamCounters,
 }
 
@@ -80,6 +82,8 @@ pub(crate) enum Closing {
     Ended,
     /// What came is nothing that is spoken here.
     Invalid,
+    /// A proxy did not say, or not properly, whose it is.
+    Header(Reason),
     /// Silence.
     Idle,
     /// The client does not read.
@@ -91,7 +95,7 @@ impl Streams {
     pub(crate) fn open(
         listeners: Vec<TcpListener>,
         acceptor: Option<Arc<TlsAcceptor>>,
-        (limits, http): (StreamLimits, HttpAnswers),
+        (limits, http, proxies): (StreamLimits, HttpAnswers, ProxyRules),
         poller: &Poller,
         first_token: u64,
     ) -> std::io::Result<Self> {
@@ -111,6 +115,7 @@ impl Streams {
             acceptor,
             limits,
             http,
+            proxies,
             counters: StreamCounters::default(),
         })
     }
@@ -119,11 +124,27 @@ impl Streams {
         self.counters
     }
 
-    /// Takes in what waits at a listener, a few at a time.
-    pub(crate) fn accept(&mut self, index: usize, now: Timestamp, poller: &Poller) {
+    /// Takes in what waits at a listener, a few at a time. Names those that come where only proxies may, to `refused`.
+    pub(crate) fn accept(
+        &mut self,
+        index: usize,
+        now: Timestamp,
+        poller: &Poller,
+        mut refused: impl FnMut(SocketAddr),
+    ) {
         for _ in 0..ACCEPTED_AT_ONCE {
             match self.listeners.get(index).map(TcpListener::accept) {
-                Some(Ok(Some(connection))) => self.admit(connection, now, poller),
+                Some(Ok(Some(connection))) => {
+                    let source = connection.peer_address();
+                    match self.proxies.judge(source.ip(), connection.local_address().port()) {
+                        Opening::Direct => self.admit(connection, false, now, poller),
+                        Opening::Proxied => self.admit(connection, true, now, poller),
+                        Opening::Untrusted => {
+                            self.counters.refused += 1;
+                            refused(source);
+                        }
+                    }
+                }
                 // What waits would be reported again and again while it cannot be had.
                 Some(Err(_)) => return self.pause(now, poller),
                 Some(Ok(None)) | None => return,
@@ -150,7 +171,7 @@ impl Streams {
         }
     }
 
-    fn admit(&mut self, connection: TcpConnection, now: Timestamp, poller: &Poller) {
+    fn admit(&mut self, connection: TcpConnection, proxied: bool, now: Timestamp, poller: &Poller) {
         let source = connection.peer_address().ip();
         let open = self.slots.len() - self.free.len();
         let of_source = self.sources.get(&source).copied().unwrap_or_default();
@@ -174,7 +195,7 @@ impl Streams {
             server: connection.local_address(),
             client: connection.peer_address(),
         };
-        place.stream = Some(Stream::new(connection, Client { link, tuple }, now));
+        place.stream = Some(Stream::new(connection, Client { link, tuple }, proxied, now));
         *self.sources.entry(source).or_default() += 1;
         self.deadlines.push(Reverse((now + self.limits.idle, link.0)));
         self.counters.accepted += 1;
@@ -199,10 +220,31 @@ impl Streams {
     /// `reading`, and otherwise gives what was read with it.
     pub(crate) fn fill(&mut self, link: Link, pool: &mut PacketPool, reading: bool) -> Fill {
         let Streams { slots, acceptor, .. } = self;
-        match find(slots, link) {
-            Some(stream) => stream.fill(pool, acceptor.as_deref(), reading),
-            None => Fill::Dry,
+        let Some(stream) = find(slots, link) else { return Fill::Dry };
+        if stream.awaits_header {
+            match stream.read_header(reading) {
+                Fill::Dry if !stream.awaits_header => return self.move_to_client(link),
+                fill => return fill,
+            }
         }
+        stream.fill(pool, acceptor.as_deref(), reading)
+    }
+
+    /// A proxy has said whose a connection is: it counts as the client's from here on, and no longer as the proxy's.
+    #[cold]
+    fn move_to_client(&mut self, link: Link) -> Fill {
+        let Streams { slots, sources, limits, counters, .. } = self;
+        let Some(stream) = find(slots, link) else { return Fill::Dry };
+        let source = stream.client.tuple.client.ip();
+        let of_source = sources.get(&source).copied().unwrap_or_default();
+        if source != stream.counted && of_source >= limits.per_source {
+            counters.refused += 1;
+            return Fill::Close(Closing::Ended);
+        }
+        let before = std::mem::replace(&mut stream.counted, source);
+        count_out(sources, before);
+        *sources.entry(source).or_default() += 1;
+        Fill::Dry
     }
 
     /// A whole message has come.
@@ -279,16 +321,10 @@ impl Streams {
         let stream = place.stream.take()?;
         place.generation = (generation + 1) & GENERATIONS;
         self.free.push(slot);
-        let source = stream.client.tuple.client.ip();
-        if let Some(open) = self.sources.get_mut(&source) {
-            *open -= 1;
-            if *open == 0 {
-                self.sources.remove(&source);
-            }
-        }
+        count_out(&mut self.sources, stream.counted);
         match closing {
             Closing::Ended => {}
-            Closing::Invalid => self.counters.invalid += 1,
+            Closing::Invalid | Closing::Header(_) => self.counters.invalid += 1,
             Closing::Idle => self.counters.idle += 1,
             Closing::Stuck => self.counters.stuck += 1,
         }
@@ -329,6 +365,16 @@ impl Streams {
     }
 }
 
+/// One connection less of this source.
+fn count_out(sources: &mut HashMap<IpAddr, u32>, source: IpAddr) {
+    if let Some(open) = sources.get_mut(&source) {
+        *open -= 1;
+        if *open == 0 {
+            sources.remove(&source);
+        }
+    }
+}
+
 fn find(slots: &mut [Slot], link: Link) -> Option<&mut Stream> {
     let (slot, generation) = parts_of(link)?;
     let place = slots.get_mut(slot as usize)?;
@@ -362,3 +408,7 @@ const MOST_DATA_WAITING: usize = 256 * 1024;
 const MOST_WAITING: usize = 384 * 1024;
 /// Bytes to send in one turn before some are sent.
 const MOST_OUTPUT: usize = 1024 * 1024;
+
+#[cfg(test)]
+#[path = "streams_tests.rs"]
+mod tests;

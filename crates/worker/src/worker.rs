@@ -11,6 +11,7 @@ use crate::datapath::{Datapath, Parts};
 use crate::http::HttpAnswers;
 use crate::links::{Links, Listener};
 use crate::mailbox::{Command, Mailbox};
+use crate::proxies::ProxyRules;
 use crate::relay_sockets::{HeldPorts, RelaySockets};
 use crate::streams::{StreamCounters, StreamLimits, Streams, is_stream};
 use crate::tls::TlsAcceptor;
@@ -39,6 +40,8 @@ pub struct WorkerInit {
     pub stream_limits: StreamLimits,
     /// What is said to HTTP clients.
     pub http: HttpAnswers,
+    /// Who may speak for others by the PROXY protocol.
+    pub proxies: ProxyRules,
     /// How relay sockets are set up.
     pub relay_options: UdpOptions,
     /// Reserved ports, shared with the other workers: any of them may be asked for one.
@@ -79,13 +82,13 @@ impl Worker {
     pub fn new(init: WorkerInit) -> io::Result<Self> {
         let poller = Poller::new()?;
         let mut sockets = Sockets::default();
-        let links = Links::open(init.listeners, &mut sockets, &poller, FIRST_LISTENER)?;
+        let links = Links::open(init.listeners, init.proxies.clone(), &mut sockets, &poller, FIRST_LISTENER)?;
         let mailbox = Mailbox::new(poller.waker(WAKER)?);
         let server = Server::new(init.server);
         let relays = RelaySockets::new(init.relay_options, init.held_ports);
-        let WorkerInit { stream_listeners, tls, stream_limits, http, .. } = init;
-        let streams =
-            Streams::open(stream_listeners, tls, (stream_limits, http), &poller, FIRST_STREAM_LISTENER)?;
+        let WorkerInit { stream_listeners, tls, stream_limits, http, proxies, .. } = init;
+        let rules = (stream_limits, http, proxies);
+        let streams = Streams::open(stream_listeners, tls, rules, &poller, FIRST_STREAM_LISTENER)?;
         let parts = Parts { server, links, streams, sockets, poller, relays, report: init.report };
         Ok(Worker {
             datapath: Datapath::new(parts),

@@ -16,7 +16,8 @@ use turnpike_wire::attributes::RequestedTransport;
 use turnpike_wire::framing::{Frame, next_frame};
 use turnpike_wire::{Class, Message, MessageWriter, Method, TransactionId};
 use turnpike_worker::{
-    Command, HeldPorts, HttpAnswers, Mailbox, Snapshot, StreamLimits, TlsAcceptor, Worker, WorkerInit,
+    Command, HeldPorts, HttpAnswers, Mailbox, ProxyRules, Snapshot, StreamLimits, TlsAcceptor, Worker,
+    WorkerInit,
 };
 
 #[test]
@@ -109,6 +110,7 @@ impl RunningWorker {
             listeners: Vec::new(),
             stream_listeners: listeners,
             tls: Some(acceptor()),
+            proxies: ProxyRules::default(),
             stream_limits,
             http: HttpAnswers::default(),
             relay_options: UdpOptions::default(),

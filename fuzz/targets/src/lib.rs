@@ -9,6 +9,7 @@ mod framing;
 mod input;
 mod message;
 mod mutate;
+mod proxy_header;
 mod random;
 mod seeds;
 mod session;
@@ -18,6 +19,7 @@ pub use config_file::config_file;
 pub use framing::framing;
 pub use message::message;
 pub use mutate::mutate;
+pub use proxy_header::proxy_header;
 pub use random::Random;
 pub use session::session;
 pub use write::write;
@@ -41,6 +43,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "write", run: write, seeds: seeds::scripts, replays: 40_000 },
     Target { name: "framing", run: framing, seeds: seeds::streams, replays: 40_000 },
     Target { name: "session", run: session, seeds: seeds::scripts, replays: 15_000 },
+    Target { name: "proxy_header", run: proxy_header, seeds: seeds::proxy_headers, replays: 4_000 },
     Target { name: "config_file", run: config_file, seeds: seeds::configurations, replays: 4_000 },
 ];
 

@@ -86,6 +86,26 @@ pub(crate) fn streams() -> Seeds {
     seeds
 }
 
+/// Headers of both versions of the PROXY protocol.
+pub(crate) fn proxy_headers() -> Seeds {
+    let binary = |command: u8, family: u8, body: &[u8]| {
+        let fixed = [&b"\r\n\r\n\0\r\nQUIT\n"[..], &[0x20 | command, family]].concat();
+        [&fixed[..], &(body.len() as u16).to_be_bytes(), body].concat()
+    };
+    let extensions = [&[1, 0, 9][..], b"stun.turn", &[3, 0, 4, 0, 0, 0, 0, 4, 0, 0]].concat();
+    let seeds = [
+        ("text4", b"PROXY TCP4 203.0.113.9 192.0.2.1 4000 3478\r\nrest".to_vec()),
+        ("text6", b"PROXY TCP6 2001:db8::9 2001:db8::1 4000 3478\r\n".to_vec()),
+        ("unknown", b"PROXY UNKNOWN\r\n".to_vec()),
+        ("local", binary(0, 0, &[])),
+        ("stream4", binary(1, 0x11, &[&[7; 12][..], &extensions].concat())),
+        ("stream6", binary(1, 0x21, &[7; 36])),
+        ("datagram4", [binary(1, 0x12, &[7; 12]), b"payload".to_vec()].concat()),
+        ("datagram6", binary(1, 0x22, &[&[7; 36][..], &extensions[..12]].concat())),
+    ];
+    seeds.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect()
+}
+
 /// Configurations as people write them.
 pub(crate) fn configurations() -> Seeds {
     const FILES: [(&str, &str); 6] = [

@@ -55,6 +55,11 @@ fn any_script_leaves_the_server_in_order() {
 }
 
 #[test]
+fn what_a_proxy_says_is_told_by_as_many_bytes_as_it_takes_and_no_more() {
+    replay("proxy_header");
+}
+
+#[test]
 fn any_file_is_read_as_a_configuration() {
     replay("config_file");
 }

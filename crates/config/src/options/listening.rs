@@ -3,6 +3,7 @@
 use super::Effect::{Later, Settled};
 use super::{OptionSpec, Secrecy};
 use crate::config::Config;
+use crate::endpoints::listener;
 use crate::values::{host, number};
 
 pub(super) const OPTIONS: &[OptionSpec] = &[
@@ -70,18 +71,39 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         "Second port, for rfc5780; 0 for the listening port plus one.",
     )
     .default("0"),
-    OptionSpec::with(
+    OptionSpec::set(
         &["tcp-proxy-port"],
-        Later("the PROXY protocol"),
-        "Port for TCP clients behind a PROXY-protocol balancer.",
+        "PORT",
+        |config, value| {
+            config.proxy_port = Some(number(value, 1, u16::MAX, "a port")?);
+            Ok(())
+        },
+        "Further port for TCP and TLS clients that come by a load balancer: each connection begins with a header of the PROXY protocol, 1 or 2. See proxy-from.",
+    ),
+    OptionSpec::set(
+        &["proxy-from"],
+        "RANGE",
+        |config, value| {
+            config.proxies.push(value.parse()?);
+            Ok(())
+        },
+        "Load balancers (ADDRESS, RANGE or CIDR) that say by the PROXY protocol whose each connection is, on every TCP and TLS port, and each datagram (2); may be repeated.",
     )
-    .value("PORT"),
-    OptionSpec::with(
+    .default("none; for tcp-proxy-port loopback and private addresses")
+    .repeats()
+    .ours(),
+    OptionSpec::set(
         &["aux-server"],
-        Later("auxiliary listeners"),
-        "Further address to listen on, IP:PORT; may be repeated.",
+        "IP:PORT",
+        |config, value| {
+            let address = listener(value)?;
+            if !config.auxiliary.contains(&address) {
+                config.auxiliary.push(address);
+            }
+            Ok(())
+        },
+        "Further address to listen on, for UDP and TCP, and TLS where it is served; may be repeated.",
     )
-    .value("IP:PORT")
     .repeats(),
     OptionSpec::with(
         &["udp-recvmmsg"],

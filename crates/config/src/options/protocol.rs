@@ -2,6 +2,7 @@
 
 use super::Effect::{Later, Settled};
 use super::OptionSpec;
+use crate::endpoints::{AlternateServer, servers};
 
 pub(super) const OPTIONS: &[OptionSpec] = &[
     OptionSpec::switch(
@@ -52,25 +53,46 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
 ];
 
 pub(super) const ALTERNATES: &[OptionSpec] = &[
-    OptionSpec::with(
+    OptionSpec::set(
         &["alternate-server"],
-        Later("ALTERNATE-SERVER"),
-        "Server to send clients to; may be repeated.",
+        SERVER,
+        |config, value| add(&mut config.alternate_servers.any, value, 3478),
+        "Server to send clients to that ask for an allocation (300); several take turns. A list with this server itself in it has no effect here.",
     )
-    .value("IP[:PORT]")
     .repeats(),
-    OptionSpec::with(&["udp-alternate-server"], Later("ALTERNATE-SERVER"), "The same, for UDP clients.")
-        .value("IP[:PORT]")
-        .repeats(),
-    OptionSpec::with(&["tcp-alternate-server"], Later("ALTERNATE-SERVER"), "The same, for TCP clients.")
-        .value("IP[:PORT]")
-        .repeats(),
-    OptionSpec::with(&["tls-alternate-server"], Later("ALTERNATE-SERVER"), "The same, for TLS clients.")
-        .value("IP[:PORT]")
-        .repeats(),
-    OptionSpec::with(
+    OptionSpec::set(
+        &["udp-alternate-server"],
+        SERVER,
+        |config, value| add(&mut config.alternate_servers.udp, value, 3478),
+        "The same, for UDP and DTLS clients; comes before all others.",
+    )
+    .repeats(),
+    OptionSpec::set(
+        &["tcp-alternate-server"],
+        SERVER,
+        |config, value| add(&mut config.alternate_servers.tcp, value, 3478),
+        "The same, for TCP clients.",
+    )
+    .repeats(),
+    OptionSpec::set(
+        &["tls-alternate-server"],
+        SERVER,
+        |config, value| add(&mut config.alternate_servers.tls, value, 5349),
+        "The same, for TLS and DTLS clients; port 5349 if none is given. A name goes to the client with the address.",
+    )
+    .repeats(),
+    OptionSpec::switch(
         &["udp-self-balance"],
-        Later("ALTERNATE-SERVER"),
-        "Spread UDP clients over the auxiliary listeners.",
+        |config, on| config.udp_self_balance = on,
+        "Spread UDP and DTLS clients over the auxiliary listeners (aux-server) by sending them there.",
     ),
 ];
+
+/// Adds the addresses of a server to a list.
+fn add(list: &mut Vec<AlternateServer>, value: &str, default_port: u16) -> Result<(), String> {
+    let found = servers(value, default_port)?;
+    list.extend(found.into_iter().filter(|server| !list.contains(server)).collect::<Vec<_>>());
+    Ok(())
+}
+
+const SERVER: &str = "HOST[:PORT]";

@@ -56,6 +56,10 @@ impl Server {
         if let Some(answer) = self.repeated(request, user)? {
             return Ok(answer);
         }
+        // RFC 8489 §10: whatever it asks for, the other server will judge.
+        if self.config.alternate_servers.are_for(&request.client.tuple) {
+            return Err(refused(ErrorNumber::TRY_ALTERNATE, Reason::TryAlternate));
+        }
         let wish = Wish::read(&request.message)?;
         // RFC 8656 §7.2: token and family are judged before the quota, and capacity comes last.
         let mut plan = self.plan(request, &wish)?;

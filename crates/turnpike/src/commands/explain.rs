@@ -90,6 +90,20 @@ const MEANINGS: &[(Reason, &str)] = &[
     (Reason::TooManyWaiting, "too many requests wait for an answer; the machine or a database is too slow"),
     (Reason::TooLarge, "a message that does not fit a datagram"),
     (
+        Reason::NoProxyHeader,
+        "a source named by proxy-from, or whoever comes to tcp-proxy-port, must say by the PROXY protocol whose each \
+             connection or datagram is: switch it on in the load balancer, or take the source out of proxy-from",
+    ),
+    (
+        Reason::BadProxyHeader,
+        "a header of the PROXY protocol that is broken, too long, or of an unknown version or another transport",
+    ),
+    (
+        Reason::UntrustedProxy,
+        "a connection to tcp-proxy-port from a source that may not speak for others: see proxy-from",
+    ),
+    (Reason::TooManyProxied, "too many clients with an allocation come by proxies over UDP: 65,536 a thread"),
+    (
         Reason::NoCredentials,
         "the normal first request of every client: it is told realm and nonce, and tries again",
     ),
@@ -114,6 +128,10 @@ const MEANINGS: &[(Reason, &str)] = &[
     (Reason::UnknownAttributes, "a request with attributes that must be understood and are not"),
     (Reason::AllocationMismatch, "no allocation on this 5-tuple, or there is one already"),
     (Reason::NotTheOwner, "another user's allocation"),
+    (
+        Reason::TryAlternate,
+        "the client is sent to another server (300): see alternate-server and its relatives, and udp-self-balance",
+    ),
     (Reason::UnsupportedTransport, "a transport towards peers that is not offered: only UDP is"),
     (
         Reason::UnsupportedFamily,

@@ -7,6 +7,7 @@
 mod client;
 mod harness;
 
+mod alternate_servers;
 mod authentication;
 mod checking;
 mod credentials;
@@ -20,6 +21,7 @@ mod icmp;
 mod logging;
 mod nat_discovery;
 mod nat_verdicts;
+mod proxy_protocol;
 mod refusals;
 mod relaying;
 mod self_test;

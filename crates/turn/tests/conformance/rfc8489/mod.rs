@@ -1,5 +1,6 @@
 //! RFC 8489: Session Traversal Utilities for NAT (STUN).
 
+mod section_10;
 mod section_12;
 mod section_14;
 mod section_5;

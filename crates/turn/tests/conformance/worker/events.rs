@@ -1,9 +1,9 @@
 //! What is reported.
 
-use turnpike_turn::{Event, Reason};
+use turnpike_turn::{Client, Event, Link, Reason, Transport};
 use turnpike_wire::Method;
 
-use crate::harness::{Caller, PEER, Setup};
+use crate::harness::{Caller, PEER, SECOND, Setup, World};
 
 const CALLER: &str = "203.0.113.1:4000";
 
@@ -125,4 +125,37 @@ fn nothing_is_reported_for_strangers_and_relayed_packets() {
         world.receive(Caller::new("203.0.113.9:9").client, b"garbage").expect_silence();
     }
     assert!(world.events.is_empty());
+}
+
+#[test]
+fn the_end_of_an_earlier_connection_with_the_same_5_tuple_ends_nothing() {
+    // A proxy may name the same client for a new connection before the old one is seen to have ended.
+    let mut world = Setup::new().build();
+    let mut caller = Caller::new(CALLER);
+    caller.client.tuple.transport = Transport::Tcp;
+    let earlier = Client { link: Link(99), ..caller.client };
+    caller.allocate(&mut world);
+    world.server.handle_link_closed(world.now, earlier);
+    world.drain();
+    caller.refresh(&mut world, 600).expect_success();
+    world.server.handle_link_closed(world.now, caller.client);
+    world.drain();
+    caller.refresh(&mut world, 600).expect_error(437);
+}
+
+#[test]
+fn refusals_of_what_proxies_pass_on_are_counted_each_and_told_once_a_second() {
+    let mut world = Setup::new().build();
+    let source = "10.0.0.2:5000".parse().expect("an address");
+    let refuse = |world: &mut World| {
+        let (now, reason) = (world.now.monotonic, Reason::NoProxyHeader);
+        world.server.handle_proxy_refused(now, source, Transport::Udp, reason);
+        world.drain();
+    };
+    (0..10).for_each(|_| refuse(&mut world));
+    world.advance(SECOND);
+    (0..10).for_each(|_| refuse(&mut world));
+    assert_eq!(world.server.stats().refused(Reason::NoProxyHeader), 20);
+    let told = world.events.iter().filter(|event| matches!(event, Event::ProxyRefused { .. })).count();
+    assert_eq!(told, 2);
 }

@@ -51,7 +51,7 @@ pub(super) fn send_invalid(settings: Settings) -> Result<()> {
         for number in 0..sessions.all.len() {
             // A server closes a connection that it cannot follow any further.
             if sessions.all[number].transport.has_ended() {
-                sessions.reopen(number, sessions.settings.server)?;
+                sessions.reopen(number, sessions.settings.server, None)?;
             }
             let length = malformed::write(&mut dice, &mut message);
             match sessions.all[number].transport.send(&message[..length]) {

@@ -37,7 +37,7 @@ fn begin_again(sessions: &mut Sessions) -> Result<()> {
     while sessions.is_sending() && sessions.now() < deadline {
         sessions.turn(TIMER_TICK)?;
     }
-    (0..sessions.all.len()).try_for_each(|number| sessions.reopen(number, sessions.settings.server))
+    (0..sessions.all.len()).try_for_each(|number| sessions.reopen(number, sessions.settings.server, None))
 }
 
 /// Writes one malformed message, at most [`LARGEST`] bytes, and returns its length.

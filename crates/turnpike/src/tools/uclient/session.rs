@@ -18,6 +18,8 @@ pub(super) struct Session {
     /// What the poller watches its socket for.
     pub(super) watched: Interest,
     pub(super) server: SocketAddr,
+    /// The name it bears, if another server has sent us here and told it.
+    pub(super) domain: Option<Box<str>>,
     pub(super) client: Client,
     pub(super) stage: Stage,
     /// The relayed transport address, and the second one of a dual allocation.
@@ -85,8 +87,14 @@ pub(super) struct Spread {
 }
 
 impl Session {
-    pub(super) fn open(settings: &Settings, server: SocketAddr, number: usize) -> Result<Self> {
-        let transport = Transport::open(settings, server)?;
+    /// A session with a server that bears the name `domain`, or else the one that was typed.
+    pub(super) fn open(
+        settings: &Settings,
+        server: SocketAddr,
+        domain: Option<&str>,
+        number: usize,
+    ) -> Result<Self> {
+        let transport = Transport::open(settings, server, domain)?;
         if settings.verbose {
             let local = transport.local_address()?;
             info!("{}. Connected from: {local}", family(&local));
@@ -96,6 +104,7 @@ impl Session {
             transport,
             watched: Interest::Input,
             server,
+            domain: domain.map(Box::from),
             client: Client::new(settings.client.clone(), randomness::seed()?),
             stage: Stage::Idle,
             relayed: None,

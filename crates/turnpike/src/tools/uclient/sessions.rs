@@ -36,7 +36,7 @@ impl Sessions {
         let poller = Poller::new().context("cannot wait for sockets")?;
         let mut all = Vec::with_capacity(count);
         for number in 0..count {
-            let session = Session::open(&settings, settings.server, number)?;
+            let session = Session::open(&settings, settings.server, None, number)?;
             watch(&poller, &session, number, true)?;
             all.push(session);
         }
@@ -124,8 +124,8 @@ impl Sessions {
     }
 
     /// A new socket for a session that begins again, perhaps at another server.
-    pub(super) fn reopen(&mut self, number: usize, server: SocketAddr) -> Result<()> {
-        let mut session = Session::open(&self.settings, server, number)?;
+    pub(super) fn reopen(&mut self, number: usize, server: SocketAddr, domain: Option<&str>) -> Result<()> {
+        let mut session = Session::open(&self.settings, server, domain, number)?;
         session.restarts = self.all[number].restarts;
         watch(&self.poller, &session, number, true)?;
         self.all[number] = session;
@@ -360,11 +360,14 @@ impl Sessions {
     ) -> Result<()> {
         if method == Method::ALLOCATE && self.all[number].restarts < MOST_RESTARTS {
             match failure {
-                Failure::TryAlternate { server, .. } => return self.restart(number, *server),
+                Failure::TryAlternate { server, domain, .. } => {
+                    return self.restart(number, *server, domain.as_deref());
+                }
                 // An allocation of an earlier user of this port still lives: another port (RFC 8656 §7.4).
                 Failure::Refused { number: ErrorNumber::ALLOCATION_MISMATCH, .. } => {
-                    let server = self.all[number].server;
-                    return self.restart(number, server);
+                    let Session { server, domain, .. } = &self.all[number];
+                    let (server, domain) = (*server, domain.clone());
+                    return self.restart(number, server, domain.as_deref());
                 }
                 _ => {}
             }
@@ -387,10 +390,10 @@ impl Sessions {
         }
     }
 
-    fn restart(&mut self, number: usize, server: SocketAddr) -> Result<()> {
+    fn restart(&mut self, number: usize, server: SocketAddr, domain: Option<&str>) -> Result<()> {
         verbose!(self.settings, "starting again from another port, at {server}");
         self.all[number].restarts += 1;
-        self.reopen(number, server)?;
+        self.reopen(number, server, domain)?;
         self.allocate(number)
     }
 }

@@ -69,12 +69,15 @@ impl Way {
 
 impl Transport {
     /// Opens a socket to the server. A connection may still be under way then.
-    pub(super) fn open(settings: &Settings, server: SocketAddr) -> Result<Self> {
+    pub(super) fn open(settings: &Settings, server: SocketAddr, domain: Option<&str>) -> Result<Self> {
         Ok(match &settings.way {
             Way::Udp => Transport::Udp(udp::open(settings, server)?),
             Way::Tcp => Transport::Tcp(Tcp::new(tcp::connect(settings, server)?)),
             Way::Tls(tls) => {
                 let socket = tcp::connect(settings, server)?;
+                // RFC 8489 §10: without ALTERNATE-DOMAIN another server bears the same name.
+                let named = domain.map(|domain| tls.named(domain)).transpose().map_err(anyhow::Error::msg)?;
+                let tls = named.as_ref().unwrap_or(tls);
                 Transport::Tls(Box::new(Tls::new(socket, tls, settings.verbose)?))
             }
         })

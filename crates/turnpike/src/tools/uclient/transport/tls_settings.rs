@@ -55,6 +55,11 @@ impl TlsSettings {
         config.alpn_protocols = vec![b"stun.turn".to_vec()];
         Ok(TlsSettings { config: Arc::new(config), name: server_name(host)? })
     }
+
+    /// The same for a server that bears another name.
+    pub(in crate::tools::uclient) fn named(&self, host: &str) -> Result<Self, String> {
+        Ok(TlsSettings { config: self.config.clone(), name: server_name(host)? })
+    }
 }
 
 fn server_name(host: &str) -> Result<ServerName<'static>, String> {
