@@ -8,6 +8,7 @@ import { answers } from "../harness/datagram.mjs";
 import { freePort, SECRET, TurnServer, USER } from "../harness/server.mjs";
 import { runDiscovery } from "./discovery.mjs";
 import { clientsFor, readSummary } from "./summary.mjs";
+import { runTokens } from "./tokens.mjs";
 import { DATA_VARIANTS, HOSTILE_VARIANTS, REFUSED_VARIANTS } from "./variants.mjs";
 
 export async function runCoturnTools(run) {
@@ -30,6 +31,7 @@ export async function runCoturnTools(run) {
   const guarded = (pairing) => report.guard(SUITE, `${pairing.name}: its servers`, () => runPairing(run, pairing));
   await Promise.all(complete.map(guarded));
   for (const pairing of complete) await runDiscovery(run, pairing);
+  for (const pairing of complete) await runTokens(run, pairing);
   if (programs.server && reference.client) await tutorialCase(run, dirname(reference.client));
   if (programs.turnpike && programs.tools) await vectorsCase(run);
 }

@@ -93,14 +93,19 @@ impl Loaded {
         if !config.secrets.is_empty() {
             config.use_auth_secret = true;
         }
-        if config.no_auth && (config.long_term || config.use_auth_secret || has_users) {
+        if !config.oauth_keys.is_empty() {
+            config.oauth = true;
+        }
+        let contradicted =
+            config.long_term || config.use_auth_secret || has_users || !config.oauth_keys.is_empty();
+        if config.no_auth && contradicted {
             problems.push(
-                "no-auth contradicts lt-cred-mech, use-auth-secret, static-auth-secret and user: \
+                "no-auth contradicts lt-cred-mech, use-auth-secret, static-auth-secret, user and oauth-key: \
                  take out one or the other"
                     .to_owned(),
             );
         }
-        let has_credentials = has_users || !config.secrets.is_empty();
+        let has_credentials = has_users || !config.secrets.is_empty() || !config.oauth_keys.is_empty();
         if config.secure_stun && !has_credentials {
             problems.push("secure-stun demands credentials, but there are none: set some".to_owned());
         }
@@ -118,8 +123,9 @@ impl Loaded {
             config.long_term = true;
             self.notice(Severity::Info, "user", "users are given, so lt-cred-mech is on".to_owned());
         }
+        self.check_oauth();
         if self.config.use_auth_secret && self.config.secrets.is_empty() && has_users {
-            let text = "there is no static-auth-secret, so only the users can come in".to_owned();
+            let text = "there is no static-auth-secret, so it lets nobody in".to_owned();
             self.notice(Severity::Warning, "use-auth-secret", text);
         }
         let key_alone = self.config.users.iter().find(|user| matches!(user.password, Password::Key(_)));
@@ -129,6 +135,19 @@ impl Loaded {
                  with passwords for all users they are"
             );
             self.notice(Severity::Info, "user", text);
+        }
+    }
+
+    fn check_oauth(&mut self) {
+        if self.config.oauth && self.config.oauth_keys.is_empty() {
+            self.config.oauth = false;
+            let text =
+                "there is no oauth-key, so no access token can be opened and none is asked for".to_owned();
+            self.notice(Severity::Warning, "oauth", text);
+        }
+        if self.config.server_name.is_some() && !self.config.oauth {
+            let text = "has no effect without oauth and oauth-key".to_owned();
+            self.notice(Severity::Warning, "server-name", text);
         }
     }
 
@@ -144,6 +163,11 @@ impl Loaded {
             self.config.secrets.clear();
             let text = "it is off, so static-auth-secret has no effect".to_owned();
             self.notice(Severity::Warning, "use-auth-secret", text);
+        }
+        if refused(self.last("oauth")) && !self.config.oauth_keys.is_empty() {
+            self.config.oauth_keys.clear();
+            let text = "it is off, so oauth-key has no effect".to_owned();
+            self.notice(Severity::Warning, "oauth", text);
         }
     }
 
@@ -270,6 +294,7 @@ fn no_credentials(config: &Config) -> String {
         Some(database) => format!(" ({database} is not read: this version has no databases)"),
         None if config.use_auth_secret => " (use-auth-secret is set, but no static-auth-secret)".to_owned(),
         None if config.long_term => " (lt-cred-mech is set, but no user)".to_owned(),
+        None if config.oauth => " (oauth is set, but no oauth-key)".to_owned(),
         None => String::new(),
     };
     format!(

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::oauth_key::OAuthKey;
 use crate::values::{PeerRange, Secret};
 
 /// Everything that can be set, with its default.
@@ -71,6 +72,12 @@ pub struct Config {
     pub secrets: Vec<Secret>,
     /// What stands between expiry and user in a REST username.
     pub rest_separator: char,
+    /// Whether access tokens are accepted (RFC 7635).
+    pub oauth: bool,
+    /// What opens them.
+    pub oauth_keys: Vec<OAuthKey>,
+    /// What they are sealed for; `None` for the realm.
+    pub server_name: Option<String>,
     /// The realm; empty until it is checked.
     pub realm: String,
     /// How long a nonce is good; zero for ever.
@@ -186,6 +193,9 @@ impl Default for Config {
             use_auth_secret: false,
             secrets: Vec::new(),
             rest_separator: ':',
+            oauth: false,
+            oauth_keys: Vec::new(),
+            server_name: None,
             realm: String::new(),
             nonce_lifetime: Duration::from_secs(600),
             nonce_secret: None,

@@ -155,7 +155,7 @@ impl Server {
         let mismatch = refused(ErrorNumber::ALLOCATION_MISMATCH, Reason::AllocationMismatch);
         let relay = self.allocations.find(&request.client.tuple).ok_or(mismatch)?;
         let allocation = self.allocations.get(relay).ok_or(mismatch)?;
-        if allocation.user.name() != user.name() {
+        if !allocation.user.is_same(user) {
             return Err(refused(ErrorNumber::WRONG_CREDENTIALS, Reason::NotTheOwner));
         }
         Ok(relay)

@@ -139,8 +139,16 @@ fn who_may_relay(config: &Config) -> String {
     if config.no_auth {
         return "Relaying: for everybody (no-auth)".to_owned();
     }
+    let bearers = match (config.oauth, &config.server_name) {
+        (false, _) => String::new(),
+        (true, name) => format!(
+            ", and for bearers of access tokens sealed with {} for {:?}",
+            counted(config.oauth_keys.len(), "key"),
+            name.as_ref().unwrap_or(&config.realm)
+        ),
+    };
     format!(
-        "Relaying: for {} and {} of realm {:?}",
+        "Relaying: for {} and {} of realm {:?}{bearers}",
         counted(config.users.len(), "static user"),
         counted(config.secrets.len(), "REST secret"),
         config.realm

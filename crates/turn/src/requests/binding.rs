@@ -77,7 +77,10 @@ impl Server {
     ) -> impl Iterator<Item = AttributeType> + use<'m> {
         let binding = request.message.method() == turnpike_wire::Method::BINDING;
         let discovers = binding && self.config.discovers(&request.client.tuple);
-        unknown_attributes(&request.message).filter(move |kind| !(discovers && DISCOVERY.contains(kind)))
+        let bears = self.config.credentials.oauth().is_some();
+        unknown_attributes(&request.message).filter(move |kind| {
+            !(discovers && DISCOVERY.contains(kind) || bears && *kind == AttributeType::ACCESS_TOKEN)
+        })
     }
 }
 

@@ -102,6 +102,22 @@ const MEANINGS: &[(Reason, &str)] = &[
     (Reason::WrongSecret, "the password fits no secret of this server; try `turnpike credentials decode`"),
     (Reason::UnknownUser, "no static user of this name, and the name holds no expiry time"),
     (Reason::WrongPassword, "the user exists, the password is another"),
+    (
+        Reason::UnknownKid,
+        "the USERNAME beside an access token names no key of this server: see oauth-key; the authorisation server \
+             uses another key",
+    ),
+    (Reason::ExpiredKid, "the key that sealed the access token is not yet or no longer good: see oauth-key"),
+    (
+        Reason::BadToken,
+        "the access token cannot be opened: it was sealed with another key or cipher, for a server of another name (see \
+             server-name), or damaged",
+    ),
+    (
+        Reason::ExpiredToken,
+        "the access token's time has passed, or has not come yet: the client must get a new one, or a clock is wrong",
+    ),
+    (Reason::NotTheBearer, "the request is not signed with the key inside its access token"),
     (Reason::WrongRealm, "the client used another realm than this server's"),
     (Reason::StaleNonce, "the nonce is too old; the client gets a new one and tries again"),
     (

@@ -19,6 +19,7 @@ mod icmp;
 mod logging;
 mod nat_discovery;
 mod nat_verdicts;
+mod oauth;
 mod refusals;
 mod relaying;
 mod self_test;
