@@ -50,6 +50,7 @@ impl Loaded {
             self.notice(Severity::Warning, "log-file", text);
         }
         self.complete_discovery();
+        self.warn_of_modes();
         let Config { listening_port, min_port, max_port, stun_only, .. } = self.config;
         if !stun_only && (min_port..=max_port).contains(&listening_port) {
             let text = format!(
@@ -59,17 +60,39 @@ impl Loaded {
         }
     }
 
+    /// What is dangerous, and what has nothing to work on.
+    fn warn_of_modes(&mut self) {
+        let Config { server_relay, stun_only, rfc3489, no_stun, secure_stun, udp, .. } = self.config;
+        if server_relay && !stun_only {
+            let text = "data passes WITHOUT PERMISSIONS: whoever finds a relayed port reaches the client behind it, and \
+                        every user sends to any public address at will. Only for servers that are to be reached so"
+                .to_owned();
+            self.notice(Severity::Warning, "server-relay", text);
+        }
+        let idle = [(no_stun, "no-stun"), (secure_stun, "secure-stun"), (!udp, "no-udp")];
+        if let Some((_, why)) = idle.into_iter().find(|(idle, _)| rfc3489 && *idle) {
+            let text = format!("has no effect with {why}");
+            self.notice(Severity::Warning, "rfc3489-compatibility", text);
+        }
+        let encrypted = self.config.private_key_passphrase.is_some();
+        if encrypted && self.config.private_key.is_none() {
+            let text = "has no effect without pkey".to_owned();
+            self.notice(Severity::Warning, "pkey-pwd", text);
+        }
+    }
+
     /// Switches NAT behaviour discovery off where it cannot be had, as coturn does, and says so.
     fn complete_discovery(&mut self) {
-        let config = &self.config;
-        if !config.rfc5780 {
-            if config.alt_listening_port.is_some() {
-                let text = "has no effect without rfc5780".to_owned();
-                self.notice(Severity::Warning, "alt-listening-port", text);
+        let Config { alt_listening_port, alt_tls_port, .. } = self.config;
+        if !self.config.rfc5780 {
+            let ports =
+                [("alt-listening-port", alt_listening_port), ("alt-tls-listening-port", alt_tls_port)];
+            for (name, _) in ports.into_iter().filter(|(_, port)| port.is_some()) {
+                self.notice(Severity::Warning, name, "has no effect without rfc5780".to_owned());
             }
             return;
         }
-        let Some(why) = lacking_for_discovery(config) else { return };
+        let Some(why) = lacking_for_discovery(&self.config) else { return };
         self.config.rfc5780 = false;
         self.notice(Severity::Warning, "rfc5780", format!("it is switched off: {why}"));
     }
@@ -266,6 +289,8 @@ fn lacking_for_discovery(config: &Config) -> Option<&'static str> {
         Some("it needs two listening-ip of one address family, not counting 0.0.0.0 and ::")
     } else if second == *listening_port {
         Some("alt-listening-port is the listening port; it needs another")
+    } else if config.serves_tls() && config.second_tls_port() == config.tls_port {
+        Some("alt-tls-listening-port is the tls-listening-port; it needs another")
     } else if !config.stun_only && (*min_port..=*max_port).contains(&second) {
         Some("its second port is one of the relay ports; set another with alt-listening-port")
     } else {

@@ -30,12 +30,16 @@ pub struct Config {
     pub tls: bool,
     /// TCP port for TLS, 1 to 65535.
     pub tls_port: u16,
+    /// Second TLS port, for NAT behaviour discovery; `None` for the one after `tls_port`.
+    pub alt_tls_port: Option<u16>,
     /// Whether TLS 1.2 is spoken besides 1.3.
     pub tls12: bool,
     /// The certificate chain's file; found like the configuration file, as the next two are.
     pub certificate: Option<String>,
     /// Its private key's file.
     pub private_key: Option<String>,
+    /// What that is encrypted with.
+    pub private_key_passphrase: Option<Secret>,
     /// The file of those who sign clients' certificates; `None` where clients need none.
     pub client_authorities: Option<String>,
     /// Bytes of socket buffer to ask for, each way: 2 MiB.
@@ -58,6 +62,8 @@ pub struct Config {
     pub udp_relay: bool,
     /// Whether TCP is to be relayed.
     pub tcp_relay: bool,
+    /// Whether data passes without permissions.
+    pub server_relay: bool,
     /// The relayed address's family when the client names none.
     pub default_family: DefaultFamily,
     /// Whether long-term credentials were asked for.
@@ -86,6 +92,8 @@ pub struct Config {
     pub nonce_secret: Option<Secret>,
     /// Whether Binding needs credentials.
     pub secure_stun: bool,
+    /// Whether all requests of a session must bear the ORIGIN it began with.
+    pub check_origin: bool,
     /// Most allocations of a user at once; zero for no limit.
     pub user_quota: u32,
     /// Most allocations in all; zero for no limit.
@@ -124,6 +132,8 @@ pub struct Config {
     pub rfc5766_channels: bool,
     /// Whether Binding responses also carry MAPPED-ADDRESS.
     pub mapped_address: bool,
+    /// Whether Binding requests of RFC 3489 are answered.
+    pub rfc3489: bool,
     /// Whether NAT behaviour discovery is offered (RFC 5780), where there are pairs of listening addresses for it.
     pub rfc5780: bool,
     /// Whether sessions are logged.
@@ -172,9 +182,11 @@ impl Default for Config {
             say_http_unsupported: false,
             tls: true,
             tls_port: 5349,
+            alt_tls_port: None,
             tls12: true,
             certificate: None,
             private_key: None,
+            private_key_passphrase: None,
             client_authorities: None,
             socket_buffer: 2 * 1024 * 1024,
             relay_ips: Vec::new(),
@@ -186,6 +198,7 @@ impl Default for Config {
             cpus: None,
             udp_relay: true,
             tcp_relay: true,
+            server_relay: false,
             default_family: DefaultFamily::Ipv4,
             long_term: false,
             no_auth: false,
@@ -200,6 +213,7 @@ impl Default for Config {
             nonce_lifetime: Duration::from_secs(600),
             nonce_secret: None,
             secure_stun: false,
+            check_origin: false,
             user_quota: 0,
             total_quota: 0,
             max_lifetime: Duration::from_secs(3600),
@@ -219,6 +233,7 @@ impl Default for Config {
             no_stun: false,
             rfc5766_channels: false,
             mapped_address: false,
+            rfc3489: false,
             rfc5780: false,
             verbose: false,
             extra_verbose: false,
@@ -239,9 +254,18 @@ impl Default for Config {
 impl Config {
     /// The second port for NAT behaviour discovery: the one that is set, or the next after the first.
     pub fn second_port(&self) -> u16 {
-        let beside = || self.listening_port.checked_add(1).unwrap_or(self.listening_port - 1);
-        self.alt_listening_port.unwrap_or_else(beside)
+        self.alt_listening_port.unwrap_or_else(|| beside(self.listening_port))
     }
+
+    /// The second port for TLS, likewise.
+    pub fn second_tls_port(&self) -> u16 {
+        self.alt_tls_port.unwrap_or_else(|| beside(self.tls_port))
+    }
+}
+
+/// The next port, or the one before the last.
+fn beside(port: u16) -> u16 {
+    port.checked_add(1).unwrap_or(port - 1)
 }
 
 /// An address that clients are told in place of the one that is bound.

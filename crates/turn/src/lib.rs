@@ -18,6 +18,7 @@ mod effect;
 mod nonce;
 mod oauth;
 mod offer;
+mod origin;
 mod peer_icmp;
 mod peers;
 mod ports;

@@ -119,6 +119,8 @@ reasons! {
     AllocationMismatch = "allocation_mismatch";
     /// Request: authenticated as somebody other than the allocation's owner.
     NotTheOwner = "not_the_owner";
+    /// Request: another ORIGIN than that of the Allocate that made the session.
+    OriginMismatch = "origin_mismatch";
     /// Request: a transport towards peers that is not offered.
     UnsupportedTransport = "unsupported_transport";
     /// Request: an address family that is not offered.

@@ -6,6 +6,7 @@
 mod allocate;
 mod binding;
 mod channel_bind;
+mod classic;
 mod create_permission;
 mod refresh;
 mod relay_opening;
@@ -158,6 +159,7 @@ impl Server {
         if !allocation.user.is_same(user) {
             return Err(refused(ErrorNumber::WRONG_CREDENTIALS, Reason::NotTheOwner));
         }
+        self.check_origin(request, allocation)?;
         Ok(relay)
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use turnpike_wire::{ErrorNumber, Family, Integrity, TransactionId};
 
 use crate::credentials::User;
+use crate::origin::PinnedOrigin;
 use crate::ports::{Parity, RelayedPort};
 use crate::quota::QuotaPlace;
 use crate::tuple::{Client, FiveTuple, RelayId, WaitId};
@@ -33,6 +34,7 @@ pub(crate) struct PendingAllocation {
     pub(crate) lifetime: u32,
     pub(crate) fingerprint: bool,
     pub(crate) integrity: Integrity,
+    pub(crate) origin: PinnedOrigin,
 }
 
 /// A relayed address to be: its name and its port.

@@ -21,6 +21,9 @@ pub(crate) fn rules(settings: &config::Config, addresses: &Addresses) -> Config 
     rules.binding = !settings.no_stun;
     rules.authenticated_binding = settings.secure_stun;
     rules.mapped_address = settings.mapped_address;
+    rules.classic = settings.rfc3489;
+    rules.server_relay = settings.server_relay;
+    rules.check_origin = settings.check_origin;
     rules.alternates.clone_from(&addresses.alternates);
     rules.relaying = !settings.stun_only;
     rules.channels = if settings.rfc5766_channels { ChannelRange::Rfc5766 } else { ChannelRange::Rfc8656 };

@@ -96,7 +96,8 @@ pub(crate) fn tell_discovery(log: &Log, config: &Config, addresses: &Addresses) 
     for pair in &addresses.alternates {
         let [first, second] = pair.addresses.map(|address| address.told);
         let [port, other] = pair.ports;
-        log.info(&format!("NAT behaviour discovery: {first} and {second}, ports {port} and {other}"));
+        let by = if pair.datagrams { "" } else { " for TLS" };
+        log.info(&format!("NAT behaviour discovery: {first} and {second}, ports {port} and {other}{by}"));
     }
     if addresses.alternates.is_empty() {
         log.warning("rfc5780: it is switched off: there are no two listening addresses of one family; see listening-ip");

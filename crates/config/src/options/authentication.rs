@@ -159,10 +159,10 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         "This server's name: what clients are told, and what access tokens are sealed for.",
     )
     .default("the realm"),
-    OptionSpec::with(
+    OptionSpec::switch(
         &["check-origin-consistency"],
-        Later("origins"),
-        "Demand the same ORIGIN throughout a session.",
+        |config, on| config.check_origin = on,
+        "Demand that whatever a session asks bears the ORIGIN, or none, that it began with.",
     ),
 ];
 

@@ -58,6 +58,7 @@ impl Server {
             return Ok(answer);
         }
         let wish = Wish::read(&request.message)?;
+        let origin = self.origin_to_pin(request)?;
         // RFC 8656 §7.2: token and family are judged before the quota, and capacity comes last.
         let mut plan = self.plan(request, &wish)?;
         let place = self
@@ -84,6 +85,7 @@ impl Server {
             lifetime: self.granted_lifetime(wish.lifetime, request.now.unix, user),
             fingerprint: request.reply().fingerprint,
             integrity: request.reply().integrity,
+            origin,
         };
         Ok(Answer::Wait(self.open_relay(pending)))
     }

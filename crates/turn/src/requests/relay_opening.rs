@@ -14,6 +14,7 @@ use crate::allocation::Allocation;
 use crate::bandwidth::BandwidthLimit;
 use crate::credentials::User;
 use crate::effect::{Effect, Event, Reserve};
+use crate::origin::PinnedOrigin;
 use crate::ports::{Parity, RelayedPort};
 use crate::quota::QuotaPlace;
 use crate::reason::Reason;
@@ -161,6 +162,7 @@ impl Server {
             limit: BandwidthLimit::new(place.rate()),
             reservation: reserved.map(|(port, token)| self.keep_reserved(now.monotonic, port, token)),
             lacks: pending.lacks,
+            origin: pending.origin,
         };
         let Granted { session, lifetime, .. } = granted;
         self.report(Event::Allocated {
@@ -217,6 +219,7 @@ struct Granted {
     limit: Option<BandwidthLimit>,
     reservation: Option<[u8; 8]>,
     lacks: Option<(Family, ErrorNumber)>,
+    origin: PinnedOrigin,
 }
 
 impl Granted {
@@ -245,6 +248,7 @@ impl Granted {
             lacks: self.lacks,
             sibling: None,
             place,
+            origin: self.origin.clone(),
         })
     }
 }

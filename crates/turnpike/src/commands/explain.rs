@@ -41,7 +41,10 @@ const MEANINGS: &[(Reason, &str)] = &[
     (Reason::Empty, "an empty datagram; somebody probes the port"),
     (Reason::NotStun, "neither STUN nor ChannelData; somebody speaks another protocol to this port"),
     (Reason::Malformed, "a STUN message with wrong lengths; a broken client or a probe"),
-    (Reason::NoMagicCookie, "a message of the obsolete RFC 3489; the client is very old"),
+    (
+        Reason::NoMagicCookie,
+        "a message of the obsolete RFC 3489; the client is very old: see rfc3489-compatibility",
+    ),
     (Reason::WrongFingerprint, "a message damaged on the way, or another protocol that looks like STUN"),
     (Reason::UnexpectedResponse, "a response where only requests belong; perhaps a reflected packet"),
     (Reason::UnknownMethod, "a STUN method this server does not offer"),
@@ -129,6 +132,10 @@ const MEANINGS: &[(Reason, &str)] = &[
     (Reason::UnknownAttributes, "a request with attributes that must be understood and are not"),
     (Reason::AllocationMismatch, "no allocation on this 5-tuple, or there is one already"),
     (Reason::NotTheOwner, "another user's allocation"),
+    (
+        Reason::OriginMismatch,
+        "another web origin than the session began with: see check-origin-consistency; sessions must not be shared by pages",
+    ),
     (Reason::UnsupportedTransport, "a transport towards peers that is not offered: only UDP is"),
     (
         Reason::UnsupportedFamily,

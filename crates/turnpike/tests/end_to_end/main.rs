@@ -27,4 +27,6 @@ mod sessions;
 mod starting;
 mod stopping;
 mod streams;
+mod switches;
+mod tls_options;
 mod uclient;

@@ -9,11 +9,11 @@ use crate::harness::{Caller, Outcome, PEER, Setup, World, credentials, message};
 
 /// Why the last credentials were refused.
 fn last_failure(world: &World) -> Reason {
-    let failures = world.events.iter().filter_map(|event| match event {
+    let mut failures = world.events.iter().rev().filter_map(|event| match event {
         Event::AuthenticationFailed { reason, .. } => Some(*reason),
         _ => None,
     });
-    failures.last().expect("a failure was reported")
+    failures.next().expect("a failure was reported")
 }
 
 #[track_caller]
