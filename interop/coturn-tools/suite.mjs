@@ -10,6 +10,7 @@ import { runAlternate } from "./alternate.mjs";
 import { runDiscovery } from "./discovery.mjs";
 import { runProxied } from "./proxy.mjs";
 import { clientsFor, readSummary } from "./summary.mjs";
+import { runTokens } from "./tokens.mjs";
 import { DATA_VARIANTS, HOSTILE_VARIANTS, REFUSED_VARIANTS } from "./variants.mjs";
 
 export async function runCoturnTools(run) {
@@ -34,6 +35,7 @@ export async function runCoturnTools(run) {
   for (const pairing of complete) await runDiscovery(run, pairing);
   for (const pairing of complete) await runAlternate(run, pairing);
   if (programs.turnpike) await runProxied(run);
+  for (const pairing of complete) await runTokens(run, pairing);
   if (programs.server && reference.client) await tutorialCase(run, dirname(reference.client));
   if (programs.turnpike && programs.tools) await vectorsCase(run);
 }

@@ -221,6 +221,9 @@ impl Client {
         stale_nonces: u8,
     ) -> Result<(), RequestError> {
         let id = self.ids.next_id();
+        if matches!(request, Request::Refresh { .. }) {
+            self.authentication.renew(&self.config);
+        }
         let message = request.write(id, &self.config, &self.authentication)?;
         let authenticated = request.wants_authentication() && self.authentication.is_ready();
         let beginning = Beginning { id, request_id, request, message, authenticated, stale_nonces };

@@ -1,6 +1,8 @@
 //! What a client is told before it starts.
 
 use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use turnpike_wire::Family;
@@ -13,6 +15,9 @@ pub struct ClientConfig {
     pub transport: Transport,
     /// Long-term credentials (RFC 8489 §9.2); without them a challenged request fails.
     pub credentials: Option<Credentials>,
+    /// Where access tokens come from (RFC 7635). A server that accepts tokens is then shown one, and credentials are for
+    /// those that do not.
+    pub tokens: Option<Arc<dyn TokenSource>>,
     /// Timers of requests over datagrams.
     pub retransmission: Retransmission,
     /// Whether the allocation, its permissions and its channels are refreshed without being asked.
@@ -36,6 +41,7 @@ impl Default for ClientConfig {
         ClientConfig {
             transport: Transport::Datagram,
             credentials: None,
+            tokens: None,
             retransmission: Retransmission::default(),
             keep_alive: true,
             fingerprint: true,
@@ -70,6 +76,30 @@ pub struct Credentials {
 impl core::fmt::Debug for Credentials {
     fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(formatter, "Credentials({}, [redacted])", self.username)
+    }
+}
+
+/// An authorisation server, as far as a client needs one (RFC 7635 §4).
+pub trait TokenSource: core::fmt::Debug + Send + Sync {
+    /// A new token for the TURN server of this name, as THIRD-PARTY-AUTHORIZATION gives it; `None` if there is none to
+    /// be had.
+    fn grant(&self, server_name: &[u8]) -> Option<Grant>;
+}
+
+/// What an authorisation server gives a client. Its `Debug` form hides the key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The name of the key that the token is sealed with: USERNAME.
+    pub kid: String,
+    /// The value of ACCESS-TOKEN.
+    pub token: Vec<u8>,
+    /// The key in the token, for MESSAGE-INTEGRITY.
+    pub mac_key: Vec<u8>,
+}
+
+impl core::fmt::Debug for Grant {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(formatter, "Grant({}, [redacted])", self.kid)
     }
 }
 

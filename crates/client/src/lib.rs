@@ -32,7 +32,9 @@ mod transaction;
 mod transaction_ids;
 
 pub use client::Client;
-pub use config::{AllocateOptions, ClientConfig, Credentials, Port, Retransmission, Transport};
+pub use config::{
+    AllocateOptions, ClientConfig, Credentials, Grant, Port, Retransmission, TokenSource, Transport,
+};
 pub use event::{Allocated, BindingAnswer, DiscardReason, Event, Failure};
 pub use frames::{FrameBuffer, NotFramed};
 pub use request::{BindingOptions, MAX_PEERS_PER_REQUEST, RequestError, RequestId};

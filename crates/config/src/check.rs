@@ -53,6 +53,7 @@ impl Loaded {
         self.complete_discovery();
         self.check_auxiliary();
         self.check_proxies();
+        self.warn_of_modes();
         let Config { listening_port, min_port, max_port, stun_only, .. } = self.config;
         if !stun_only && (min_port..=max_port).contains(&listening_port) {
             let text = format!(
@@ -90,17 +91,39 @@ impl Loaded {
         }
     }
 
+    /// What is dangerous, and what has nothing to work on.
+    fn warn_of_modes(&mut self) {
+        let Config { server_relay, stun_only, rfc3489, no_stun, secure_stun, udp, .. } = self.config;
+        if server_relay && !stun_only {
+            let text = "data passes WITHOUT PERMISSIONS: whoever finds a relayed port reaches the client behind it, and \
+                        every user sends to any public address at will. Only for servers that are to be reached so"
+                .to_owned();
+            self.notice(Severity::Warning, "server-relay", text);
+        }
+        let idle = [(no_stun, "no-stun"), (secure_stun, "secure-stun"), (!udp, "no-udp")];
+        if let Some((_, why)) = idle.into_iter().find(|(idle, _)| rfc3489 && *idle) {
+            let text = format!("has no effect with {why}");
+            self.notice(Severity::Warning, "rfc3489-compatibility", text);
+        }
+        let encrypted = self.config.private_key_passphrase.is_some();
+        if encrypted && self.config.private_key.is_none() {
+            let text = "has no effect without pkey".to_owned();
+            self.notice(Severity::Warning, "pkey-pwd", text);
+        }
+    }
+
     /// Switches NAT behaviour discovery off where it cannot be had, as coturn does, and says so.
     fn complete_discovery(&mut self) {
-        let config = &self.config;
-        if !config.rfc5780 {
-            if config.alt_listening_port.is_some() {
-                let text = "has no effect without rfc5780".to_owned();
-                self.notice(Severity::Warning, "alt-listening-port", text);
+        let Config { alt_listening_port, alt_tls_port, .. } = self.config;
+        if !self.config.rfc5780 {
+            let ports =
+                [("alt-listening-port", alt_listening_port), ("alt-tls-listening-port", alt_tls_port)];
+            for (name, _) in ports.into_iter().filter(|(_, port)| port.is_some()) {
+                self.notice(Severity::Warning, name, "has no effect without rfc5780".to_owned());
             }
             return;
         }
-        let Some(why) = lacking_for_discovery(config) else { return };
+        let Some(why) = lacking_for_discovery(&self.config) else { return };
         self.config.rfc5780 = false;
         self.notice(Severity::Warning, "rfc5780", format!("it is switched off: {why}"));
     }
@@ -124,14 +147,19 @@ impl Loaded {
         if !config.secrets.is_empty() {
             config.use_auth_secret = true;
         }
-        if config.no_auth && (config.long_term || config.use_auth_secret || has_users) {
+        if !config.oauth_keys.is_empty() {
+            config.oauth = true;
+        }
+        let contradicted =
+            config.long_term || config.use_auth_secret || has_users || !config.oauth_keys.is_empty();
+        if config.no_auth && contradicted {
             problems.push(
-                "no-auth contradicts lt-cred-mech, use-auth-secret, static-auth-secret and user: \
+                "no-auth contradicts lt-cred-mech, use-auth-secret, static-auth-secret, user and oauth-key: \
                  take out one or the other"
                     .to_owned(),
             );
         }
-        let has_credentials = has_users || !config.secrets.is_empty();
+        let has_credentials = has_users || !config.secrets.is_empty() || !config.oauth_keys.is_empty();
         if config.secure_stun && !has_credentials {
             problems.push("secure-stun demands credentials, but there are none: set some".to_owned());
         }
@@ -149,8 +177,9 @@ impl Loaded {
             config.long_term = true;
             self.notice(Severity::Info, "user", "users are given, so lt-cred-mech is on".to_owned());
         }
+        self.check_oauth();
         if self.config.use_auth_secret && self.config.secrets.is_empty() && has_users {
-            let text = "there is no static-auth-secret, so only the users can come in".to_owned();
+            let text = "there is no static-auth-secret, so it lets nobody in".to_owned();
             self.notice(Severity::Warning, "use-auth-secret", text);
         }
         let key_alone = self.config.users.iter().find(|user| matches!(user.password, Password::Key(_)));
@@ -160,6 +189,19 @@ impl Loaded {
                  with passwords for all users they are"
             );
             self.notice(Severity::Info, "user", text);
+        }
+    }
+
+    fn check_oauth(&mut self) {
+        if self.config.oauth && self.config.oauth_keys.is_empty() {
+            self.config.oauth = false;
+            let text =
+                "there is no oauth-key, so no access token can be opened and none is asked for".to_owned();
+            self.notice(Severity::Warning, "oauth", text);
+        }
+        if self.config.server_name.is_some() && !self.config.oauth {
+            let text = "has no effect without oauth and oauth-key".to_owned();
+            self.notice(Severity::Warning, "server-name", text);
         }
     }
 
@@ -175,6 +217,11 @@ impl Loaded {
             self.config.secrets.clear();
             let text = "it is off, so static-auth-secret has no effect".to_owned();
             self.notice(Severity::Warning, "use-auth-secret", text);
+        }
+        if refused(self.last("oauth")) && !self.config.oauth_keys.is_empty() {
+            self.config.oauth_keys.clear();
+            let text = "it is off, so oauth-key has no effect".to_owned();
+            self.notice(Severity::Warning, "oauth", text);
         }
     }
 
@@ -273,6 +320,8 @@ fn lacking_for_discovery(config: &Config) -> Option<&'static str> {
         Some("it needs two listening-ip of one address family, not counting 0.0.0.0 and ::")
     } else if second == *listening_port {
         Some("alt-listening-port is the listening port; it needs another")
+    } else if config.serves_tls() && config.second_tls_port() == config.tls_port {
+        Some("alt-tls-listening-port is the tls-listening-port; it needs another")
     } else if !config.stun_only && (*min_port..=*max_port).contains(&second) {
         Some("its second port is one of the relay ports; set another with alt-listening-port")
     } else {
@@ -301,6 +350,7 @@ fn no_credentials(config: &Config) -> String {
         Some(database) => format!(" ({database} is not read: this version has no databases)"),
         None if config.use_auth_secret => " (use-auth-secret is set, but no static-auth-secret)".to_owned(),
         None if config.long_term => " (lt-cred-mech is set, but no user)".to_owned(),
+        None if config.oauth => " (oauth is set, but no oauth-key)".to_owned(),
         None => String::new(),
     };
     format!(

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::endpoints::AlternateLists;
+use crate::oauth_key::OAuthKey;
 use crate::values::{PeerRange, Secret};
 
 /// Everything that can be set, with its default.
@@ -30,12 +31,16 @@ pub struct Config {
     pub tls: bool,
     /// TCP port for TLS, 1 to 65535.
     pub tls_port: u16,
+    /// Second TLS port, for NAT behaviour discovery; `None` for the one after `tls_port`.
+    pub alt_tls_port: Option<u16>,
     /// Whether TLS 1.2 is spoken besides 1.3.
     pub tls12: bool,
     /// The certificate chain's file; found like the configuration file, as the next two are.
     pub certificate: Option<String>,
     /// Its private key's file.
     pub private_key: Option<String>,
+    /// What that is encrypted with.
+    pub private_key_passphrase: Option<Secret>,
     /// The file of those who sign clients' certificates; `None` where clients need none.
     pub client_authorities: Option<String>,
     /// Bytes of socket buffer to ask for, each way: 2 MiB.
@@ -58,6 +63,8 @@ pub struct Config {
     pub udp_relay: bool,
     /// Whether TCP is to be relayed.
     pub tcp_relay: bool,
+    /// Whether data passes without permissions.
+    pub server_relay: bool,
     /// The relayed address's family when the client names none.
     pub default_family: DefaultFamily,
     /// Whether long-term credentials were asked for.
@@ -72,6 +79,12 @@ pub struct Config {
     pub secrets: Vec<Secret>,
     /// What stands between expiry and user in a REST username.
     pub rest_separator: char,
+    /// Whether access tokens are accepted (RFC 7635).
+    pub oauth: bool,
+    /// What opens them.
+    pub oauth_keys: Vec<OAuthKey>,
+    /// What they are sealed for; `None` for the realm.
+    pub server_name: Option<String>,
     /// The realm; empty until it is checked.
     pub realm: String,
     /// How long a nonce is good; zero for ever.
@@ -80,6 +93,8 @@ pub struct Config {
     pub nonce_secret: Option<Secret>,
     /// Whether Binding needs credentials.
     pub secure_stun: bool,
+    /// Whether all requests of a session must bear the ORIGIN it began with.
+    pub check_origin: bool,
     /// Most allocations of a user at once; zero for no limit.
     pub user_quota: u32,
     /// Most allocations in all; zero for no limit.
@@ -120,6 +135,8 @@ pub struct Config {
     pub rfc5766_channels: bool,
     /// Whether Binding responses also carry MAPPED-ADDRESS.
     pub mapped_address: bool,
+    /// Whether Binding requests of RFC 3489 are answered.
+    pub rfc3489: bool,
     /// Whether NAT behaviour discovery is offered (RFC 5780), where there are pairs of listening addresses for it.
     pub rfc5780: bool,
     /// Whether sessions are logged.
@@ -178,9 +195,11 @@ impl Default for Config {
             say_http_unsupported: false,
             tls: true,
             tls_port: 5349,
+            alt_tls_port: None,
             tls12: true,
             certificate: None,
             private_key: None,
+            private_key_passphrase: None,
             client_authorities: None,
             socket_buffer: 2 * 1024 * 1024,
             relay_ips: Vec::new(),
@@ -192,6 +211,7 @@ impl Default for Config {
             cpus: None,
             udp_relay: true,
             tcp_relay: true,
+            server_relay: false,
             default_family: DefaultFamily::Ipv4,
             long_term: false,
             no_auth: false,
@@ -199,10 +219,14 @@ impl Default for Config {
             use_auth_secret: false,
             secrets: Vec::new(),
             rest_separator: ':',
+            oauth: false,
+            oauth_keys: Vec::new(),
+            server_name: None,
             realm: String::new(),
             nonce_lifetime: Duration::from_secs(600),
             nonce_secret: None,
             secure_stun: false,
+            check_origin: false,
             user_quota: 0,
             total_quota: 0,
             max_lifetime: Duration::from_secs(3600),
@@ -223,6 +247,7 @@ impl Default for Config {
             no_stun: false,
             rfc5766_channels: false,
             mapped_address: false,
+            rfc3489: false,
             rfc5780: false,
             verbose: false,
             extra_verbose: false,
@@ -248,9 +273,18 @@ impl Default for Config {
 impl Config {
     /// The second port for NAT behaviour discovery: the one that is set, or the next after the first.
     pub fn second_port(&self) -> u16 {
-        let beside = || self.listening_port.checked_add(1).unwrap_or(self.listening_port - 1);
-        self.alt_listening_port.unwrap_or_else(beside)
+        self.alt_listening_port.unwrap_or_else(|| beside(self.listening_port))
     }
+
+    /// The second port for TLS, likewise.
+    pub fn second_tls_port(&self) -> u16 {
+        self.alt_tls_port.unwrap_or_else(|| beside(self.tls_port))
+    }
+}
+
+/// The next port, or the one before the last.
+fn beside(port: u16) -> u16 {
+    port.checked_add(1).unwrap_or(port - 1)
 }
 
 /// An address that clients are told in place of the one that is bound.

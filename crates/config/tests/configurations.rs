@@ -173,10 +173,10 @@ fn wrong_values_name_their_place_range_and_unit() {
 
 #[test]
 fn what_this_version_does_not_have_is_said_plainly() {
-    let loaded = run("-n --no-auth --alt-tls-listening-port=5350 --mobility").unwrap();
+    let loaded = run("-n --no-auth --raw-public-keys --mobility").unwrap();
     let texts: Vec<_> = loaded.notices.iter().map(|notice| notice.text.as_str()).collect();
     assert!(texts.iter().any(|text| {
-        text.contains("alt-tls-listening-port has no effect yet: this version does not have NAT behaviour")
+        text.contains("raw-public-keys has no effect yet: this version does not have raw public keys")
     }));
     assert!(texts.iter().any(|text| text.contains("mobility has no effect yet")));
 }
@@ -239,6 +239,31 @@ fn discovery_needs_two_addresses_of_a_family_and_a_port_of_its_own() {
     }
     let loaded = run("-n --no-auth --alt-listening-port=3500").unwrap();
     assert!(loaded.notices.iter().any(|notice| notice.origin == "alt-listening-port"));
+}
+
+#[test]
+fn modes_that_are_dangerous_or_have_nothing_to_work_on_are_warned_of() {
+    for (line, origin, why) in [
+        ("--server-relay", "server-relay", "WITHOUT PERMISSIONS"),
+        ("--rfc3489-compatibility --no-stun", "rfc3489-compatibility", "no-stun"),
+        ("--rfc3489-compatibility --secure-stun", "rfc3489-compatibility", "secure-stun"),
+        ("--rfc3489-compatibility --no-udp", "rfc3489-compatibility", "no-udp"),
+        ("--pkey-pwd=x", "pkey-pwd", "without pkey"),
+        ("--alt-tls-listening-port=5350", "alt-tls-listening-port", "without rfc5780"),
+        ("--server-name=x", "server-name", "without oauth"),
+        ("--oauth", "oauth", "no oauth-key"),
+    ] {
+        let loaded = run(&format!("-n --user=a:b {line}")).unwrap();
+        let notice = loaded.notices.iter().find(|notice| notice.origin == origin).expect(line);
+        assert!(notice.severity == Severity::Warning && notice.text.contains(why), "{line}: {notice:?}");
+    }
+    let quiet = run("-n --stun-only --server-relay --rfc3489-compatibility").unwrap();
+    assert!(!quiet.notices.iter().any(|notice| notice.severity == Severity::Warning), "{:?}", quiet.notices);
+    let one_port =
+        "-n --user=a:b --rfc5780 -L 192.0.2.1 -L 192.0.2.2 --cert=c --pkey=k --alt-tls-listening-port=5349";
+    let loaded = run(one_port).unwrap();
+    let notice = loaded.notices.iter().find(|notice| notice.origin == "rfc5780").unwrap();
+    assert!(!loaded.config.rfc5780 && notice.text.contains("alt-tls-listening-port"), "{notice:?}");
 }
 
 #[test]

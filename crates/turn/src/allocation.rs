@@ -26,6 +26,7 @@ pub(crate) use permissions::{Permission, Permissions};
 use crate::bandwidth::BandwidthLimit;
 use crate::credentials::User;
 use crate::effect::Usage;
+use crate::origin::PinnedOrigin;
 use crate::ports::RelayedPort;
 use crate::quota::QuotaPlace;
 use crate::time::Timestamp;
@@ -57,6 +58,7 @@ pub(crate) struct Allocation {
     pub(crate) sibling: Option<RelayId>,
     /// The allocation's place in the quotas, which one of siblings holds.
     pub(crate) place: Option<QuotaPlace>,
+    pub(crate) origin: PinnedOrigin,
 }
 
 impl Allocation {

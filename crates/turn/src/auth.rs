@@ -31,12 +31,15 @@ impl Server {
             return Err(Refusal::plain(ErrorNumber::BAD_REQUEST, Reason::IncompleteCredentials));
         };
         self.check_nonce(request, nonce)?;
+        if self.bears_token(request) {
+            return self.authenticate_bearer(request, &claim, realm, owner);
+        }
         let Some(digest) = self.config.credentials.offer().chosen(&request.message) else {
             return Err(Refusal::plain(ErrorNumber::BAD_REQUEST, Reason::PasswordAlgorithms));
         };
         let name = self.name_claimed(&claim, owner.as_deref());
         let verified = if realm != self.config.credentials.realm().as_bytes() {
-            Err(CredentialRefusal { reason: Reason::WrongRealm, expired_since: None })
+            Err(WRONG_REALM)
         } else if let Some(owner) = owner.filter(|owner| signs(owner, request, name.as_deref(), digest)) {
             Ok(owner)
         } else {
@@ -47,8 +50,7 @@ impl Server {
             Ok(user) => Ok(user),
             Err(refusal) => {
                 let username = shown(name.as_deref(), &claim);
-                self.report_failure(request, username, refusal);
-                Err(Refusal::challenge(ErrorNumber::UNAUTHENTICATED, refusal.reason))
+                Err(self.refuse_credentials(request, username, refusal))
             }
         }
     }
@@ -60,7 +62,11 @@ impl Server {
     }
 
     /// The name a request means. A USERHASH may be that of the allocation's owner, who may have left the list since.
-    fn name_claimed<'n>(&'n self, claim: &Claim<'n>, owner: Option<&User>) -> Option<Cow<'n, str>> {
+    pub(crate) fn name_claimed<'n>(
+        &'n self,
+        claim: &Claim<'n>,
+        owner: Option<&User>,
+    ) -> Option<Cow<'n, str>> {
         let hash = match claim {
             Claim::Name(username) => return self.config.credentials.name_of(username),
             Claim::Hash(hash) => hash,
@@ -91,18 +97,25 @@ impl Server {
         }
     }
 
-    fn report_failure(&mut self, request: &Request<'_>, username: Box<str>, refusal: CredentialRefusal) {
+    /// The refusal of credentials that somebody did have, which is worth a report.
+    pub(crate) fn refuse_credentials(
+        &mut self,
+        request: &Request<'_>,
+        username: Box<str>,
+        refusal: CredentialRefusal,
+    ) -> Refusal {
         self.report(Event::AuthenticationFailed {
             tuple: request.client.tuple,
             username,
             reason: refusal.reason,
             expired_since: refusal.expired_since,
         });
+        Refusal::challenge(ErrorNumber::UNAUTHENTICATED, refusal.reason)
     }
 }
 
 /// How a request says who sends it.
-enum Claim<'m> {
+pub(crate) enum Claim<'m> {
     Name(&'m [u8]),
     Hash(UserHash),
 }
@@ -120,14 +133,15 @@ fn named<'m>(request: &Request<'m>) -> Option<(Claim<'m>, &'m [u8], &'m [u8])> {
 }
 
 /// Whether the request bears the owner's name and verifies with the key the allocation was made with. A
-/// password or secret that has changed since does not end the session.
+/// password or secret that has changed since does not end the session. A bearer of an access token need not show it
+/// again.
 fn signs(owner: &User, request: &Request<'_>, name: Option<&str>, digest: PasswordDigest) -> bool {
-    let key = owner.key().filter(|key| key.digest() == digest);
+    let key = owner.key().filter(|key| key.suits(digest, request.now.unix));
     name == Some(owner.name()) && key.is_some_and(|key| request.message.verify_integrity(key.bytes()).is_ok())
 }
 
 /// What the log says of somebody who was refused: the name if there is one, else what came.
-fn shown(name: Option<&str>, claim: &Claim<'_>) -> Box<str> {
+pub(crate) fn shown(name: Option<&str>, claim: &Claim<'_>) -> Box<str> {
     let bytes = match (name, claim) {
         (Some(name), _) => name.as_bytes(),
         (None, Claim::Name(username)) => username,
@@ -139,5 +153,7 @@ fn shown(name: Option<&str>, claim: &Claim<'_>) -> Box<str> {
     String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_NAME)]).into()
 }
 
+pub(crate) const WRONG_REALM: CredentialRefusal =
+    CredentialRefusal { reason: Reason::WrongRealm, expired_since: None };
 /// Bytes of a refused username that reach the log.
 const SHOWN_NAME: usize = 128;

@@ -1,6 +1,7 @@
 //! What a server is told at start. A running server gets a new [`Config`] as a whole.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +11,10 @@ use crate::alternate::AlternateServers;
 use crate::credentials::Credentials;
 use crate::discovery::Alternates;
 use crate::nonce::NonceKey;
-use crate::peers::PeerRules;
+use crate::peers::{PeerAccess, PeerRules};
 use crate::ports::Ports;
 use crate::quota::Quotas;
+use crate::reason::Reason;
 
 /// The rules one server follows.
 #[derive(Clone, Debug)]
@@ -37,6 +39,8 @@ pub struct Config {
     pub alternates: Vec<Alternates>,
     /// Where clients that ask for an allocation are sent instead.
     pub alternate_servers: AlternateServers,
+    /// Whether Binding requests of RFC 3489, without the magic cookie, are answered.
+    pub classic: bool,
     /// Whether anything but Binding is answered.
     pub relaying: bool,
     /// Which channel numbers may be bound.
@@ -57,6 +61,10 @@ pub struct Config {
     pub challenge_burst: u32,
     /// Most permissions an allocation may have.
     pub max_permissions: usize,
+    /// Whether data passes without permissions, to and from every peer that the peer rules let be reached.
+    pub server_relay: bool,
+    /// Whether all requests of a session must bear the ORIGIN that its Allocate had.
+    pub check_origin: bool,
     /// Whether clients hear of ICMP errors about what they sent to peers (RFC 8656 §11.5).
     pub icmp_errors: bool,
     /// Whether an event is reported for every request and permission, and not only for sessions and failures.
@@ -79,6 +87,7 @@ impl Config {
             mapped_address: false,
             alternates: Vec::new(),
             alternate_servers: AlternateServers::default(),
+            classic: false,
             relaying: true,
             channels: ChannelRange::Rfc8656,
             default_family: DefaultFamily::Of(Family::Ipv4),
@@ -89,9 +98,22 @@ impl Config {
             challenge_rate: 100,
             challenge_burst: 200,
             max_permissions: 1024,
+            server_relay: false,
+            check_origin: false,
             icmp_errors: true,
             verbose: false,
             log_binding: false,
+        }
+    }
+}
+
+impl Config {
+    /// How a peer without a permission may be reached, or why not.
+    #[cold]
+    pub(crate) fn without_permission(&self, peer: IpAddr) -> Result<PeerAccess, Reason> {
+        match self.server_relay {
+            true => self.peers.judge(peer).map_err(|_| Reason::PeerRefused),
+            false => Err(Reason::NoPermission),
         }
     }
 }

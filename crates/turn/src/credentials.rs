@@ -1,4 +1,5 @@
-//! Who may allocate: static users and TURN REST secrets, side by side (RFC 8489 §9.2).
+//! Who may allocate: static users, TURN REST secrets and bearers of access tokens, side by side (RFC 8489 §9.2,
+//! RFC 7635).
 //!
 //! A REST username carries its own expiry: `expiry:user`, `user:expiry` or just `expiry`, and its password is
 //! base64(HMAC-SHA1(secret, username)). Any number of secrets is tried, and none shuts out static users.
@@ -19,9 +20,10 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use turnpike_opaque_string::prepare;
-use turnpike_wire::attributes::UserHash;
+use turnpike_wire::attributes::{AccessToken, UserHash};
 use turnpike_wire::{LongTermKey, Message, PasswordDigest};
 
+use crate::oauth::{OAuthKeys, SessionKey};
 use crate::offer::Offer;
 use crate::reason::Reason;
 use crate::time::UnixTime;
@@ -36,6 +38,8 @@ pub struct Credentials {
     md5_only: usize,
     secrets: Vec<RestSecret>,
     separator: char,
+    /// What opens access tokens, where these are accepted.
+    oauth: Option<OAuthKeys>,
     anonymous: bool,
 }
 
@@ -52,7 +56,16 @@ pub struct User {
     name: Box<str>,
     account: Range<usize>,
     realm: Arc<str>,
-    key: Option<LongTermKey>,
+    key: Option<Key>,
+}
+
+/// What a user's requests are signed with.
+#[derive(Clone, Debug)]
+pub(crate) enum Key {
+    /// Made from name and password.
+    LongTerm(LongTermKey),
+    /// Out of an access token.
+    Session(SessionKey),
 }
 
 /// Why credentials were refused.
@@ -72,6 +85,7 @@ impl Credentials {
             md5_only: 0,
             secrets: Vec::new(),
             separator: ':',
+            oauth: None,
             anonymous: false,
         }
     }
@@ -107,6 +121,11 @@ impl Credentials {
         self.separator = separator;
     }
 
+    /// Accepts access tokens that these keys open.
+    pub fn set_oauth(&mut self, keys: OAuthKeys) {
+        self.oauth = Some(keys);
+    }
+
     /// The realm.
     pub fn realm(&self) -> &Arc<str> {
         &self.realm
@@ -117,9 +136,32 @@ impl Credentials {
         self.anonymous
     }
 
-    /// What challenges offer.
+    /// What challenges offer. Bearers of tokens name the key by USERNAME (RFC 7635 §5), so that a realm of theirs alone
+    /// has no use for USERHASH.
     pub(crate) fn offer(&self) -> Offer {
-        Offer { sha256: self.md5_only == 0, anonymity: self.secrets.is_empty() }
+        let bearers_alone = self.oauth.is_some() && self.users.is_empty();
+        Offer { sha256: self.md5_only == 0, anonymity: self.secrets.is_empty() && !bearers_alone }
+    }
+
+    /// What opens access tokens, where these are accepted.
+    pub(crate) fn oauth(&self) -> Option<&OAuthKeys> {
+        self.oauth.as_ref()
+    }
+
+    /// Whose access token this is, if it is good and the request is signed with the key in it.
+    pub(crate) fn authenticate_bearer(
+        &self,
+        message: &Message<'_>,
+        kid: Option<&str>,
+        access: Option<AccessToken<'_>>,
+        now: UnixTime,
+    ) -> Result<Arc<User>, CredentialRefusal> {
+        let refused = CredentialRefusal { reason: Reason::UnknownKid, expired_since: None };
+        let bearer = self.oauth.as_ref().ok_or(refused)?.admit(message, kid, access, now)?;
+        let realm = bearer.realm.unwrap_or_else(|| self.realm.clone());
+        let name: Box<str> = kid.unwrap_or_default().into();
+        let account = 0..name.len();
+        Ok(Arc::new(User { name, account, realm, key: Some(Key::Session(bearer.key)) }))
     }
 
     /// The name that a received USERNAME stands for: the static user's, or the very text. `None` for what cannot be
@@ -136,9 +178,11 @@ impl Credentials {
         Some(known.unwrap_or(Cow::Borrowed(name)))
     }
 
-    /// The static user whom a USERHASH stands for, if such hashes are accepted here.
+    /// The static user or the kid that a USERHASH stands for, if such hashes are accepted here.
     pub(crate) fn name_of_hash(&self, hash: &UserHash) -> Option<&str> {
-        self.hashed.get(&hash.0).filter(|_| self.offer().anonymity).map(|name| &**name)
+        let user = self.hashed.get(&hash.0).map(|name| &**name);
+        let known = user.or_else(|| self.oauth.as_ref()?.kid_of_hash(hash, &self.realm));
+        known.filter(|_| self.offer().anonymity)
     }
 
     /// The user everybody is when no password is asked for.
@@ -203,7 +247,12 @@ impl Credentials {
     }
 
     fn user(&self, name: &str, account: Range<usize>, key: LongTermKey) -> Arc<User> {
-        Arc::new(User { name: name.into(), account, realm: self.realm.clone(), key: Some(key) })
+        Arc::new(User {
+            name: name.into(),
+            account,
+            realm: self.realm.clone(),
+            key: Some(Key::LongTerm(key)),
+        })
     }
 }
 
@@ -214,6 +263,7 @@ impl fmt::Debug for Credentials {
             .field("realm", &self.realm)
             .field("users", &self.users.len())
             .field("secrets", &self.secrets.len())
+            .field("oauth", &self.oauth)
             .field("anonymous", &self.anonymous)
             .finish()
     }
@@ -247,8 +297,41 @@ impl User {
     }
 
     /// The key its requests are verified with; `None` when no password is asked for.
-    pub(crate) fn key(&self) -> Option<&LongTermKey> {
+    pub(crate) fn key(&self) -> Option<&Key> {
         self.key.as_ref()
+    }
+
+    /// What its access token gave it, if that is how it came in.
+    pub(crate) fn session_key(&self) -> Option<&SessionKey> {
+        match &self.key {
+            Some(Key::Session(key)) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// Whether what one has made is the other's. A token says nothing of who bears it, and a client renews it, perhaps
+    /// under another kid; so any bearer counts as the one who holds the 5-tuple.
+    pub(crate) fn is_same(&self, other: &User) -> bool {
+        let bears = |user: &User| user.session_key().is_some();
+        bears(self) == bears(other) && (bears(self) || self.name == other.name)
+    }
+}
+
+impl Key {
+    /// What goes into the HMAC.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Key::LongTerm(key) => key.bytes(),
+            Key::Session(key) => key.mac.bytes(),
+        }
+    }
+
+    /// Whether it is the one that goes with this password algorithm. A key from a token goes with any, while it is good.
+    pub(crate) fn suits(&self, digest: PasswordDigest, now: UnixTime) -> bool {
+        match self {
+            Key::LongTerm(key) => key.digest() == digest,
+            Key::Session(key) => !key.is_expired(now),
+        }
     }
 }
 

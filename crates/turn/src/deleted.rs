@@ -46,7 +46,7 @@ impl Deleted {
     pub(crate) fn remembers(&self, request: &Request<'_>, user: &User) -> bool {
         let known = self.by_tuple.get(&request.client.tuple);
         known.is_some_and(|deletion| {
-            deletion.transaction == request.message.transaction_id() && deletion.owner.name() == user.name()
+            deletion.transaction == request.message.transaction_id() && deletion.owner.is_same(user)
         })
     }
 

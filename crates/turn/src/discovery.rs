@@ -13,6 +13,8 @@ pub struct Alternates {
     pub addresses: [AlternateAddress; 2],
     /// The two ports.
     pub ports: [u16; 2],
+    /// Whether UDP is served at all four. If not, `links` are none, and a datagram there is nobody's of these.
+    pub datagrams: bool,
     /// Whether TCP, TLS and DTLS are served at all four too. If not, nobody who comes by them is told of the others.
     pub connections: bool,
 }
@@ -40,7 +42,10 @@ impl Config {
     /// Where a client came in, if discovery is offered there.
     pub(crate) fn corner(&self, tuple: &FiveTuple) -> Option<Corner<'_>> {
         self.alternates.iter().find_map(|alternates| {
-            let served = tuple.transport == Transport::Udp || alternates.connections;
+            let served = match tuple.transport {
+                Transport::Udp => alternates.datagrams,
+                _ => alternates.connections,
+            };
             let address = alternates.addresses.iter().position(|it| it.bound == tuple.server.ip())?;
             let port = alternates.ports.iter().position(|port| *port == tuple.server.port())?;
             served.then_some(Corner { alternates, address, port })

@@ -104,6 +104,16 @@ reasons! {
     UnknownUser = "unknown_user";
     /// Credentials: the user exists and the password is another.
     WrongPassword = "wrong_password";
+    /// Credentials: no key of an authorisation server has the name that came with an ACCESS-TOKEN.
+    UnknownKid = "unknown_kid";
+    /// Credentials: the key of that name is not yet or no longer good.
+    ExpiredKid = "expired_kid";
+    /// Credentials: the ACCESS-TOKEN cannot be read, or was not sealed with that key for this server.
+    BadToken = "bad_token";
+    /// Credentials: the ACCESS-TOKEN was good once, or will be.
+    ExpiredToken = "expired_token";
+    /// Credentials: the ACCESS-TOKEN is good, and the request is not signed with the key in it.
+    NotTheBearer = "not_the_bearer";
     /// Credentials: REALM is not this server's.
     WrongRealm = "wrong_realm";
     /// Credentials: the nonce was issued here and is too old.
@@ -121,6 +131,8 @@ reasons! {
     NotTheOwner = "not_the_owner";
     /// Request: another server is to serve this client.
     TryAlternate = "try_alternate";
+    /// Request: another ORIGIN than that of the Allocate that made the session.
+    OriginMismatch = "origin_mismatch";
     /// Request: a transport towards peers that is not offered.
     UnsupportedTransport = "unsupported_transport";
     /// Request: an address family that is not offered.

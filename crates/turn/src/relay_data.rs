@@ -97,10 +97,14 @@ impl Server {
         let Some(allocation) = allocations.get_mut(relay) else {
             return self.drop_packet(Reason::StaleRelay);
         };
-        let Some(permission) = allocation.permissions.get(peer.ip(), now.monotonic) else {
-            return self.drop_packet(Reason::NoPermission);
+        let access = match allocation.permissions.get(peer.ip(), now.monotonic) {
+            Some(permission) => permission.access,
+            None => match config.without_permission(peer.ip()) {
+                Ok(access) => access,
+                Err(reason) => return self.drop_packet(reason),
+            },
         };
-        if permission.access == PeerAccess::LiveRelays && ports.live_relay(peer).is_none() {
+        if access == PeerAccess::LiveRelays && ports.live_relay(peer).is_none() {
             return self.drop_packet(Reason::OwnAddress);
         }
         let (head, tail) = match allocation.channels.number(&peer, now.monotonic) {
@@ -140,10 +144,14 @@ impl Server {
         let Some(allocation) = allocations.get_mut(relay) else {
             return self.drop_packet(Reason::NoAllocation);
         };
-        let Some(permission) = allocation.permissions.get(peer.ip(), now) else {
-            return self.drop_packet(Reason::NoPermission);
+        let access = match allocation.permissions.get(peer.ip(), now) {
+            Some(permission) => permission.access,
+            None => match config.without_permission(peer.ip()) {
+                Ok(access) => access,
+                Err(reason) => return self.drop_packet(reason),
+            },
         };
-        let to = match permission.access {
+        let to = match access {
             PeerAccess::Anywhere => Some(peer),
             PeerAccess::LiveRelays => ports.live_relay(peer),
             PeerAccess::NotListeners => {

@@ -6,6 +6,7 @@
 mod allocate;
 mod binding;
 mod channel_bind;
+mod classic;
 mod create_permission;
 mod refresh;
 mod relay_opening;
@@ -158,9 +159,10 @@ impl Server {
         let mismatch = refused(ErrorNumber::ALLOCATION_MISMATCH, Reason::AllocationMismatch);
         let relay = self.allocations.find(&request.client.tuple).ok_or(mismatch)?;
         let allocation = self.allocations.get(relay).ok_or(mismatch)?;
-        if allocation.user.name() != user.name() {
+        if !allocation.user.is_same(user) {
             return Err(refused(ErrorNumber::WRONG_CREDENTIALS, Reason::NotTheOwner));
         }
+        self.check_origin(request, allocation)?;
         Ok(relay)
     }
 

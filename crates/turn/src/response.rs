@@ -5,7 +5,7 @@
 
 use turnpike_wire::attributes::{
     AddressErrorCode, ErrorCode, Lifetime, MappedAddress, Nonce, Realm, ReservationToken, Software,
-    UnknownAttributes, XorMappedAddress, XorRelayedAddress,
+    ThirdPartyAuthorization, UnknownAttributes, XorMappedAddress, XorRelayedAddress,
 };
 use turnpike_wire::{AttributeType, Class, Integrity, Message, MessageWriter, Method, TransactionId};
 
@@ -182,6 +182,9 @@ impl Server {
             writer.add(&Realm(credentials.realm().as_bytes())).add(&Nonce(nonce));
             // RFC 8489 §9.2.4: the nonce's feature bits say that it is there.
             writer.add(&credentials.offer().algorithms());
+            if let Some(oauth) = credentials.oauth() {
+                writer.add(&ThirdPartyAuthorization(oauth.server_name().as_bytes()));
+            }
         }
         if !unknown.is_empty() {
             writer.add(&UnknownAttributes::from_be_bytes(unknown));
@@ -221,7 +224,7 @@ fn seal<'s>(
     if let Some(key) = user.and_then(User::key) {
         match reply.integrity {
             Integrity::Sha256 => writer.integrity_sha256_with(key.bytes()),
-            Integrity::Sha1 => writer.integrity_sha1(key),
+            Integrity::Sha1 => writer.integrity_sha1_with(key.bytes()),
             Integrity::None => &mut writer,
         };
     }

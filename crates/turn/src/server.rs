@@ -204,6 +204,9 @@ impl Server {
     fn handle_message(&mut self, now: Now, client: Client, packet: &[u8]) -> Verdict<'_> {
         let message = match Message::parse(packet) {
             Ok(message) => message,
+            Err(ParseError::NoMagicCookie) if self.config.classic => {
+                return self.handle_classic(now, client, packet);
+            }
             Err(ParseError::NoMagicCookie) => return self.drop_packet(Reason::NoMagicCookie),
             Err(_) => return self.drop_packet(Reason::Malformed),
         };

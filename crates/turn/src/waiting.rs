@@ -6,6 +6,7 @@ use std::sync::Arc;
 use turnpike_wire::{ErrorNumber, Family, Integrity, TransactionId};
 
 use crate::credentials::User;
+use crate::origin::PinnedOrigin;
 use crate::ports::{Parity, RelayedPort};
 use crate::quota::QuotaPlace;
 use crate::tuple::{Client, FiveTuple, RelayId, WaitId};
@@ -35,6 +36,7 @@ pub(crate) struct PendingAllocation {
     pub(crate) integrity: Integrity,
     /// Whether the client's connection has ended, so that nobody waits for the answer any more.
     pub(crate) abandoned: bool,
+    pub(crate) origin: PinnedOrigin,
 }
 
 /// A relayed address to be: its name and its port.

@@ -28,7 +28,11 @@ pub(crate) fn pair(config: &Config, listening: &mut Vec<SocketAddr>) -> (Vec<Alt
                 AlternateAddress { bound, told: told(bound, config), links }
             });
             // TLS is told from TCP by its first byte, so it is served wherever TCP is.
-            pairs.push(Alternates { addresses, ports, connections: config.tcp });
+            pairs.push(Alternates { addresses, ports, datagrams: true, connections: config.tcp });
+            if config.serves_tls() {
+                let ports = [config.tls_port, config.second_tls_port()];
+                pairs.push(Alternates { addresses, ports, datagrams: false, connections: true });
+            }
         }
         alone.extend(twos.remainder().iter().map(|(_, ip)| *ip));
     }
@@ -78,6 +82,24 @@ mod tests {
                 assert_eq!(at, pair.ports.map(|port| SocketAddr::new(address.bound, port)));
             }
         }
+    }
+
+    #[test]
+    fn with_a_certificate_there_is_a_second_port_for_tls_as_well() {
+        let certificate = Some("cert.pem".to_owned());
+        let config = Config {
+            rfc5780: true,
+            certificate: certificate.clone(),
+            private_key: certificate,
+            alt_tls_port: Some(5350),
+            ..Config::default()
+        };
+        let (pairs, _, listening) = paired(&config, &["192.0.2.1", "192.0.2.2"]);
+        let [plain, tls] = &pairs[..] else { panic!("{pairs:?}") };
+        assert_eq!((plain.ports, plain.datagrams), ([3478, 3479], true));
+        assert_eq!((tls.ports, tls.datagrams, tls.connections), ([5349, 5350], false, true));
+        assert_eq!(bound(&pairs[..1]), bound(&pairs[1..]));
+        assert_eq!(listening.len(), 4, "UDP has no TLS port");
     }
 
     #[test]

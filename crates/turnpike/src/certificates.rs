@@ -7,20 +7,23 @@ use std::{fs, thread};
 
 use anyhow::{Context, bail};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
-use turnpike_config::{Config, SystemEnvironment, locate};
+use turnpike_config::{Config, Secret, SystemEnvironment, locate};
 use turnpike_control::Log;
 use turnpike_worker::TlsAcceptor;
+
+use crate::private_key;
 
 /// The files, and who is told when they have new contents.
 #[derive(Debug)]
 pub(crate) struct Certificates {
     chain: PathBuf,
     key: PathBuf,
+    passphrase: Option<Secret>,
     client_authorities: Option<PathBuf>,
     tls12: bool,
     acceptor: Arc<TlsAcceptor>,
@@ -36,6 +39,7 @@ impl Certificates {
         let certificates = Certificates {
             chain: located(chain),
             key: located(key),
+            passphrase: config.private_key_passphrase.clone(),
             client_authorities: config.client_authorities.as_ref().map(located),
             tls12: config.tls12,
             acceptor: Arc::default(),
@@ -108,7 +112,7 @@ impl Certificates {
 
     fn read(&self) -> anyhow::Result<ServerConfig> {
         let chain = certificates(&self.chain)?;
-        let key = private_key(&self.key)?;
+        let key = private_key::read(&self.key, self.passphrase.as_ref().map(Secret::expose))?;
         let provider = Arc::new(aws_lc_rs::default_provider());
         let versions: &[_] = if self.tls12 { &[&TLS13, &TLS12] } else { &[&TLS13] };
         let builder =
@@ -138,19 +142,6 @@ fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     Ok(chain)
 }
 
-fn private_key(path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
-    let bytes = fs::read(path).with_context(|| format!("cannot read the private key {}", path.display()))?;
-    let encrypted = bytes.windows(ENCRYPTED.len()).any(|window| window == ENCRYPTED);
-    if encrypted {
-        bail!(
-            "the private key {} is encrypted, which this version cannot read; decrypt it with `openssl pkey`",
-            path.display()
-        );
-    }
-    PrivateKeyDer::from_pem_slice(&bytes)
-        .with_context(|| format!("{} holds no private key in PEM form", path.display()))
-}
-
 fn client_verifier(
     path: &Path,
     provider: Arc<CryptoProvider>,
@@ -164,6 +155,5 @@ fn client_verifier(
 
 /// What may be spoken inside TLS (RFC 7443). A client that names others alone is refused; one that names none is not.
 const PROTOCOLS: [&str; 2] = ["stun.turn", "stun.nat-discovery"];
-const ENCRYPTED: &[u8] = b"ENCRYPTED";
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const SETTLE: Duration = Duration::from_secs(1);

@@ -7,6 +7,7 @@ mod certificates;
 pub mod cli;
 pub mod commands;
 mod listeners;
+mod private_key;
 mod proxies;
 mod redirection;
 pub mod rest;

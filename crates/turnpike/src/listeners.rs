@@ -32,10 +32,15 @@ impl Listeners {
             if config.tcp {
                 listeners.tcp.push(bind_tcp(config, *address, threads)?);
             }
-            // Once for each address, also where it has a second port.
-            let for_tls = SocketAddr::new(address.ip(), config.tls_port);
-            let served = config.tcp && addresses.contains(&for_tls);
-            if tls && !served && address.port() == config.listening_port {
+            // One for each address, and a second one where that has a second port.
+            let for_tls = match address.port() {
+                port if port == config.listening_port => Some(config.tls_port),
+                port if config.rfc5780 && port == config.second_port() => Some(config.second_tls_port()),
+                _ => None,
+            };
+            let for_tls = for_tls.map(|port| SocketAddr::new(address.ip(), port));
+            let served = |address: &SocketAddr| config.tcp && addresses.contains(address);
+            if let Some(for_tls) = for_tls.filter(|address| tls && !served(address)) {
                 listeners.tcp.push(bind_tcp(config, for_tls, threads)?);
             }
         }
@@ -126,9 +131,11 @@ fn explain(
     holder: Option<String>,
 ) -> anyhow::Error {
     let second = config.rfc5780 && address.port() == config.second_port();
+    let second_for_tls = config.rfc5780 && address.port() == config.second_tls_port();
     let remedy = match transport {
         "TCP" if config.proxy_port == Some(address.port()) => "stop that or choose another tcp-proxy-port",
         _ if config.auxiliary.contains(&address) => "stop that or give aux-server another port",
+        _ if second_for_tls => "stop that or choose another second port for TLS with alt-tls-listening-port",
         _ if second => "stop that or choose another second port for rfc5780 with alt-listening-port",
         "TCP" => "stop that, choose another port with listening-port or tls-listening-port, or set no-tcp",
         _ => "stop that or choose another port with listening-port",

@@ -3,8 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use turnpike_config::{self as config, Password};
-use turnpike_turn::{ChannelRange, Config, Credentials, DefaultFamily, IpRange, PeerRules};
+use turnpike_config::{self as config, OAuthCipher, Password};
+use turnpike_turn::{
+    ChannelRange, Config, Credentials, DefaultFamily, IpRange, OAuthKey, OAuthKeys, PeerRules, TokenCipher,
+    TokenKey,
+};
 use turnpike_wire::Family;
 
 use crate::addresses::Addresses;
@@ -20,6 +23,9 @@ pub(crate) fn rules(settings: &config::Config, addresses: &Addresses) -> Config 
     rules.binding = !settings.no_stun;
     rules.authenticated_binding = settings.secure_stun;
     rules.mapped_address = settings.mapped_address;
+    rules.classic = settings.rfc3489;
+    rules.server_relay = settings.server_relay;
+    rules.check_origin = settings.check_origin;
     rules.alternates.clone_from(&addresses.alternates);
     rules.alternate_servers = Redirection::find(settings, addresses).servers;
     rules.relaying = !settings.stun_only;
@@ -58,7 +64,26 @@ fn credentials(settings: &config::Config) -> Credentials {
         settings.secrets.iter().for_each(|secret| credentials.add_secret(secret.expose().as_bytes()));
     }
     credentials.set_separator(settings.rest_separator);
+    if settings.oauth {
+        credentials.set_oauth(oauth_keys(settings));
+    }
     credentials
+}
+
+fn oauth_keys(settings: &config::Config) -> OAuthKeys {
+    let mut keys = OAuthKeys::new(settings.server_name.as_deref().unwrap_or(&settings.realm));
+    for config::OAuthKey { kid, key, cipher, timestamp, lifetime, realm } in &settings.oauth_keys {
+        let cipher = match cipher {
+            OAuthCipher::A256Gcm => TokenCipher::A256Gcm,
+            OAuthCipher::A128Gcm => TokenCipher::A128Gcm,
+        };
+        // The configuration has refused keys that are too short.
+        if let Some(key) = TokenKey::new(cipher, key) {
+            let realm = realm.as_deref().map(Into::into);
+            keys.insert(kid, OAuthKey { key, timestamp: *timestamp, lifetime: *lifetime, realm });
+        }
+    }
+    keys
 }
 
 fn peer_rules(settings: &config::Config, addresses: &Addresses) -> PeerRules {

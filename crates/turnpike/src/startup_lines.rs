@@ -96,7 +96,8 @@ pub(crate) fn tell_discovery(log: &Log, config: &Config, addresses: &Addresses) 
     for pair in &addresses.alternates {
         let [first, second] = pair.addresses.map(|address| address.told);
         let [port, other] = pair.ports;
-        log.info(&format!("NAT behaviour discovery: {first} and {second}, ports {port} and {other}"));
+        let by = if pair.datagrams { "" } else { " for TLS" };
+        log.info(&format!("NAT behaviour discovery: {first} and {second}, ports {port} and {other}{by}"));
     }
     if addresses.alternates.is_empty() {
         log.warning("rfc5780: it is switched off: there are no two listening addresses of one family; see listening-ip");
@@ -139,8 +140,16 @@ fn who_may_relay(config: &Config) -> String {
     if config.no_auth {
         return "Relaying: for everybody (no-auth)".to_owned();
     }
+    let bearers = match (config.oauth, &config.server_name) {
+        (false, _) => String::new(),
+        (true, name) => format!(
+            ", and for bearers of access tokens sealed with {} for {:?}",
+            counted(config.oauth_keys.len(), "key"),
+            name.as_ref().unwrap_or(&config.realm)
+        ),
+    };
     format!(
-        "Relaying: for {} and {} of realm {:?}",
+        "Relaying: for {} and {} of realm {:?}{bearers}",
         counted(config.users.len(), "static user"),
         counted(config.secrets.len(), "REST secret"),
         config.realm

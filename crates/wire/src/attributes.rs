@@ -6,7 +6,9 @@ mod stun;
 mod third_party;
 mod turn;
 
-pub use discovery::{ChangeRequest, OtherAddress, Padding, ResponseOrigin, ResponsePort};
+pub use discovery::{
+    ChangeRequest, ChangedAddress, OtherAddress, Padding, ResponseOrigin, ResponsePort, SourceAddress,
+};
 pub use stun::{
     AlternateDomain, AlternateServer, ErrorCode, MappedAddress, Nonce, Origin, PasswordAlgorithm,
     PasswordAlgorithms, Realm, Software, UnknownAttributes, UserHash, Username, XorMappedAddress,

@@ -7,6 +7,7 @@ use super::{OptionSpec, Secrecy};
 use turnpike_opaque_string::prepare;
 
 use crate::config::{HiddenKey, Password, StaticUser};
+use crate::oauth_key::OAuthKey;
 use crate::values::{Secret, number};
 
 pub(super) const OPTIONS: &[OptionSpec] = &[
@@ -125,13 +126,43 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         |config, on| config.secure_stun = on,
         "Demand credentials for Binding too.",
     ),
-    OptionSpec::with(&["oauth"], Later("third-party authorisation"), "Third-party authorisation (RFC 7635)."),
-    OptionSpec::with(&["server-name"], Later("third-party authorisation"), "This server's name in tokens.")
-        .value("NAME"),
-    OptionSpec::with(
+    OptionSpec::switch(
+        &["oauth"],
+        |config, on| config.oauth = on,
+        "Third-party authorisation (RFC 7635): access tokens sealed with one of the keys given by oauth-key.",
+    ),
+    OptionSpec::set(
+        &["oauth-key"],
+        "KID:BASE64[:ALGORITHM[:TIMESTAMP[:LIFETIME[:REALM]]]]",
+        |config, value| {
+            let key = OAuthKey::read(value)?;
+            config.oauth_keys.retain(|known| known.kid != key.kid);
+            config.oauth_keys.push(key);
+            Ok(())
+        },
+        "A key shared with an authorisation server, for A256GCM or A128GCM tokens; may be repeated.",
+    )
+    .repeats()
+    .reloadable()
+    .secrecy(Secrecy::AfterColon)
+    .ours(),
+    OptionSpec::set(
+        &["server-name"],
+        "NAME",
+        |config, value| {
+            if value.len() > 255 {
+                return Err("a server's name has at most 255 bytes".into());
+            }
+            config.server_name = Some(value.to_owned()).filter(|name| !name.is_empty());
+            Ok(())
+        },
+        "This server's name: what clients are told, and what access tokens are sealed for.",
+    )
+    .default("the realm"),
+    OptionSpec::switch(
         &["check-origin-consistency"],
-        Later("origins"),
-        "Demand the same ORIGIN throughout a session.",
+        |config, on| config.check_origin = on,
+        "Demand that whatever a session asks bears the ORIGIN, or none, that it began with.",
     ),
 ];
 

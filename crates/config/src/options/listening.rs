@@ -4,7 +4,7 @@ use super::Effect::{Later, Settled};
 use super::{OptionSpec, Secrecy};
 use crate::config::Config;
 use crate::endpoints::listener;
-use crate::values::{host, number};
+use crate::values::{Secret, host, number};
 
 pub(super) const OPTIONS: &[OptionSpec] = &[
     OptionSpec::set(
@@ -169,12 +169,17 @@ pub(super) const TLS: &[OptionSpec] = &[
         "Port for TLS. TLS is understood on the TCP port too.",
     )
     .default("5349"),
-    OptionSpec::with(
+    OptionSpec::set(
         &["alt-tls-listening-port"],
-        Later("NAT behaviour discovery over TLS"),
-        "Second TLS port, for RFC 5780.",
+        "PORT",
+        |config, value| {
+            let port = number(value, 0, u16::MAX, "a port, or 0")?;
+            config.alt_tls_port = Some(port).filter(|port| *port > 0);
+            Ok(())
+        },
+        "Second port for TLS, with rfc5780; 0 for the TLS port plus one.",
     )
-    .value("PORT"),
+    .default("0"),
     OptionSpec::set(
         &["cert"],
         "FILE",
@@ -185,14 +190,17 @@ pub(super) const TLS: &[OptionSpec] = &[
         &["pkey"],
         "FILE",
         |config, value| file(&mut config.private_key, value),
-        "Private key of the certificate, PEM, not encrypted.",
+        "Private key of the certificate, PEM.",
     ),
-    OptionSpec::with(
+    OptionSpec::set(
         &["pkey-pwd"],
-        Later("a way to read encrypted keys; decrypt the key with `openssl pkey`"),
-        "Passphrase of the private key.",
+        "TEXT",
+        |config, value| {
+            config.private_key_passphrase = Some(Secret::new(value)).filter(|_| !value.is_empty());
+            Ok(())
+        },
+        "Passphrase of the private key, if it is encrypted (PKCS #8).",
     )
-    .value("TEXT")
     .secrecy(Secrecy::Secret),
     OptionSpec::set(
         &["CA-file"],

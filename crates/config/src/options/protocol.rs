@@ -33,10 +33,10 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         |config, on| config.mapped_address = on,
         "Add MAPPED-ADDRESS to Binding responses.",
     ),
-    OptionSpec::with(
+    OptionSpec::switch(
         &["rfc3489-compatibility"],
-        Later("RFC 3489"),
-        "Serve clients of RFC 3489, obsolete since 2008.",
+        |config, on| config.rfc3489 = on,
+        "Answer Binding requests of RFC 3489, obsolete since 2008, by UDP.",
     ),
     OptionSpec::switch(
         &["rfc5780"],

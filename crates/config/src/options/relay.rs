@@ -120,5 +120,9 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     OptionSpec::with(&["multiplex-peer-port"], Later("relaying from few ports"), "First of these ports.").value("PORT"),
     OptionSpec::with(&["multiplex-peer-max-peers"], Later("relaying from few ports"), "Peers a session may claim then.")
         .value("COUNT"),
-    OptionSpec::with(&["server-relay"], Later("relaying for servers"), "Relay without permissions. Dangerous."),
+    OptionSpec::switch(
+        &["server-relay"],
+        |config, on| config.server_relay = on,
+        "Relay without permissions, so that a server can be reached at a relayed address. Dangerous.",
+    ),
 ];

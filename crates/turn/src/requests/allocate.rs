@@ -17,6 +17,7 @@ use crate::credentials::User;
 use crate::ports::{Parity, RelayedPort};
 use crate::reason::Reason;
 use crate::server::Server;
+use crate::time::UnixTime;
 use crate::tuple::Client;
 use crate::waiting::{Half, PendingAllocation, PortChoice};
 
@@ -61,6 +62,7 @@ impl Server {
             return Err(refused(ErrorNumber::TRY_ALTERNATE, Reason::TryAlternate));
         }
         let wish = Wish::read(&request.message)?;
+        let origin = self.origin_to_pin(request)?;
         // RFC 8656 §7.2: token and family are judged before the quota, and capacity comes last.
         let mut plan = self.plan(request, &wish)?;
         let place = self
@@ -84,18 +86,21 @@ impl Server {
             reserved,
             choice: wish.token.map_or(PortChoice::Free(wish.parity), PortChoice::Reserved),
             attempts: 1,
-            lifetime: self.granted_lifetime(wish.lifetime),
+            lifetime: self.granted_lifetime(wish.lifetime, request.now.unix, user),
             fingerprint: request.reply().fingerprint,
             integrity: request.reply().integrity,
             abandoned: false,
+            origin,
         };
         Ok(Answer::Wait(self.open_relay(pending)))
     }
 
-    /// Seconds to grant: at least ten minutes, at most what is configured (RFC 8656 §7.2).
-    pub(super) fn granted_lifetime(&self, asked: Option<u32>) -> u32 {
+    /// Seconds to grant: at least ten minutes, at most what is configured (RFC 8656 §7.2), and no more than an access
+    /// token is good for (RFC 7635 §9).
+    pub(super) fn granted_lifetime(&self, asked: Option<u32>, now: UnixTime, user: &User) -> u32 {
         let longest = self.config.max_lifetime.as_secs().min(u64::from(u32::MAX)) as u32;
-        asked.unwrap_or(DEFAULT_LIFETIME).min(longest).max(DEFAULT_LIFETIME)
+        let granted = asked.unwrap_or(DEFAULT_LIFETIME).min(longest).max(DEFAULT_LIFETIME);
+        user.session_key().map_or(granted, |key| granted.min(key.left(now)))
     }
 
     /// The answer to a copy of a request that was or is being granted; a refusal if the 5-tuple is taken.
@@ -104,7 +109,7 @@ impl Server {
         let transaction = request.message.transaction_id();
         if let Some(relay) = self.allocations.find(&request.client.tuple) {
             let same = self.allocations.get(relay).is_some_and(|allocation| {
-                allocation.transaction == transaction && allocation.user.name() == user.name()
+                allocation.transaction == transaction && allocation.user.is_same(user)
             });
             return if same { Ok(Some(Answer::Allocated(relay))) } else { mismatch };
         }

@@ -7,7 +7,8 @@
 use std::net::SocketAddr;
 
 use turnpike_wire::attributes::{
-    ChangeRequest, MappedAddress, OtherAddress, Padding, ResponseOrigin, ResponsePort, XorMappedAddress,
+    ChangeRequest, ChangedAddress, MappedAddress, OtherAddress, Padding, ResponseOrigin, ResponsePort,
+    SourceAddress, XorMappedAddress,
 };
 use turnpike_wire::{Attribute, AttributeType, ErrorNumber, MessageWriter};
 
@@ -77,7 +78,10 @@ impl Server {
     ) -> impl Iterator<Item = AttributeType> + use<'m> {
         let binding = request.message.method() == turnpike_wire::Method::BINDING;
         let discovers = binding && self.config.discovers(&request.client.tuple);
-        unknown_attributes(&request.message).filter(move |kind| !(discovers && DISCOVERY.contains(kind)))
+        let bears = self.config.credentials.oauth().is_some();
+        unknown_attributes(&request.message).filter(move |kind| {
+            !(discovers && DISCOVERY.contains(kind) || bears && *kind == AttributeType::ACCESS_TOKEN)
+        })
     }
 }
 
@@ -90,6 +94,14 @@ impl Discovered {
             .add(&ResponseOrigin(self.origin))
             .add(&OtherAddress(self.other))
             .add_some(self.padding.and_then(|length| FILLER.get(..length)).map(Padding).as_ref());
+    }
+
+    /// As clients of RFC 3489 know it.
+    pub(crate) fn write_classic(&self, writer: &mut MessageWriter<'_>) {
+        writer
+            .add(&MappedAddress(self.mapped))
+            .add(&SourceAddress(self.origin))
+            .add(&ChangedAddress(self.other));
     }
 }
 

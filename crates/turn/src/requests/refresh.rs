@@ -29,7 +29,7 @@ impl Server {
             AttributeError::Family => other_family,
             _ => bad,
         })?;
-        let granted = if asked == Some(0) { 0 } else { self.granted_lifetime(asked) };
+        let granted = if asked == Some(0) { 0 } else { self.granted_lifetime(asked, request.now.unix, user) };
         let lifetime = Duration::from_secs(granted.into());
         // RFC 8656 §8.2: a family selects one of two relayed addresses; without one both are meant.
         let fits = |server: &Self, relay: RelayId| {
@@ -46,6 +46,7 @@ impl Server {
             session = Some(allocation.session);
         }
         let session = session.ok_or(other_family)?;
+        self.adopt(relay, user);
         if self.config.verbose {
             self.report(Event::Refreshed { session, user: user.clone(), lifetime });
         }

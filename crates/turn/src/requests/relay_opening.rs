@@ -14,6 +14,7 @@ use crate::allocation::Allocation;
 use crate::bandwidth::BandwidthLimit;
 use crate::credentials::User;
 use crate::effect::{Effect, Event, Reserve};
+use crate::origin::PinnedOrigin;
 use crate::ports::{Parity, RelayedPort};
 use crate::quota::QuotaPlace;
 use crate::reason::Reason;
@@ -181,6 +182,7 @@ impl Server {
             limit: BandwidthLimit::new(place.rate()),
             reservation: reserved.map(|(port, token)| self.keep_reserved(now.monotonic, port, token)),
             lacks: pending.lacks,
+            origin: pending.origin,
         };
         let Granted { session, lifetime, .. } = granted;
         self.report(Event::Allocated {
@@ -237,6 +239,7 @@ struct Granted {
     limit: Option<BandwidthLimit>,
     reservation: Option<[u8; 8]>,
     lacks: Option<(Family, ErrorNumber)>,
+    origin: PinnedOrigin,
 }
 
 impl Granted {
@@ -265,6 +268,7 @@ impl Granted {
             lacks: self.lacks,
             sibling: None,
             place,
+            origin: self.origin.clone(),
         })
     }
 }

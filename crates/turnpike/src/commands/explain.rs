@@ -41,7 +41,10 @@ const MEANINGS: &[(Reason, &str)] = &[
     (Reason::Empty, "an empty datagram; somebody probes the port"),
     (Reason::NotStun, "neither STUN nor ChannelData; somebody speaks another protocol to this port"),
     (Reason::Malformed, "a STUN message with wrong lengths; a broken client or a probe"),
-    (Reason::NoMagicCookie, "a message of the obsolete RFC 3489; the client is very old"),
+    (
+        Reason::NoMagicCookie,
+        "a message of the obsolete RFC 3489; the client is very old: see rfc3489-compatibility",
+    ),
     (Reason::WrongFingerprint, "a message damaged on the way, or another protocol that looks like STUN"),
     (Reason::UnexpectedResponse, "a response where only requests belong; perhaps a reflected packet"),
     (Reason::UnknownMethod, "a STUN method this server does not offer"),
@@ -117,6 +120,22 @@ const MEANINGS: &[(Reason, &str)] = &[
     (Reason::WrongSecret, "the password fits no secret of this server; try `turnpike credentials decode`"),
     (Reason::UnknownUser, "no static user of this name, and the name holds no expiry time"),
     (Reason::WrongPassword, "the user exists, the password is another"),
+    (
+        Reason::UnknownKid,
+        "the USERNAME beside an access token names no key of this server: see oauth-key; the authorisation server \
+             uses another key",
+    ),
+    (Reason::ExpiredKid, "the key that sealed the access token is not yet or no longer good: see oauth-key"),
+    (
+        Reason::BadToken,
+        "the access token cannot be opened: it was sealed with another key or cipher, for a server of another name (see \
+             server-name), or damaged",
+    ),
+    (
+        Reason::ExpiredToken,
+        "the access token's time has passed, or has not come yet: the client must get a new one, or a clock is wrong",
+    ),
+    (Reason::NotTheBearer, "the request is not signed with the key inside its access token"),
     (Reason::WrongRealm, "the client used another realm than this server's"),
     (Reason::StaleNonce, "the nonce is too old; the client gets a new one and tries again"),
     (
@@ -131,6 +150,10 @@ const MEANINGS: &[(Reason, &str)] = &[
     (
         Reason::TryAlternate,
         "the client is sent to another server (300): see alternate-server and its relatives, and udp-self-balance",
+    ),
+    (
+        Reason::OriginMismatch,
+        "another web origin than the session began with: see check-origin-consistency; sessions must not be shared by pages",
     ),
     (Reason::UnsupportedTransport, "a transport towards peers that is not offered: only UDP is"),
     (

@@ -1,9 +1,10 @@
 //! The command-line tools that come with the server: a TURN client for load and diagnosis, an echo peer, a STUN
-//! client, NAT behaviour discovery and a self-test. Their flags, summary lines and exit codes are those of coturn's tools of the same
+//! client, NAT behaviour discovery, access tokens and a self-test. Their flags, summary lines and exit codes are those of coturn's tools of the same
 //! names, so that scripts written for those work unchanged.
 
 mod arguments;
 pub mod natdiscovery;
+pub mod oauth;
 mod output;
 pub mod peer;
 mod randomness;

@@ -15,6 +15,7 @@ pub(crate) const UCLIENT: &str = env!("CARGO_BIN_EXE_turnutils_uclient");
 pub(crate) const PEER: &str = env!("CARGO_BIN_EXE_turnutils_peer");
 pub(crate) const STUNCLIENT: &str = env!("CARGO_BIN_EXE_turnutils_stunclient");
 pub(crate) const NATDISCOVERY: &str = env!("CARGO_BIN_EXE_turnutils_natdiscovery");
+pub(crate) const OAUTH: &str = env!("CARGO_BIN_EXE_turnutils_oauth");
 pub(crate) const RFC5769CHECK: &str = env!("CARGO_BIN_EXE_turnutils_rfc5769check");
 
 /// How long anything may take before a test fails.

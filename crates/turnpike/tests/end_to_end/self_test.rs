@@ -7,9 +7,17 @@ fn every_published_message_is_named_with_its_success() {
     let finished = run(RFC5769CHECK, &[]);
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     let lines: Vec<&str> = finished.stdout.lines().collect();
-    assert_eq!(lines.len(), 5, "{}", finished.stdout);
+    assert_eq!(lines.len(), 7, "{}", finished.stdout);
     assert!(lines.iter().all(|line| line.ends_with(" result: success")), "{}", finished.stdout);
-    for what in ["IPv4 response", "IPv6 response", "short-term", "long-term", "SHA256"] {
+    for what in [
+        "IPv4 response",
+        "IPv6 response",
+        "short-term",
+        "long-term",
+        "SHA256",
+        "oauth token A256GCM:OK",
+        "oauth token A128GCM:OK",
+    ] {
         assert!(finished.stdout.contains(what), "{what}");
     }
 }

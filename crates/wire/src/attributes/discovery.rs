@@ -1,4 +1,4 @@
-//! Attributes of RFC 5780, NAT behaviour discovery.
+//! Attributes of RFC 5780, NAT behaviour discovery, and what RFC 3489 had for them.
 
 use super::{
     Attribute, AttributeError, AttributeType, address_attributes, bytes_attributes, fixed_attributes, plain,
@@ -11,6 +11,10 @@ address_attributes! {
     ResponseOrigin = RESPONSE_ORIGIN, plain, write_plain;
     /// The server's other address and port (RFC 5780 §7.4).
     OtherAddress = OTHER_ADDRESS, plain, write_plain;
+    /// RESPONSE-ORIGIN for classic clients (RFC 3489 §11.2.5).
+    SourceAddress = SOURCE_ADDRESS, plain, write_plain;
+    /// OTHER-ADDRESS for classic clients (RFC 3489 §11.2.3).
+    ChangedAddress = CHANGED_ADDRESS, plain, write_plain;
 }
 
 bytes_attributes! {

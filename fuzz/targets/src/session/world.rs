@@ -388,7 +388,8 @@ fn config(flags: u16) -> Config {
             links: [Link(first), Link(first + 1)],
         };
         let addresses = [side(1, 0), side(2, 2)];
-        config.alternates = vec![Alternates { addresses, ports: [3478, 3479], connections: false }];
+        config.alternates =
+            vec![Alternates { addresses, ports: [3478, 3479], datagrams: true, connections: false }];
     }
     config.software = (flags & 0x2000 != 0).then(|| "Turnpike".into());
     config.channels = if flags & 0x4000 != 0 { ChannelRange::Rfc5766 } else { ChannelRange::Rfc8656 };

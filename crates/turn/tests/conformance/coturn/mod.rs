@@ -1,7 +1,10 @@
 //! Behaviour that users of coturn rely on.
 
 mod bandwidth;
+mod classic;
 mod fingerprint;
+mod origin;
 mod quotas;
 mod reason_phrases;
 mod rest_names;
+mod server_relay;

@@ -1,5 +1,6 @@
 //! NAT behaviour discovery (RFC 5780): a server on two addresses with two ports each, in both families.
 
+mod classic;
 mod section_10;
 mod section_6_1;
 mod section_7;
@@ -26,7 +27,7 @@ fn setup() -> Setup {
             let link = 4 * family + at;
             AlternateAddress { bound, told: bound, links: [Link(link as u64), Link(link as u64 + 1)] }
         };
-        Alternates { addresses: [side(0), side(2)], ports: [3478, 3479], connections: false }
+        Alternates { addresses: [side(0), side(2)], ports: [3478, 3479], datagrams: true, connections: false }
     });
     Setup::new().config(|config| config.alternates = alternates.collect())
 }

@@ -3,9 +3,10 @@
 //! Measured on the wire, IP and UDP headers included. A 401 must carry the realm, so its bound depends on the realm's
 //! length: up to 64 bytes (a host name, as realms usually are) it is 4 with every option on, and 84 without. With the
 //! longest realm the RFC allows, 763 bytes, it is 19; such answers are bounded by the source's budget alone, for a
-//! server that left the realm out would serve nobody.
+//! server that left the realm out would serve nobody. Where access tokens are accepted, the server's name goes with the
+//! realm: 4 holds up to 80 bytes of both together, with every option 56.
 
-use turnpike_turn::{Config, Credentials};
+use turnpike_turn::{Config, Credentials, OAuthKeys};
 use turnpike_wire::attributes::{RequestedTransport, Software};
 use turnpike_wire::{AttributeType, Class, MessageWriter, Method};
 
@@ -76,6 +77,23 @@ fn a_challenge_is_at_most_four_times_its_request() {
     assert!(factor(&mut world, &caller, &request(Method::ALLOCATE, |_| {})) <= 4.0);
     let mut world = world_of_realm(64).config(|config| config.authenticated_binding = true).build();
     assert!(factor(&mut world, &caller, &request(Method::BINDING, |_| {})) <= 4.0);
+}
+
+#[test]
+fn a_challenge_that_names_this_server_to_bearers_of_tokens_is_at_most_four_times_its_request() {
+    for (length, options) in [(28, everything_on as fn(&mut Config)), (40, |_| {})] {
+        for caller in CALLERS.map(Caller::new) {
+            let mut world = Setup::with_credentials(named(length)).config(options).build();
+            let challenge = factor(&mut world, &caller, &request(Method::ALLOCATE, |_| {}));
+            assert!(challenge > 1.0 && challenge <= 4.0, "{challenge}");
+        }
+    }
+}
+
+fn named(length: usize) -> Credentials {
+    let mut credentials = Credentials::new(&"r".repeat(length));
+    credentials.set_oauth(OAuthKeys::new(&"s".repeat(length)));
+    credentials
 }
 
 #[test]

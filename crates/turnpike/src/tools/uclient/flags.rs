@@ -8,10 +8,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
-use turnpike_client::{ClientConfig, Credentials, Transport};
+use turnpike_client::{ClientConfig, Credentials, TokenSource, Transport};
 use turnpike_wire::Family;
 
 use super::settings::{Load, MAX_LENGTH, MIN_LENGTH, Peers, Settings};
+use super::tokens::TestTokens;
 use super::transport::{TlsFlags, TlsSettings, Way};
 use crate::tools::arguments::{Argument, Shape, split};
 
@@ -84,6 +85,7 @@ struct Typed {
     rest_secret: Option<String>,
     rest_separator: Option<char>,
     origin: Option<String>,
+    tokens: bool,
 }
 
 impl Typed {
@@ -120,6 +122,7 @@ impl Typed {
             "G" => &mut self.extra_requests,
             "B" => &mut self.random_disconnect,
             "Z" => &mut self.dual,
+            "J" => &mut self.tokens,
             "no-even-port" => &mut self.no_even_port,
             _ => return,
         };
@@ -253,6 +256,7 @@ impl Typed {
         };
         Ok(ClientConfig {
             credentials,
+            tokens: self.tokens.then(|| Arc::new(TestTokens) as Arc<dyn TokenSource>),
             transport: if way.is_stream() { Transport::Stream } else { Transport::Datagram },
             // A tool for finding out shows what a server says, whoever may have said it.
             accept_unprotected_errors: true,
@@ -287,7 +291,6 @@ fn refusal_of(flag: &str) -> Option<&'static str> {
         "P" => "passive TCP relaying (RFC 6062) is not in this version",
         "U" => "a null cipher encrypts nothing, and there is none here; leave -S away to send in the clear",
         "M" => "mobility (RFC 8016) is not in this version",
-        "J" => "third-party authorization (RFC 7635) is not in this version",
         _ => return None,
     })
 }
@@ -396,7 +399,7 @@ mod tests {
 
     #[test]
     fn what_there_is_not_is_named() {
-        for flag in ["-T", "-P", "-M", "-J", "-b", "-U"] {
+        for flag in ["-T", "-P", "-M", "-b", "-U"] {
             let refusal = parsed(&format!("{flag} -y 127.0.0.1"));
             let Err(Refusal::Unusable(why)) = refusal else { panic!("{flag}") };
             assert!(why.starts_with(flag), "{why}");

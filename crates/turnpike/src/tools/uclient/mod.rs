@@ -9,6 +9,7 @@ mod session;
 mod sessions;
 mod settings;
 mod summary;
+mod tokens;
 mod traffic;
 mod transport;
 mod usage;

@@ -24,6 +24,8 @@ WHO WE ARE
     -w PASSWORD    password
     -W SECRET      TURN REST secret: name and password are made from it, good for a day
     -C CHARACTER   stands between time and user in such a name (:)
+    -J             access tokens (RFC 7635), sealed with one of three built-in test keys: north, union, oldempire. A
+                   server that accepts no tokens is given -u and -w
     -o ORIGIN      ORIGIN attribute
 
 TLS (-t -S)
@@ -67,7 +69,7 @@ OTHER
     --help         this text
 
 NOT IN THIS VERSION
-    -S without -t (DTLS), -b (SCTP), -T and -P (TCP relaying), -M (mobility), -J (OAuth), -U (null cipher)
+    -S without -t (DTLS), -b (SCTP), -T and -P (TCP relaying), -M (mobility), -U (null cipher)
 
 EXIT STATUS
     0 when the run went to its end, even if messages were lost: read the last lines;
