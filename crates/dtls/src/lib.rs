@@ -1,0 +1,23 @@
+//! DTLS 1.2 without I/O: datagrams in and out, a cookie before anything is kept of a client, sessions by OpenSSL
+//! (RFC 6347, RFC 7350).
+//!
+//! [`Front`] meets strangers: it answers a ClientHello by a computed cookie and keeps nothing. Only who has brought
+//! that cookie back reaches [`DtlsAcceptor::begin`]. From there on a [`Session`] turns datagrams into plain text and
+//! back; nothing in it opens a socket or waits. All sessions of a thread share one [`Exchange`] for the bytes that
+//! come and go.
+
+mod acceptor;
+mod connector;
+mod context;
+mod exchange;
+mod ffi;
+mod front;
+mod hello;
+mod session;
+
+pub use acceptor::{DtlsAcceptor, Refused, ServerContext, ServerFiles};
+pub use connector::{ClientFiles, DtlsConnector};
+pub use context::{ConfigError, library_version};
+pub use exchange::Exchange;
+pub use front::{Cookie, Front, Judged, first_epoch, records_of_later_epochs};
+pub use session::{Session, Unsealed};

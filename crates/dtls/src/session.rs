@@ -1,0 +1,227 @@
+//! One session: datagrams to plain text and back. Nothing here waits.
+//!
+//! What OpenSSL keeps to read and write one record with is as large as two records may be. It is made for each step
+//! and given back after it, so that a quiet session costs its keys and little else.
+
+use std::fmt;
+use std::time::Duration;
+
+use openssl::error::ErrorStack;
+use openssl::ssl::{Error, ErrorCode, Ssl, SslStream};
+
+use crate::exchange::{Exchange, Lent};
+use crate::ffi;
+
+/// A session with one peer, from its first flight on.
+pub struct Session {
+    stream: SslStream<Lent>,
+    phase: Phase,
+    /// Whether everything that came was read.
+    drained: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Handshake,
+    Established,
+    Over,
+}
+
+/// What came out of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsealed {
+    /// A record's plain text of so many bytes.
+    Message(usize),
+    /// Nothing more for now; what was damaged is skipped (RFC 6347 §4.1.2.7).
+    Nothing,
+    /// The peer has said goodbye.
+    Closed,
+    /// It cannot go on: the handshake has failed, or the peer says so.
+    Failed,
+}
+
+impl Session {
+    pub(crate) fn accept(mut ssl: Ssl, exchange: &mut Exchange, hello: &[u8]) -> Option<Self> {
+        ssl.set_accept_state();
+        let mut session = Session::new(ssl).ok()?;
+        session.handle_datagram(exchange, hello);
+        if !session.within(exchange, ffi::listen) {
+            return None;
+        }
+        (session.shake_hands(exchange) != Unsealed::Failed).then_some(session)
+    }
+
+    pub(crate) fn connect(mut ssl: Ssl, exchange: &mut Exchange) -> Result<Self, ErrorStack> {
+        ssl.set_connect_state();
+        let mut session = Session::new(ssl)?;
+        session.shake_hands(exchange);
+        Ok(session)
+    }
+
+    fn new(mut ssl: Ssl) -> Result<Self, ErrorStack> {
+        ffi::set_datagram_size(&mut ssl, DATAGRAM);
+        let stream = SslStream::new(ssl, Lent::default())?;
+        Ok(Session { stream, phase: Phase::Handshake, drained: true })
+    }
+
+    /// Takes in a datagram; [`Session::read`] tells what became of it, and is to be called until there is nothing.
+    pub fn handle_datagram(&mut self, exchange: &mut Exchange, datagram: &[u8]) {
+        // An empty one would be taken for the end of a file.
+        if !datagram.is_empty() {
+            exchange.put(datagram);
+            self.drained = false;
+        }
+    }
+
+    /// The next message of the datagram that came. Answers of the handshake are in the exchange then.
+    pub fn read(&mut self, exchange: &mut Exchange, room: &mut [u8]) -> Unsealed {
+        if self.phase == Phase::Handshake {
+            let shaken = self.shake_hands(exchange);
+            if self.phase != Phase::Established {
+                return shaken;
+            }
+        }
+        if self.drained || self.phase == Phase::Over {
+            return Unsealed::Nothing;
+        }
+        let read = self.within(exchange, |stream| {
+            let read = past_damage(stream, |stream| stream.ssl_read(room));
+            (read, ffi::has_pending(stream.ssl()))
+        });
+        match read {
+            (Ok(length), pending) => {
+                self.drained = !pending && !exchange.has_input();
+                Unsealed::Message(length)
+            }
+            (Err(error), _) => self.judge(&error),
+        }
+    }
+
+    /// Puts a message, in parts, into one record. `false` if it is too large for one, or there is no session to send
+    /// it by.
+    pub fn write(&mut self, exchange: &mut Exchange, parts: [&[u8]; 3]) -> bool {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        if self.phase != Phase::Established || length > LARGEST_RECORD {
+            return false;
+        }
+        let mut gathered = exchange.take_gathered();
+        gathered.clear();
+        parts.iter().for_each(|part| gathered.extend_from_slice(part));
+        let written = self.within(exchange, |stream| stream.ssl_write(&gathered).is_ok());
+        exchange.give_gathered(gathered);
+        written
+    }
+
+    /// Says goodbye.
+    pub fn close(&mut self, exchange: &mut Exchange) {
+        if self.phase == Phase::Established {
+            // The first call sends, and does not wait for the peer's.
+            let _ = self.within(exchange, SslStream::shutdown);
+        }
+        self.phase = Phase::Over;
+    }
+
+    /// Whether the handshake is over and messages can be written.
+    pub fn is_established(&self) -> bool {
+        self.phase == Phase::Established
+    }
+
+    /// How long until [`Session::handle_timeout`] is to be called; `None` while nothing waits for an answer.
+    pub fn timeout(&self) -> Option<Duration> {
+        match self.phase {
+            Phase::Handshake => ffi::timeout(self.stream.ssl()),
+            _ => None,
+        }
+    }
+
+    /// Sends the last flight again, if it is due (RFC 6347 §4.2.4). `false` once it was sent often enough.
+    pub fn handle_timeout(&mut self, exchange: &mut Exchange) -> bool {
+        self.phase != Phase::Handshake || self.within(exchange, ffi::handle_timeout)
+    }
+
+    /// The peer's certificate and those it was sent with, in DER; empty if it has none.
+    pub fn peer_chain(&self) -> Vec<Vec<u8>> {
+        let chain = self.stream.ssl().peer_cert_chain().into_iter().flatten();
+        chain.filter_map(|certificate| certificate.to_der().ok()).collect()
+    }
+
+    /// What was agreed on to be spoken inside (RFC 7443).
+    pub fn protocol(&self) -> Option<&[u8]> {
+        self.stream.ssl().selected_alpn_protocol()
+    }
+
+    /// The version and the cipher suite, as OpenSSL names them.
+    pub fn security(&self) -> (&'static str, &'static str) {
+        let ssl = self.stream.ssl();
+        (ssl.version_str(), ssl.current_cipher().map_or("none", |cipher| cipher.name()))
+    }
+
+    /// Takes the handshake as far as what came allows.
+    fn shake_hands(&mut self, exchange: &mut Exchange) -> Unsealed {
+        match self.within(exchange, |stream| past_damage(stream, SslStream::do_handshake)) {
+            Ok(()) => {
+                self.phase = Phase::Established;
+                Unsealed::Nothing
+            }
+            Err(error) => self.judge(&error),
+        }
+    }
+
+    fn judge(&mut self, error: &Error) -> Unsealed {
+        self.drained = true;
+        match error.code() {
+            ErrorCode::WANT_READ | ErrorCode::WANT_WRITE => Unsealed::Nothing,
+            ErrorCode::ZERO_RETURN => Unsealed::Closed,
+            _ => {
+                self.phase = Phase::Over;
+                Unsealed::Failed
+            }
+        }
+    }
+
+    /// Does a step of OpenSSL's with the exchange and buffers at hand.
+    fn within<R>(
+        &mut self,
+        exchange: &mut Exchange,
+        step: impl FnOnce(&mut SslStream<Lent>) -> R,
+    ) -> R {
+        // What an earlier step has left would be taken for this one's.
+        drop(ErrorStack::get());
+        ffi::make_buffers(&mut self.stream);
+        exchange.swap(self.stream.get_mut());
+        let result = step(&mut self.stream);
+        exchange.swap(self.stream.get_mut());
+        if !ffi::has_pending(self.stream.ssl()) {
+            ffi::free_buffers(&mut self.stream);
+        }
+        result
+    }
+}
+
+/// Repeats a step that stopped at some damaged records: OpenSSL reports them like a failed system call, of which there
+/// is none here.
+fn past_damage<R>(
+    stream: &mut SslStream<Lent>,
+    mut step: impl FnMut(&mut SslStream<Lent>) -> Result<R, Error>,
+) -> Result<R, Error> {
+    for _ in 0..MOST_DAMAGED {
+        match step(stream) {
+            Err(error) if error.code() == ErrorCode::SYSCALL && error.ssl_error().is_none() => {}
+            result => return result,
+        }
+    }
+    step(stream)
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Session({:?})", self.phase)
+    }
+}
+
+/// Bytes of UDP payload that a flight's datagrams keep to: with the headers below it, what IPv6 carries on every link.
+const DATAGRAM: u16 = 1200;
+/// Damaged records of one datagram that are skipped: more than fit.
+const MOST_DAMAGED: usize = 128;
+/// Bytes of plain text in a record (RFC 6347 §4.1).
+const LARGEST_RECORD: usize = 1 << 14;
