@@ -13,11 +13,13 @@ mod exchange;
 mod ffi;
 mod front;
 mod hello;
+mod records;
 mod session;
 
 pub use acceptor::{DtlsAcceptor, Refused, ServerContext, ServerFiles};
 pub use connector::{ClientFiles, DtlsConnector};
 pub use context::{ConfigError, library_version};
 pub use exchange::Exchange;
-pub use front::{Cookie, Front, Judged, first_epoch, records_of_later_epochs};
+pub use front::{Cookie, Front, Judged};
+pub use records::{first_epoch, later_records};
 pub use session::{Session, Unsealed};

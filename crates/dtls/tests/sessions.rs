@@ -222,6 +222,15 @@ fn damaged_and_repeated_records_are_ignored_and_the_session_goes_on() {
         assert_eq!(world.serve(&sealed[..place]), Vec::<Vec<u8>>::new(), "{place}");
         assert!(!world.failed, "{place}");
     }
+    // Too short to be sealed, and a header of the next epoch.
+    for epoch in [0, 1, 2] {
+        for length in 0..24 {
+            let mut forged = vec![23, 0xFE, 0xFD, 0, epoch, 0, 0, 0, 0, 0, 9, 0, length];
+            forged.resize(13 + usize::from(length), 9);
+            assert_eq!(world.serve(&forged), Vec::<Vec<u8>>::new());
+            assert!(!world.failed, "{epoch} {length}");
+        }
+    }
     assert_eq!(world.serve(&sealed), [b"message"]);
     assert_eq!(world.serve(&sealed), Vec::<Vec<u8>>::new(), "a replay");
     let next = world.seal([b"next", b"", b""]).remove(0);
