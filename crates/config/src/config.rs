@@ -27,7 +27,9 @@ pub struct Config {
     pub say_http_unsupported: bool,
     /// Whether TLS clients are served, where there is a certificate.
     pub tls: bool,
-    /// TCP port for TLS, 1 to 65535.
+    /// Whether DTLS clients are served, where there is a certificate.
+    pub dtls: bool,
+    /// TCP port for TLS and UDP port for DTLS, 1 to 65535.
     pub tls_port: u16,
     /// Whether TLS 1.2 is spoken besides 1.3.
     pub tls12: bool,
@@ -148,7 +150,16 @@ pub struct Config {
 impl Config {
     /// Whether TLS is wanted and what it needs is named.
     pub fn serves_tls(&self) -> bool {
-        self.tls && self.certificate.is_some() && self.private_key.is_some()
+        self.tls && self.names_certificate()
+    }
+
+    /// Whether DTLS is wanted and what it needs is named.
+    pub fn serves_dtls(&self) -> bool {
+        self.dtls && self.names_certificate()
+    }
+
+    fn names_certificate(&self) -> bool {
+        self.certificate.is_some() && self.private_key.is_some()
     }
 }
 
@@ -164,6 +175,7 @@ impl Default for Config {
             acme_redirect: None,
             say_http_unsupported: false,
             tls: true,
+            dtls: false,
             tls_port: 5349,
             tls12: true,
             certificate: None,

@@ -33,6 +33,8 @@ enum Phase {
 pub enum Unsealed {
     /// A record's plain text of so many bytes.
     Message(usize),
+    /// Hands were shaken just now: messages can be written, and more may be read.
+    Established,
     /// Nothing more for now; what was damaged is skipped (RFC 6347 §4.1.2.7).
     Nothing,
     /// The peer has said goodbye.
@@ -78,10 +80,7 @@ impl Session {
     /// The next message of the datagram that came. Answers of the handshake are in the exchange then.
     pub fn read(&mut self, exchange: &mut Exchange, room: &mut [u8]) -> Unsealed {
         if self.phase == Phase::Handshake {
-            let shaken = self.shake_hands(exchange);
-            if self.phase != Phase::Established {
-                return shaken;
-            }
+            return self.shake_hands(exchange);
         }
         if self.drained || self.phase == Phase::Over {
             return Unsealed::Nothing;
@@ -170,7 +169,8 @@ impl Session {
         match self.within(exchange, SslStream::do_handshake) {
             Ok(()) => {
                 self.phase = Phase::Established;
-                Unsealed::Nothing
+                self.drained = false;
+                Unsealed::Established
             }
             Err(error) => self.judge(&error),
         }

@@ -155,6 +155,7 @@ fn read(
     loop {
         match session.read(exchange, &mut room) {
             Unsealed::Message(length) => messages.push(room[..length].to_vec()),
+            Unsealed::Established => {}
             Unsealed::Nothing => return messages,
             Unsealed::Closed => {
                 messages.push(b"closed".to_vec());

@@ -25,7 +25,7 @@ use crate::requests::{Request, is_receivable};
 use crate::stats::Stats;
 use crate::time::{Now, Timestamp};
 use crate::timers::{Timer, Timers};
-use crate::tuple::{Client, FiveTuple, RelayId};
+use crate::tuple::{Client, FiveTuple, RelayId, Transport};
 use crate::verdict::Verdict;
 use crate::waiting::Waiting;
 
@@ -114,7 +114,11 @@ impl Server {
 
     /// A client's connection has ended: ends its allocation.
     pub fn handle_link_closed(&mut self, now: Now, client: Client) {
-        self.end_allocation(now.monotonic, &client.tuple, EndCause::Disconnected);
+        let cause = match client.tuple.transport {
+            Transport::Dtls => EndCause::Dissociated,
+            _ => EndCause::Disconnected,
+        };
+        self.end_allocation(now.monotonic, &client.tuple, cause);
     }
 
     /// Whether there is an allocation on this 5-tuple.

@@ -5,11 +5,16 @@ use std::net::SocketAddr;
 
 use turnpike_config::Config;
 use turnpike_net::{TcpListener, UdpOptions, UdpSocket, holder_of_tcp_address, holder_of_udp_address};
+use turnpike_worker::Listener;
+
+use crate::certificates::Served;
 
 /// Every listening socket: for each address one for each thread.
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
     pub(crate) udp: Vec<Vec<UdpSocket>>,
+    /// Those for DTLS alone.
+    pub(crate) dtls: Vec<Vec<UdpSocket>>,
     pub(crate) tcp: Vec<Vec<TcpListener>>,
 }
 
@@ -22,7 +27,7 @@ impl Listeners {
         config: &Config,
         addresses: &[SocketAddr],
         threads: u16,
-        tls: bool,
+        secure: Served,
     ) -> anyhow::Result<Self> {
         let mut listeners = Listeners::default();
         for address in addresses {
@@ -34,24 +39,34 @@ impl Listeners {
             }
             // Once for each address, also where it has a second port.
             let for_tls = SocketAddr::new(address.ip(), config.tls_port);
-            let served = config.tcp && addresses.contains(&for_tls);
-            if tls && !served && address.port() == config.listening_port {
+            let is_other = !addresses.contains(&for_tls);
+            if address.port() != config.listening_port {
+                continue;
+            }
+            if secure.tls && (is_other || !config.tcp) {
                 listeners.tcp.push(bind_tcp(config, for_tls, threads)?);
+            }
+            if secure.dtls && (is_other || !config.udp) {
+                let listening = if config.udp { &mut listeners.udp } else { &mut listeners.dtls };
+                listening.push(bind_udp(config, for_tls, threads)?);
             }
         }
         Ok(listeners)
     }
 
     /// Takes one thread's share.
-    pub(crate) fn share(&mut self) -> (Vec<UdpSocket>, Vec<TcpListener>) {
-        let udp = self.udp.iter_mut().filter_map(Vec::pop).collect();
+    pub(crate) fn share(&mut self) -> (Vec<Listener>, Vec<TcpListener>) {
+        let udp = self.udp.iter_mut().filter_map(Vec::pop);
+        let dtls = self.dtls.iter_mut().filter_map(Vec::pop);
+        let plain = udp.map(|socket| Listener { socket, plain: true });
+        let datagrams = plain.chain(dtls.map(|socket| Listener { socket, plain: false })).collect();
         let tcp = self.tcp.iter_mut().filter_map(Vec::pop).collect();
-        (udp, tcp)
+        (datagrams, tcp)
     }
 
     /// The least buffers that the system granted.
     pub(crate) fn buffers(&self) -> Option<(usize, usize)> {
-        self.udp.iter().flatten().map(UdpSocket::buffer_sizes).min()
+        self.udp.iter().chain(&self.dtls).flatten().map(UdpSocket::buffer_sizes).min()
     }
 }
 
@@ -99,6 +114,9 @@ fn explain(
     let remedy = match transport {
         _ if second => "stop that or choose another second port for rfc5780 with alt-listening-port",
         "TCP" => "stop that, choose another port with listening-port or tls-listening-port, or set no-tcp",
+        _ if address.port() == config.tls_port => {
+            "stop that, choose another port with tls-listening-port, or leave dtls away"
+        }
         _ => "stop that or choose another port with listening-port",
     };
     let why = match error.kind() {

@@ -11,6 +11,8 @@ use turnpike_turn::{Client, FiveTuple, Link, Transport};
 pub struct Listener {
     /// The socket.
     pub socket: UdpSocket,
+    /// Whether clients of plain UDP are served, or those of DTLS alone.
+    pub plain: bool,
 }
 
 /// A worker's listeners.
@@ -23,6 +25,7 @@ pub(crate) struct Links {
 pub(crate) struct Open {
     pub(crate) socket: SocketId,
     pub(crate) gro: GroPolicy,
+    pub(crate) plain: bool,
     local: SocketAddr,
 }
 
@@ -35,11 +38,11 @@ impl Links {
         first_token: u64,
     ) -> io::Result<Self> {
         let mut links = Links::default();
-        for (index, Listener { socket }) in listeners.into_iter().enumerate() {
+        for (index, Listener { socket, plain }) in listeners.into_iter().enumerate() {
             poller.add(&socket, first_token - index as u64)?;
             let local = socket.local_address();
             let socket = sockets.insert(socket);
-            links.listeners.push(Open { socket, gro: GroPolicy::default(), local });
+            links.listeners.push(Open { socket, gro: GroPolicy::default(), plain, local });
         }
         Ok(links)
     }
