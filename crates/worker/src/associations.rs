@@ -218,7 +218,7 @@ impl Associations {
 }
 
 /// Whose addresses they are: with IPv6 whoever has one has the 2^64 around it.
-fn source(ip: IpAddr) -> IpAddr {
+pub(crate) fn source(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => ip,
         IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() >> 64 << 64).into()),

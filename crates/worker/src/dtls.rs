@@ -4,13 +4,16 @@
 //! turn of the loop, handshakes under way in all and of each source, associations in all and of each source, and how
 //! long either may be silent.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use turnpike_dtls::{DtlsAcceptor, Exchange, Front, Judged, Unsealed, first_epoch, later_records};
+use turnpike_dtls::{
+    Cookie, DtlsAcceptor, Exchange, Front, Judged, Unsealed, first_epoch, later_records,
+};
 use turnpike_turn::{Client, FiveTuple, Link, Timestamp, Transport};
 
-use crate::associations::{Associations, Place};
+use crate::associations::{Associations, Place, source};
 
 /// A worker's DTLS clients.
 pub(crate) struct Dtls {
@@ -20,8 +23,18 @@ pub(crate) struct Dtls {
     exchange: Exchange,
     /// Handshakes begun in this turn.
     begun: u32,
+    /// Hellos with a right cookie that wait for a later turn.
+    waiting: VecDeque<Hello>,
     limits: DtlsLimits,
     counters: DtlsCounters,
+}
+
+/// A ClientHello of somebody who receives what is sent to his address.
+struct Hello {
+    carrier: Client,
+    tuple: FiveTuple,
+    cookie: Cookie,
+    datagram: Box<[u8]>,
 }
 
 /// What DTLS is born with.
@@ -48,6 +61,8 @@ pub struct DtlsLimits {
     pub half_open: u32,
     /// Handshakes begun in one turn of the loop: each takes the processor for longer than many packets.
     pub begun_in_a_turn: u32,
+    /// Clients that may wait for a later turn.
+    pub waiting: u32,
     /// How long a handshake may take.
     pub handshake: Duration,
     /// How long a client without an allocation may be silent.
@@ -120,6 +135,7 @@ impl Dtls {
             associations: Associations::default(),
             exchange: Exchange::default(),
             begun: 0,
+            waiting: VecDeque::new(),
             limits: init.limits,
             counters: DtlsCounters::default(),
         }
@@ -144,18 +160,12 @@ impl Dtls {
                 Heard::Answer(answer)
             }
             Judged::Admit(cookie) => {
-                let place = self.associations.place(&tuple);
-                let links = [place.half_open, place.established].into_iter().flatten();
-                let known = links.filter_map(|link| self.associations.get(link));
-                // The network or the client's timer has doubled it.
-                if known.into_iter().any(|association| association.cookie == cookie) {
+                let hello = Hello { carrier, tuple, cookie, datagram: datagram.into() };
+                if self.is_known(&hello) {
                     self.counters.ignored += 1;
                     return Heard::Nothing;
                 }
-                if let Some(earlier) = place.half_open {
-                    self.forget(earlier, Parting::Abandoned);
-                }
-                self.begin(now, carrier, tuple, cookie, datagram)
+                self.admit(now, hello)
             }
             Judged::NoHello => self.known(&tuple, datagram),
             Judged::Unusable => {
@@ -165,40 +175,68 @@ impl Dtls {
         }
     }
 
-    fn begin(
-        &mut self,
-        now: Timestamp,
-        carrier: Client,
-        tuple: FiveTuple,
-        cookie: turnpike_dtls::Cookie,
-        hello: &[u8],
-    ) -> Heard {
-        let DtlsLimits { per_source, total, half_open_per_source, half_open, begun_in_a_turn, .. } = self.limits;
-        let (of_source, half_open_of_source) = self.associations.of_source(tuple.client.ip());
+    /// Whether a hello has come before: the network or the client's timer has doubled it.
+    fn is_known(&self, hello: &Hello) -> bool {
+        let place = self.associations.place(&hello.tuple);
+        let links = [place.half_open, place.established].into_iter().flatten();
+        let mut begun = links.filter_map(|link| self.associations.get(link));
+        begun.any(|association| association.cookie == hello.cookie)
+            || self.waiting.iter().any(|waiting| waiting.cookie == hello.cookie)
+    }
+
+    fn admit(&mut self, now: Timestamp, hello: Hello) -> Heard {
+        let DtlsLimits { per_source, total, half_open_per_source, begun_in_a_turn, waiting, .. } = self.limits;
+        let ip = hello.tuple.client.ip();
+        let (of_source, half_open) = self.associations.of_source(ip);
+        let waits = |waiting: &&Hello| source(waiting.tuple.client.ip()) == source(ip);
+        let waiting_of_source = self.waiting.iter().filter(waits).count() as u32;
+        let begins = self.begun < begun_in_a_turn && self.waiting.is_empty();
         if self.associations.len() >= total as usize
-            || of_source >= per_source
-            || half_open_of_source >= half_open_per_source
-            || self.begun >= begun_in_a_turn
+            || of_source + waiting_of_source >= per_source
+            || half_open + waiting_of_source >= half_open_per_source
+            || !begins && self.waiting.len() >= waiting as usize
         {
             self.counters.refused += 1;
             return Heard::Nothing;
         }
-        if self.associations.half_open() >= half_open
+        if !begins {
+            self.waiting.push_back(hello);
+            return Heard::Nothing;
+        }
+        self.begin(now, &hello);
+        Heard::Flight
+    }
+
+    /// Begins with the next hello that has waited. What the exchange holds then is to be sent to the carrier.
+    pub(crate) fn begin_waiting(&mut self, now: Timestamp) -> Option<Client> {
+        if self.begun >= self.limits.begun_in_a_turn {
+            return None;
+        }
+        let hello = self.waiting.pop_front()?;
+        self.begin(now, &hello);
+        Some(hello.carrier)
+    }
+
+    fn begin(&mut self, now: Timestamp, hello: &Hello) {
+        // A client that has begun anew before it was done.
+        if let Some(earlier) = self.associations.place(&hello.tuple).half_open {
+            self.forget(earlier, Parting::Abandoned);
+        }
+        if self.associations.half_open() >= self.limits.half_open
             && let Some(oldest) = self.associations.oldest_half_open()
         {
             self.forget(oldest, Parting::Abandoned);
         }
         self.begun += 1;
         self.counters.begun += 1;
-        match self.acceptor.begin(&mut self.exchange, hello) {
+        match self.acceptor.begin(&mut self.exchange, &hello.datagram) {
             Ok(session) => {
-                let client = Client { link: carrier.link, tuple };
-                let link = self.associations.insert(client, carrier, session, cookie, now);
+                let client = Client { link: hello.carrier.link, tuple: hello.tuple };
+                let link = self.associations.insert(client, hello.carrier, session, hello.cookie, now);
                 self.watch_handshake(link, now);
             }
             Err(_) => self.counters.failed += 1,
         }
-        Heard::Flight
     }
 
     fn known(&mut self, tuple: &FiveTuple, datagram: &[u8]) -> Heard {
@@ -297,7 +335,7 @@ impl Dtls {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
-        self.associations.next_deadline()
+        if self.waiting.is_empty() { self.associations.next_deadline() } else { Some(Timestamp(0)) }
     }
 
     /// A new turn of the loop begins.

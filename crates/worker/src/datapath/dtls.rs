@@ -95,7 +95,7 @@ impl Datapath {
         }
     }
 
-    /// Repeats flights, and closes what has been silent for too long.
+    /// Repeats flights, closes what has been silent for too long, and begins with some who wait.
     pub(super) fn finish_dtls_turn(&mut self) {
         let now = self.now.monotonic;
         while let Some(dtls) = &mut self.dtls
@@ -110,6 +110,11 @@ impl Datapath {
             if let Some(parting) = parting {
                 self.close_dtls(link, parting);
             }
+        }
+        while let Some(dtls) = &mut self.dtls
+            && let Some(carrier) = dtls.begin_waiting(now)
+        {
+            self.send_dtls(&carrier);
         }
         if let Some(dtls) = &mut self.dtls {
             dtls.begin_turn();
