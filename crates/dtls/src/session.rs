@@ -1,7 +1,8 @@
 //! One session: datagrams to plain text and back. Nothing here waits.
 //!
 //! What OpenSSL keeps to read and write one record with is as large as two records may be. It is made for each step
-//! and given back after it, so that a quiet session costs its keys and little else.
+//! and given back after it, so that a quiet session costs half of what it would. A busy one keeps it, until
+//! [`Session::rest`].
 
 use std::fmt;
 use std::time::Duration;
@@ -19,6 +20,8 @@ pub struct Session {
     phase: Phase,
     /// Whether everything that came was read.
     drained: bool,
+    /// Records read and written since it rested.
+    records: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +67,7 @@ impl Session {
     fn new(mut ssl: Ssl) -> Result<Self, ErrorStack> {
         ffi::set_datagram_size(&mut ssl, DATAGRAM);
         let stream = SslStream::new(ssl, Lent::default())?;
-        Ok(Session { stream, phase: Phase::Handshake, drained: true })
+        Ok(Session { stream, phase: Phase::Handshake, drained: true, records: 0 })
     }
 
     /// Takes in a datagram; [`Session::read`] tells what became of it, and is to be called until there is nothing.
@@ -92,6 +95,7 @@ impl Session {
         match read {
             (Ok(length), pending) => {
                 self.drained = !pending && !exchange.has_input();
+                self.records = self.records.saturating_add(1);
                 Unsealed::Message(length)
             }
             (Err(error), _) => self.judge(&error),
@@ -110,7 +114,19 @@ impl Session {
         parts.iter().for_each(|part| gathered.extend_from_slice(part));
         let written = self.within(exchange, |stream| stream.ssl_write(&gathered).is_ok());
         exchange.give_gathered(gathered);
+        self.records = self.records.saturating_add(1);
         written
+    }
+
+    /// How many records were read and written since it rested; `None` while it is not busy.
+    pub fn records_while_busy(&self) -> Option<u32> {
+        self.is_busy().then_some(self.records)
+    }
+
+    /// Gives back what it keeps to be quick: to be called once a busy session has been quiet.
+    pub fn rest(&mut self) {
+        self.records = 0;
+        self.free_buffers();
     }
 
     /// Says goodbye.
@@ -196,14 +212,27 @@ impl Session {
     ) -> R {
         // What an earlier step has left would be taken for this one's.
         drop(ErrorStack::get());
-        ffi::make_buffers(&mut self.stream);
+        let busy = self.is_busy();
+        if !busy || self.records == BUSY {
+            ffi::make_buffers(&mut self.stream);
+        }
         exchange.swap(self.stream.get_mut());
         let result = step(&mut self.stream);
         exchange.swap(self.stream.get_mut());
+        if !busy {
+            self.free_buffers();
+        }
+        result
+    }
+
+    fn is_busy(&self) -> bool {
+        self.records >= BUSY
+    }
+
+    fn free_buffers(&mut self) {
         if !ffi::has_pending(self.stream.ssl()) {
             ffi::free_buffers(&mut self.stream);
         }
-        result
     }
 }
 
@@ -215,6 +244,8 @@ impl fmt::Debug for Session {
 
 /// Bytes of UDP payload that a flight's datagrams keep to: with the headers below it, what IPv6 carries on every link.
 const DATAGRAM: u16 = 1200;
+/// Records after which a session is taken for a busy one: more than it takes to set up an allocation and its channels.
+const BUSY: u32 = 64;
 const TAG: usize = 16;
 const EXPLICIT_NONCE: usize = 8;
 /// Bytes of plain text in a record (RFC 6347 §4.1).

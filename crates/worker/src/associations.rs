@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use turnpike_dtls::{Cookie, Session};
 use turnpike_turn::{Client, FiveTuple, Link, Timestamp};
@@ -22,6 +23,7 @@ pub(crate) struct Association {
     pub(crate) early_records: usize,
     /// When it is looked at next; entries for any other time are stale.
     watched: Timestamp,
+    is_noted_busy: bool,
 }
 
 /// All of them.
@@ -35,6 +37,8 @@ pub(crate) struct Associations {
     half_open: VecDeque<Link>,
     half_open_count: u32,
     deadlines: BinaryHeap<Reverse<(Timestamp, u64)>>,
+    /// Busy sessions, by when they are to be looked at, with the records they had at the last look.
+    busy: VecDeque<(Timestamp, Link, Option<u32>)>,
 }
 
 /// Who is at a 5-tuple.
@@ -112,6 +116,7 @@ impl Associations {
             heard: now,
             early_records: 0,
             watched: Timestamp(u64::MAX),
+            is_noted_busy: false,
         });
         self.places.entry(client.tuple).or_default().half_open = Some(link);
         let source = self.sources.entry(source(client.tuple.client.ip())).or_default();
@@ -192,8 +197,39 @@ impl Associations {
         }
     }
 
+    /// Notes a session that has become busy, to be put to rest later.
+    #[inline]
+    pub(crate) fn note_busy(&mut self, link: Link) {
+        if let Some(association) = self.get_mut(link)
+            && !association.is_noted_busy
+            && association.session.records_while_busy().is_some()
+        {
+            association.is_noted_busy = true;
+            self.busy.push_back((Timestamp(0), link, None));
+        }
+    }
+
+    /// Puts to rest what has been quiet for a while.
+    pub(crate) fn rest(&mut self, now: Timestamp) {
+        while let Some((due, link, seen)) = self.busy.front().copied()
+            && due <= now
+        {
+            self.busy.pop_front();
+            let Some(association) = self.get_mut(link) else { continue };
+            let records = association.session.records_while_busy();
+            if records == seen {
+                association.session.rest();
+                association.is_noted_busy = false;
+            } else {
+                self.busy.push_back((now + QUIET, link, records));
+            }
+        }
+    }
+
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
-        self.deadlines.peek().map(|Reverse((due, _))| *due)
+        let watched = self.deadlines.peek().map(|Reverse((due, _))| *due);
+        let busy = self.busy.front().map(|(due, ..)| *due);
+        [watched, busy].into_iter().flatten().min()
     }
 
     /// The next one whose time has come.
@@ -241,4 +277,6 @@ fn parts_of(link: Link) -> Option<(u32, u32)> {
 
 /// What tells an association's link from a listener's (neither high bit) and a connection's (the highest alone).
 const ASSOCIATION: u64 = 1 << 62;
+/// How long a busy session is quiet before it is put to rest.
+const QUIET: Duration = Duration::from_millis(500);
 const GENERATIONS: u32 = (1 << 30) - 1;

@@ -273,7 +273,9 @@ impl Dtls {
         match association.session.read(exchange, room) {
             Unsealed::Message(length) => {
                 association.heard = now;
-                Opened::Message(association.client, length)
+                let client = association.client;
+                associations.note_busy(link);
+                Opened::Message(client, length)
             }
             Unsealed::Established => {
                 association.heard = now;
@@ -299,6 +301,7 @@ impl Dtls {
         let carrier = associations.get_mut(link).and_then(|association| {
             association.session.write(exchange, parts).then_some(association.carrier)
         });
+        associations.note_busy(link);
         counters.unsent += u64::from(carrier.is_none());
         carrier
     }
@@ -338,9 +341,10 @@ impl Dtls {
         if self.waiting.is_empty() { self.associations.next_deadline() } else { Some(Timestamp(0)) }
     }
 
-    /// A new turn of the loop begins.
-    pub(crate) fn begin_turn(&mut self) {
+    /// A turn of the loop ends.
+    pub(crate) fn end_turn(&mut self, now: Timestamp) {
         self.begun = 0;
+        self.associations.rest(now);
     }
 
     /// The next association whose time has come.

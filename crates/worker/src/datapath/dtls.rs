@@ -117,7 +117,7 @@ impl Datapath {
             self.send_dtls(&carrier);
         }
         if let Some(dtls) = &mut self.dtls {
-            dtls.begin_turn();
+            dtls.end_turn(now);
         }
     }
 
