@@ -297,8 +297,8 @@ fn stream_limits(descriptors: u64, threads: u16) -> StreamLimits {
 const DTLS_LIMITS: DtlsLimits = DtlsLimits {
     per_source: 4096,
     total: 32_768,
-    half_open_per_source: 128,
-    half_open: 512,
+    half_open_per_source: 96,
+    half_open: 256,
     begun_in_a_turn: 4,
     waiting: 512,
     handshake: Duration::from_secs(30),

@@ -395,6 +395,6 @@ pub(crate) fn is_dtls(datagram: &[u8]) -> bool {
 
 /// Encrypted records that are kept for a client before its handshake is over: its last flight, and some that it may
 /// send right behind.
-const MOST_EARLY_RECORDS: usize = 16;
+const MOST_EARLY_RECORDS: usize = 4;
 /// OpenSSL's clock and the worker's need not agree to the microsecond.
 const SOONEST: Duration = Duration::from_millis(1);
