@@ -2,6 +2,7 @@
 
 mod allocate;
 mod binding;
+mod dtls;
 mod hold;
 mod latency;
 mod memory;
@@ -81,6 +82,7 @@ pub(crate) const ROWS: &[Row] = &[
     memory::MEMORY,
     binding::BINDING,
     tls::TLS,
+    dtls::DTLS,
     hold::HOLD,
 ];
 
