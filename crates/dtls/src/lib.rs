@@ -2,24 +2,35 @@
 //! (RFC 6347, RFC 7350).
 //!
 //! [`Front`] meets strangers: it answers a ClientHello by a computed cookie and keeps nothing. Only who has brought
-//! that cookie back reaches [`DtlsAcceptor::begin`]. From there on a [`Session`] turns datagrams into plain text and
-//! back; nothing in it opens a socket or waits. All sessions of a thread share one [`Exchange`] for the bytes that
+//! that cookie back reaches `DtlsAcceptor::begin`. From there on a `Session` turns datagrams into plain text and
+//! back; nothing in it opens a socket or waits. All sessions of a thread share one `Exchange` for the bytes that
 //! come and go.
 
-mod acceptor;
-mod connector;
-mod context;
-mod exchange;
-mod ffi;
 mod front;
 mod hello;
 mod records;
+
+#[cfg(feature = "sessions")]
+mod acceptor;
+#[cfg(feature = "sessions")]
+mod connector;
+#[cfg(feature = "sessions")]
+mod context;
+#[cfg(feature = "sessions")]
+mod exchange;
+#[cfg(feature = "sessions")]
+mod ffi;
+#[cfg(feature = "sessions")]
 mod session;
 
-pub use acceptor::{DtlsAcceptor, Refused, ServerContext, ServerFiles};
-pub use connector::{ClientFiles, DtlsConnector};
-pub use context::{ConfigError, library_version};
-pub use exchange::Exchange;
 pub use front::{Cookie, Front, Judged};
 pub use records::{first_epoch, later_records};
-pub use session::{Session, Unsealed};
+
+#[cfg(feature = "sessions")]
+pub use self::{
+    acceptor::{DtlsAcceptor, Refused, ServerContext, ServerFiles},
+    connector::{ClientFiles, DtlsConnector},
+    context::{ConfigError, library_version},
+    exchange::Exchange,
+    session::{Session, Unsealed},
+};

@@ -14,6 +14,7 @@ pub fn later_records(datagram: &[u8]) -> usize {
 }
 
 /// How many bytes at the front of a datagram are whole records; `least_sealed` is what an encrypted one has at least.
+#[cfg_attr(not(feature = "sessions"), allow(dead_code, reason = "only sessions take records in"))]
 pub(crate) fn sound_records(datagram: &[u8], least_sealed: usize) -> usize {
     let is_sound = |record: &Record| record.length >= if record.epoch == 0 { 1 } else { least_sealed };
     records(datagram).take_while(is_sound).last().map_or(0, |record| record.end)

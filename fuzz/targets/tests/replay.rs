@@ -55,6 +55,11 @@ fn any_script_leaves_the_server_in_order() {
 }
 
 #[test]
+fn any_first_datagram_of_dtls_is_judged() {
+    replay("dtls");
+}
+
+#[test]
 fn any_file_is_read_as_a_configuration() {
     replay("config_file");
 }
