@@ -3,6 +3,8 @@
 CARGO ?= cargo
 TARGET ?= $(or $(CARGO_TARGET_DIR),target)
 FUZZ_SECONDS ?= 30
+# The system's where pkg-config finds it, built from source otherwise.
+OPENSSL = $(shell scripts/openssl-source)
 
 .DEFAULT_GOAL := help
 .PHONY: help build run test unit lint interop soak bench fuzz doc install clean
@@ -11,7 +13,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1mmake %-12s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the optimised binaries into target/release
-	$(CARGO) build --release --locked --bins -p turnpike
+	$(CARGO) build --release --locked --bins -p turnpike $(OPENSSL)
 
 run: build ## Start a server that works at once, and print how to use it (Ctrl-C stops it)
 	@exec $(TARGET)/release/turnpike up $(ARGS)
@@ -33,7 +35,7 @@ soak: ## Throw ten million hostile packets at the server
 	scripts/test soak
 
 bench: build ## Measure against coturn in network namespaces (root) and rewrite docs/benchmarks.md
-	$(CARGO) build --release --locked -p turnpike-bench
+	$(CARGO) build --release --locked -p turnpike-bench $(OPENSSL)
 	@mkdir -p bench/results
 	$(TARGET)/release/turnpike-bench --ours $(TARGET)/release/turnserver --json bench/results/latest.json \
 		--markdown docs/benchmarks.md $(ARGS)
@@ -42,7 +44,7 @@ fuzz: ## Fuzz every target for FUZZ_SECONDS seconds each
 	@for target in $$(fuzz/run --list); do fuzz/run $$target $(FUZZ_SECONDS) || exit 1; done
 
 doc: ## Build the API documentation
-	$(CARGO) doc --locked --no-deps --workspace
+	$(CARGO) doc --locked --no-deps --workspace $(OPENSSL)
 
 clean: ## Remove what was built
 	$(CARGO) clean

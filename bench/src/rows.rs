@@ -2,6 +2,7 @@
 
 mod allocate;
 mod binding;
+mod dtls;
 mod hold;
 mod idle;
 mod latency;
@@ -82,6 +83,7 @@ pub(crate) const ROWS: &[Row] = &[
     memory::MEMORY,
     binding::BINDING,
     tls::TLS,
+    dtls::DTLS,
     idle::IDLE,
     hold::HOLD,
 ];

@@ -33,6 +33,8 @@ pub(crate) struct ServerCommand {
     pub(crate) extra: Vec<String>,
     /// The certificate's chain and key, where it serves TLS (and TCP): then everybody may allocate.
     pub(crate) certificate: Option<(PathBuf, PathBuf)>,
+    /// Whether it serves DTLS with it as well.
+    pub(crate) dtls: bool,
 }
 
 impl ServerCommand {
@@ -44,13 +46,24 @@ impl ServerCommand {
         }
     }
 
+    /// The same with DTLS on the listening port.
+    pub(crate) fn over_dtls(&self, certificate: &Certificate) -> Self {
+        ServerCommand { dtls: true, ..self.over_tls(certificate) }
+    }
+
     /// All arguments: one relay thread, UDP only, long-term credentials, no log.
     pub(crate) fn arguments(&self, relay_addresses: u8) -> Vec<String> {
-        let mut arguments: Vec<String> = ["-n", "--no-cli", "--no-dtls", "-m", "1"]
+        let mut arguments: Vec<String> = ["-n", "--no-cli", "-m", "1"]
             .into_iter()
             .chain(["--log-file=/dev/null", "--simple-log"])
             .map(str::to_owned)
             .collect();
+        match (self.dtls, self.side) {
+            (true, Side::Ours) => arguments.push("--dtls".to_owned()),
+            // The coturn that is measured speaks it unless it is told not to.
+            (true, Side::Coturn) => {}
+            (false, _) => arguments.push("--no-dtls".to_owned()),
+        }
         match &self.certificate {
             Some((chain, key)) => {
                 arguments.push("--no-auth".to_owned());

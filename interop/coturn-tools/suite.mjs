@@ -163,9 +163,9 @@ function clientArguments({ servers, peer, certificate }, variant) {
   };
   const proof =
     variant.server === "secret" ? ["-W", variant.secret ?? SECRET] : ["-w", variant.password ?? USER.credential];
-  const transport = { udp: [], tcp: ["-t"], tls: ["-t", "-S"] }[variant.transport];
-  // TLS is on the port after the first one.
-  const port = variant.transport === "tls" ? server.port + 1 : server.port;
+  const transport = { udp: [], tcp: ["-t"], tls: ["-t", "-S"], dtls: ["-S"] }[variant.transport];
+  // TLS and DTLS are on the port after the first one.
+  const port = ["tls", "dtls"].includes(variant.transport) ? server.port + 1 : server.port;
   return [
     ...transport,
     ...(variant.trusting ? ["-E", certificate.authority] : []),

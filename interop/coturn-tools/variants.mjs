@@ -2,7 +2,7 @@
 //
 //   peer     "echo4", "beside4" and "echo6": turnutils_peer on loopback, at the server's relay address or, "beside4",
 //            at another one; "clients": the clients' own relayed addresses (-y)
-//   transport  "udp" unless given; "tcp" is -t, "tls" is -t -S
+//   transport  "udp" unless given; "tcp" is -t, "tls" is -t -S, "dtls" -S
 //   trusting   with the authority of the server's certificate (-E): only then does the client check it
 //   mostLostByEach  messages that each client may lose, none unless given
 //   family   the family of the server's address, 4 unless given
@@ -114,9 +114,39 @@ const STREAM_VARIANTS = ["tcp", "tls"].flatMap((transport) =>
   ].map((variant) => ({ ...variant, transport, name: `${transport}: ${variant.name}` })),
 );
 
+/**
+ * Over DTLS. Debian's client offers DTLS 1.0 every other time, is refused, and tries again until it has offered 1.2.
+ */
+const DTLS_VARIANTS = [
+  { name: "channels", peer: "echo4", flags: ["-g"], clients: {} },
+  { name: "channels -m 100", peer: "echo4", flags: ["-m", "100"], clients: { count: 100 } },
+  {
+    name: "channels of odd length -c",
+    peer: "echo4",
+    flags: ["-c", "-l", "171"],
+    length: 171,
+    clients: { rtcp: false },
+  },
+  { name: "send -s", peer: "echo4", flags: ["-s"], clients: {} },
+  {
+    name: "1200 bytes, 50 messages",
+    peer: "echo4",
+    flags: ["-l", "1200", "-n", "50", "-z", "5"],
+    length: 1200,
+    messages: 50,
+    clients: {},
+  },
+  { name: "client to client -y", peer: "clients", flags: [], clients: {} },
+  { name: "client to client -y -s -c", peer: "clients", flags: ["-s", "-c"], clients: { rtcp: false } },
+  { name: "IPv6 channels -x", family: 6, peer: "echo6", flags: [], clients: {} },
+  { name: "IPv6 relay over IPv4", peer: "echo6", flags: ["-c"], clients: { rtcp: false } },
+].map((variant) => ({ ...variant, transport: "dtls", name: `dtls: ${variant.name}` }));
+
 export const DATA_VARIANTS = [
   ...UDP_VARIANTS,
   ...STREAM_VARIANTS,
+  ...DTLS_VARIANTS,
+  { name: "dtls: checked certificate -E", transport: "dtls", trusting: true, peer: "echo4", flags: [], clients: {} },
   { name: "tcp: REST secret -W", transport: "tcp", server: "secret", peer: "echo4", flags: [], clients: {} },
   { name: "tls: checked certificate -E", transport: "tls", trusting: true, peer: "echo4", flags: [], clients: {} },
   {
@@ -151,6 +181,14 @@ export const REFUSED_VARIANTS = [
   {
     name: "tls: wrong password is refused",
     transport: "tls",
+    password: "wrong",
+    peer: "echo4",
+    flags: ["-c"],
+    word: NO_ALLOCATION,
+  },
+  {
+    name: "dtls: wrong password is refused",
+    transport: "dtls",
     password: "wrong",
     peer: "echo4",
     flags: ["-c"],
@@ -219,6 +257,12 @@ export const HOSTILE_VARIANTS = [
   {
     name: "tls: answers after negative tests and malformed requests -N -R",
     transport: "tls",
+    peer: "echo4",
+    flags: ["-N", "-R", "-c", "-n", "20"],
+  },
+  {
+    name: "dtls: answers after negative tests and malformed requests -N -R",
+    transport: "dtls",
     peer: "echo4",
     flags: ["-N", "-R", "-c", "-n", "20"],
   },

@@ -21,7 +21,7 @@ export class TurnServer {
 
   /**
    * Starts `program` on a free port of `addresses` and waits until it listens. `secret` gives it a TURN REST secret
-   * in place of the static user; `ours` says that it is Turnpike; `certificate` makes it speak TLS on the same port.
+   * in place of the static user; `ours` says that it is Turnpike; `certificate` makes it speak TLS and DTLS on the same port and the next.
    * Its log goes to `directory`.
    */
   static async start(
@@ -44,7 +44,8 @@ export class TurnServer {
         "--no-cli",
         ...(certificate ? ["--cert", certificate.cert, "--pkey", certificate.pkey] : ["--no-tls"]),
         ...(certificate ? ["--tls-listening-port", String(port + 1)] : []),
-        "--no-dtls",
+        // DTLS, which coturn 4.6.1 speaks unless it is told not to.
+        ...(certificate ? (ours ? ["--dtls"] : []) : ["--no-dtls"]),
         "--log-file=stdout",
         `--pidfile=${join(directory, "turnserver.pid")}`,
         "-v",

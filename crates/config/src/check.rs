@@ -294,7 +294,7 @@ fn check_ranges(config: &Config, problems: &mut Vec<String>) {
         "no-udp-relay leaves nothing to relay: this version relays UDP alone",
     );
     refuse(
-        !config.udp && !config.tcp && !config.serves_tls(),
+        !config.udp && !config.tcp && !config.serves_tls() && !config.serves_dtls(),
         "no-udp and no-tcp leave nobody to serve: there is no certificate for TLS (cert and pkey)",
     );
     refuse(stun_only && config.no_stun, "stun-only and no-stun together leave nothing to serve");

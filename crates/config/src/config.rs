@@ -29,7 +29,9 @@ pub struct Config {
     pub say_http_unsupported: bool,
     /// Whether TLS clients are served, where there is a certificate.
     pub tls: bool,
-    /// TCP port for TLS, 1 to 65535.
+    /// Whether DTLS clients are served, where there is a certificate.
+    pub dtls: bool,
+    /// TCP port for TLS and UDP port for DTLS, 1 to 65535.
     pub tls_port: u16,
     /// Second TLS port, for NAT behaviour discovery; `None` for the one after `tls_port`.
     pub alt_tls_port: Option<u16>,
@@ -178,7 +180,16 @@ pub struct Config {
 impl Config {
     /// Whether TLS is wanted and what it needs is named.
     pub fn serves_tls(&self) -> bool {
-        self.tls && self.certificate.is_some() && self.private_key.is_some()
+        self.tls && self.names_certificate()
+    }
+
+    /// Whether DTLS is wanted and what it needs is named.
+    pub fn serves_dtls(&self) -> bool {
+        self.dtls && self.names_certificate()
+    }
+
+    fn names_certificate(&self) -> bool {
+        self.certificate.is_some() && self.private_key.is_some()
     }
 }
 
@@ -194,6 +205,7 @@ impl Default for Config {
             acme_redirect: None,
             say_http_unsupported: false,
             tls: true,
+            dtls: false,
             tls_port: 5349,
             alt_tls_port: None,
             tls12: true,

@@ -204,6 +204,8 @@ pub enum EndCause {
     Expired,
     /// The client's connection ended, and with a connection its allocation (RFC 8656 §7.2).
     Disconnected,
+    /// The client's DTLS association ended, and with it its allocation.
+    Dissociated,
     /// The server is stopping.
     Shutdown,
 }
@@ -215,6 +217,7 @@ impl EndCause {
             EndCause::Deleted => "deleted by client",
             EndCause::Expired => "allocation timeout",
             EndCause::Disconnected => "TCP connection closed by client (callback)",
+            EndCause::Dissociated => "DTLS association closed by client",
             EndCause::Shutdown => "Forceful shutdown",
         }
     }

@@ -73,9 +73,9 @@ impl Server {
     }
 
     pub(crate) fn refuse(&mut self, request: &Request<'_>, refusal: &Refusal) -> Verdict<'_> {
-        // A stream's source is proved, and it pays for its answers with a connection.
+        // A source that is proved pays for its answers with a connection or a handshake.
         if refusal.user.is_none()
-            && !request.client.tuple.transport.is_stream()
+            && !request.client.tuple.transport.proves_address()
             && let Err(reason) = self.spend_budget(request)
         {
             return self.drop_packet(reason);

@@ -126,7 +126,11 @@ impl Server {
         let relay = self.allocations.find(&client.tuple);
         let allocation = relay.and_then(|relay| self.allocations.get(relay));
         if allocation.is_some_and(|allocation| allocation.client.link == client.link) {
-            self.end_allocation(now.monotonic, &client.tuple, EndCause::Disconnected);
+            let cause = match client.tuple.transport {
+                Transport::Dtls => EndCause::Dissociated,
+                _ => EndCause::Disconnected,
+            };
+            self.end_allocation(now.monotonic, &client.tuple, cause);
         }
     }
 

@@ -19,10 +19,16 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// Whether messages come as a stream of bytes: then the client's address is proved, and ChannelData is padded.
+    /// Whether messages come as a stream of bytes: then ChannelData is padded.
     #[inline]
     pub const fn is_stream(self) -> bool {
         matches!(self, Transport::Tcp | Transport::Tls)
+    }
+
+    /// Whether a client has proved, before its first message, that it receives what is sent to its address.
+    #[inline]
+    pub const fn proves_address(self) -> bool {
+        !matches!(self, Transport::Udp)
     }
 }
 

@@ -12,10 +12,12 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use turnpike_config::{Config, Loaded, LogLevel};
 use turnpike_control::{Level, Log, LogDestination, LogOptions, ReportSender, Reports};
-use turnpike_net::{TcpListener, UdpOptions, UdpSocket, raise_descriptor_limit};
+use turnpike_dtls::DtlsAcceptor;
+use turnpike_net::{TcpListener, UdpOptions, raise_descriptor_limit};
 use turnpike_turn::{Init, NonceKey, Ports, Quotas};
 use turnpike_worker::{
-    Command, HeldPorts, HttpAnswers, Listener, Mailbox, StreamLimits, TlsAcceptor, Worker, WorkerInit,
+    Command, DtlsInit, DtlsLimits, HeldPorts, HttpAnswers, Listener, Mailbox, StreamLimits, TlsAcceptor,
+    Worker, WorkerInit,
 };
 
 use crate::addresses::Addresses;
@@ -66,8 +68,8 @@ impl Running {
         let addresses = Addresses::find(config)?;
         let threads = config.threads.unwrap_or_else(cores);
         let certificates = Certificates::open(config, &log).map(Arc::new);
-        let tls = certificates.is_some();
-        let mut listeners = Listeners::bind(config, &addresses.listening, threads, tls)?;
+        let secure = certificates.as_deref().map(Certificates::served).unwrap_or_default();
+        let mut listeners = Listeners::bind(config, &addresses.listening, threads, secure)?;
         tell_transports(&log, config, certificates.as_deref());
         tell_rules(&log, config, limit, listeners.buffers());
         tell_discovery(&log, config, &addresses);
@@ -75,14 +77,9 @@ impl Running {
         tell_proxies(&log, config);
         let verbose = config.verbose || config.extra_verbose;
         let (sender, reports) = Reports::channel(log.clone(), config.realm.as_str().into(), verbose);
-        let acceptor = certificates.as_deref().map(Certificates::acceptor);
         let descriptors = limit.map_or(1024, |limit| limit.now);
-        let shared = Shared::new(
-            config,
-            &addresses,
-            acceptor,
-            stream_limits(descriptors, threads, config.idle_connection),
-        )?;
+        let limits = stream_limits(descriptors, threads, config.idle_connection);
+        let shared = Shared::new(config, &addresses, certificates.as_deref(), limits)?;
         let mut workers = Vec::new();
         for number in 0..threads {
             workers.push(shared.start_worker(number, listeners.share(), config, sender.clone())?);
@@ -172,6 +169,7 @@ struct Shared {
     nonce_key: NonceKey,
     held_ports: HeldPorts,
     tls: Option<Arc<TlsAcceptor>>,
+    dtls: Option<Arc<DtlsAcceptor>>,
     stream_limits: StreamLimits,
 }
 
@@ -179,7 +177,7 @@ impl Shared {
     fn new(
         config: &Config,
         addresses: &Addresses,
-        tls: Option<Arc<TlsAcceptor>>,
+        certificates: Option<&Certificates>,
         stream_limits: StreamLimits,
     ) -> anyhow::Result<Self> {
         let nonce_key = match &config.nonce_secret {
@@ -197,7 +195,8 @@ impl Shared {
             ),
             nonce_key,
             held_ports: HeldPorts::default(),
-            tls,
+            tls: certificates.and_then(Certificates::tls),
+            dtls: certificates.and_then(Certificates::dtls),
             stream_limits,
         })
     }
@@ -205,10 +204,13 @@ impl Shared {
     fn start_worker(
         &self,
         number: u16,
-        (datagrams, stream_listeners): (Vec<UdpSocket>, Vec<TcpListener>),
+        (listeners, stream_listeners): (Vec<Listener>, Vec<TcpListener>),
         config: &Config,
         sender: ReportSender,
     ) -> anyhow::Result<(Mailbox, JoinHandle<io::Result<()>>)> {
+        let dtls = self.dtls.clone().map(|acceptor| {
+            Ok::<_, anyhow::Error>(DtlsInit { acceptor, cookie_secret: random()?, limits: DTLS_LIMITS })
+        });
         let worker = Worker::new(WorkerInit {
             server: Init {
                 config: self.rules.clone(),
@@ -218,9 +220,10 @@ impl Shared {
                 nonce_key: self.nonce_key.clone(),
                 seed: random()?,
             },
-            listeners: datagrams.into_iter().map(|socket| Listener { socket }).collect(),
+            listeners,
             stream_listeners,
             tls: self.tls.clone(),
+            dtls: dtls.transpose()?,
             stream_limits: self.stream_limits,
             http: HttpAnswers {
                 acme_redirect: config.acme_redirect.as_deref().map(Into::into),
@@ -293,3 +296,16 @@ fn stream_limits(descriptors: u64, threads: u16, idle: Duration) -> StreamLimits
     let total = u32::try_from(descriptors / 4 * 3 / u64::from(threads.max(1))).unwrap_or(u32::MAX);
     StreamLimits { per_source: 4096, total, idle }
 }
+
+/// For each worker. A client that shook hands takes some 40 KiB, and a handshake under way at most a few times as much:
+/// OpenSSL keeps messages that come out of order.
+const DTLS_LIMITS: DtlsLimits = DtlsLimits {
+    per_source: 4096,
+    total: 32_768,
+    half_open_per_source: 96,
+    half_open: 256,
+    begun_in_a_turn: 4,
+    waiting: 512,
+    handshake: Duration::from_secs(30),
+    idle: Duration::from_secs(60),
+};

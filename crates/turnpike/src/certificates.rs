@@ -1,4 +1,4 @@
-//! The certificate that TLS clients see: read at start, and again when its files change or somebody says so.
+//! The certificate that TLS and DTLS clients see: read at start, and again when its files change or somebody says so.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 use turnpike_config::{Config, Secret, SystemEnvironment, locate};
 use turnpike_control::Log;
+use turnpike_dtls::{DtlsAcceptor, ServerContext, ServerFiles};
 use turnpike_worker::TlsAcceptor;
 
 use crate::private_key;
@@ -26,13 +27,23 @@ pub(crate) struct Certificates {
     passphrase: Option<Secret>,
     client_authorities: Option<PathBuf>,
     tls12: bool,
-    acceptor: Arc<TlsAcceptor>,
+    tls: Option<Arc<TlsAcceptor>>,
+    dtls: Option<Arc<DtlsAcceptor>>,
+}
+
+/// Which clients the certificate is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Served {
+    pub(crate) tls: bool,
+    pub(crate) dtls: bool,
 }
 
 impl Certificates {
-    /// Reads what is configured. `None` where TLS is not wanted or cannot be had; the log says why.
+    /// Reads what is configured. `None` where neither TLS nor DTLS is wanted or cannot be had; the log says why.
     pub(crate) fn open(config: &Config, log: &Log) -> Option<Self> {
-        let (Some(chain), Some(key), true) = (&config.certificate, &config.private_key, config.tls) else {
+        let (Some(chain), Some(key), true) =
+            (&config.certificate, &config.private_key, config.tls || config.dtls)
+        else {
             return None;
         };
         let located = |name: &String| locate(&SystemEnvironment, name);
@@ -42,20 +53,36 @@ impl Certificates {
             passphrase: config.private_key_passphrase.clone(),
             client_authorities: config.client_authorities.as_ref().map(located),
             tls12: config.tls12,
-            acceptor: Arc::default(),
+            tls: config.tls.then(Arc::default),
+            dtls: config.dtls.then(Arc::default),
         };
         match certificates.load() {
             Ok(()) => Some(certificates),
             Err(error) => {
-                log.error(&format!("TLS is off: {error:#}"));
+                let what = match (config.tls, config.dtls) {
+                    (true, true) => "TLS and DTLS are off",
+                    (true, false) => "TLS is off",
+                    _ => "DTLS is off",
+                };
+                log.error(&format!("{what}: {error:#}"));
                 None
             }
         }
     }
 
-    /// What begins sessions.
-    pub(crate) fn acceptor(&self) -> Arc<TlsAcceptor> {
-        self.acceptor.clone()
+    /// What begins TLS sessions, if there are to be any.
+    pub(crate) fn tls(&self) -> Option<Arc<TlsAcceptor>> {
+        self.tls.clone()
+    }
+
+    /// What begins DTLS sessions, if there are to be any.
+    pub(crate) fn dtls(&self) -> Option<Arc<DtlsAcceptor>> {
+        self.dtls.clone()
+    }
+
+    /// Whom it is for.
+    pub(crate) fn served(&self) -> Served {
+        Served { tls: self.tls.is_some(), dtls: self.dtls.is_some() }
     }
 
     /// Where the chain is.
@@ -106,8 +133,30 @@ impl Certificates {
     }
 
     fn load(&self) -> anyhow::Result<()> {
-        self.acceptor.set(Arc::new(self.read()?));
+        // Both or neither: they are not to show different certificates.
+        let tls = self.tls.as_ref().map(|_| self.read()).transpose()?;
+        let dtls = self.dtls.as_ref().map(|_| self.read_for_dtls()).transpose()?;
+        if let (Some(acceptor), Some(config)) = (&self.tls, tls) {
+            acceptor.set(Arc::new(config));
+        }
+        if let (Some(acceptor), Some(context)) = (&self.dtls, dtls) {
+            acceptor.set(context);
+        }
         Ok(())
+    }
+
+    fn read_for_dtls(&self) -> anyhow::Result<ServerContext> {
+        // Looked at as for TLS first, which has better words for what may be wrong.
+        certificates(&self.chain)?;
+        let key = private_key::read(&self.key, self.passphrase.as_ref().map(Secret::expose))?;
+        let chain = read(&self.chain, "the certificate")?;
+        let authorities = self.client_authorities.as_deref();
+        let authorities = authorities.map(|path| read(path, "those who vouch for clients")).transpose()?;
+        let files =
+            ServerFiles { chain: &chain, key: key.secret_der(), client_authorities: authorities.as_deref() };
+        ServerContext::new(&files).with_context(|| {
+            format!("{} and {} cannot be used for DTLS", self.chain.display(), self.key.display())
+        })
     }
 
     fn read(&self) -> anyhow::Result<ServerConfig> {
@@ -132,8 +181,12 @@ impl Certificates {
     }
 }
 
+fn read(path: &Path, what: &str) -> anyhow::Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {what} {}", path.display()))
+}
+
 fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let bytes = fs::read(path).with_context(|| format!("cannot read the certificate {}", path.display()))?;
+    let bytes = read(path, "the certificate")?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let chain = chain.with_context(|| format!("{} holds a broken certificate", path.display()))?;
     if chain.is_empty() {

@@ -5,11 +5,16 @@ use std::net::SocketAddr;
 
 use turnpike_config::Config;
 use turnpike_net::{TcpListener, UdpOptions, UdpSocket, holder_of_tcp_address, holder_of_udp_address};
+use turnpike_worker::Listener;
+
+use crate::certificates::Served;
 
 /// Every listening socket: for each address one for each thread.
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
     pub(crate) udp: Vec<Vec<UdpSocket>>,
+    /// Those for DTLS alone.
+    pub(crate) dtls: Vec<Vec<UdpSocket>>,
     pub(crate) tcp: Vec<Vec<TcpListener>>,
 }
 
@@ -22,7 +27,7 @@ impl Listeners {
         config: &Config,
         addresses: &[SocketAddr],
         threads: u16,
-        tls: bool,
+        secure: Served,
     ) -> anyhow::Result<Self> {
         let mut listeners = Listeners::default();
         for address in addresses {
@@ -32,22 +37,14 @@ impl Listeners {
             if config.tcp {
                 listeners.tcp.push(bind_tcp(config, *address, threads)?);
             }
-            // One for each address, and a second one where that has a second port.
-            let for_tls = match address.port() {
-                port if port == config.listening_port => Some(config.tls_port),
-                port if config.rfc5780 && port == config.second_port() => Some(config.second_tls_port()),
-                _ => None,
-            };
-            let for_tls = for_tls.map(|port| SocketAddr::new(address.ip(), port));
-            let served = |address: &SocketAddr| config.tcp && addresses.contains(address);
-            if let Some(for_tls) = for_tls.filter(|address| tls && !served(address)) {
-                listeners.tcp.push(bind_tcp(config, for_tls, threads)?);
-            }
+        }
+        // Behind all of these: a worker's links are numbered in this order, which is that of `addresses`.
+        for address in addresses {
+            listeners.bind_for_tls(config, addresses, *address, (threads, secure))?;
         }
         if let Some(port) = config.proxy_port {
             listeners.bind_proxy_port(config, addresses, port, threads)?;
         }
-        // Behind the others: links are numbered in this order.
         for address in &config.auxiliary {
             if config.udp {
                 listeners.udp.push(bind_udp(config, *address, threads)?);
@@ -57,6 +54,32 @@ impl Listeners {
             }
         }
         Ok(listeners)
+    }
+
+    /// The port for TLS and DTLS beside one for TCP and UDP, and a second one where that has a second port.
+    fn bind_for_tls(
+        &mut self,
+        config: &Config,
+        addresses: &[SocketAddr],
+        address: SocketAddr,
+        (threads, secure): (u16, Served),
+    ) -> anyhow::Result<()> {
+        let is_first = address.port() == config.listening_port;
+        let port = match address.port() {
+            _ if is_first => config.tls_port,
+            port if config.rfc5780 && port == config.second_port() => config.second_tls_port(),
+            _ => return Ok(()),
+        };
+        let for_tls = SocketAddr::new(address.ip(), port);
+        let is_other = !addresses.contains(&for_tls);
+        if secure.tls && (is_other || !config.tcp) {
+            self.tcp.push(bind_tcp(config, for_tls, threads)?);
+        }
+        if secure.dtls && is_first && (is_other || !config.udp) {
+            let listening = if config.udp { &mut self.udp } else { &mut self.dtls };
+            listening.push(bind_udp(config, for_tls, threads)?);
+        }
+        Ok(())
     }
 
     /// On each address. Where the port is bound for TCP or TLS anyway, that is where proxies come.
@@ -78,15 +101,18 @@ impl Listeners {
     }
 
     /// Takes one thread's share.
-    pub(crate) fn share(&mut self) -> (Vec<UdpSocket>, Vec<TcpListener>) {
-        let udp = self.udp.iter_mut().filter_map(Vec::pop).collect();
+    pub(crate) fn share(&mut self) -> (Vec<Listener>, Vec<TcpListener>) {
+        let udp = self.udp.iter_mut().filter_map(Vec::pop);
+        let dtls = self.dtls.iter_mut().filter_map(Vec::pop);
+        let plain = udp.map(|socket| Listener { socket, plain: true });
+        let datagrams = plain.chain(dtls.map(|socket| Listener { socket, plain: false })).collect();
         let tcp = self.tcp.iter_mut().filter_map(Vec::pop).collect();
-        (udp, tcp)
+        (datagrams, tcp)
     }
 
     /// The least buffers that the system granted.
     pub(crate) fn buffers(&self) -> Option<(usize, usize)> {
-        self.udp.iter().flatten().map(UdpSocket::buffer_sizes).min()
+        self.udp.iter().chain(&self.dtls).flatten().map(UdpSocket::buffer_sizes).min()
     }
 }
 
@@ -138,6 +164,9 @@ fn explain(
         _ if second_for_tls => "stop that or choose another second port for TLS with alt-tls-listening-port",
         _ if second => "stop that or choose another second port for rfc5780 with alt-listening-port",
         "TCP" => "stop that, choose another port with listening-port or tls-listening-port, or set no-tcp",
+        _ if address.port() == config.tls_port => {
+            "stop that, choose another port with tls-listening-port, or leave dtls away"
+        }
         _ => "stop that or choose another port with listening-port",
     };
     let why = match error.kind() {

@@ -103,5 +103,6 @@ fn peer_rules(settings: &config::Config, addresses: &Addresses) -> PeerRules {
 fn listening_ports(settings: &config::Config, addresses: &Addresses) -> Vec<u16> {
     let second = (!addresses.alternates.is_empty()).then(|| settings.second_port());
     let auxiliary = settings.auxiliary.iter().map(SocketAddr::port);
-    [settings.listening_port].into_iter().chain(second).chain(auxiliary).collect()
+    let dtls = settings.serves_dtls().then_some(settings.tls_port);
+    [settings.listening_port].into_iter().chain(second).chain(auxiliary).chain(dtls).collect()
 }

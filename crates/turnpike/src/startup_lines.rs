@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use turnpike_config::{Config, Loaded, Severity};
 use turnpike_control::Log;
+use turnpike_dtls::library_version;
 use turnpike_net::DescriptorLimit;
 use turnpike_turn::{PeerRules, refused_by_default};
 
@@ -39,16 +40,25 @@ pub(crate) fn tell_transports(log: &Log, config: &Config, certificates: Option<&
         false => tell("TCP", "off (no-tcp)"),
     }
     match (certificates, config.tls) {
-        (Some(certificates), _) => {
+        (Some(certificates), true) => {
             let also = if config.tcp { format!(" and {port}") } else { String::new() };
             let chain = certificates.chain().display();
             tell("TLS", &format!("on, port {}{also}, certificate {chain}", config.tls_port));
         }
-        (None, false) => tell("TLS", "off (no-tls)"),
+        (_, false) => tell("TLS", "off (no-tls)"),
         (None, true) if config.serves_tls() => tell("TLS", "off (see the error above)"),
         (None, true) => tell("TLS", "off (no certificate: set cert and pkey)"),
     }
-    tell("DTLS", "off (not in this version)");
+    match (certificates, config.dtls) {
+        (Some(certificates), true) => {
+            let also = if config.udp { format!(" and {port}") } else { String::new() };
+            let (chain, library) = (certificates.chain().display(), library_version());
+            tell("DTLS", &format!("on, port {}{also}, certificate {chain}, by {library}", config.tls_port));
+        }
+        (_, false) => tell("DTLS", "off (set dtls to serve them)"),
+        (None, true) if config.serves_dtls() => tell("DTLS", "off (see the error above)"),
+        (None, true) => tell("DTLS", "off (no certificate: set cert and pkey)"),
+    }
 }
 
 /// Who may relay, which peers may be reached, and how much fits.

@@ -2,6 +2,8 @@
 //!
 //! Nothing here allocates, locks or logs per packet: queues and buffers have their size from the start.
 
+mod dtls;
+
 use std::net::SocketAddr;
 
 use turnpike_net::{
@@ -13,6 +15,7 @@ use turnpike_turn::{
 };
 use turnpike_wire::framing::{Frame, next_frame};
 
+use crate::dtls::{Dtls, is_dtls};
 use crate::egress::Ways;
 use crate::http::HttpAnswer;
 use crate::links::Links;
@@ -29,6 +32,7 @@ pub(crate) struct Datapath {
     pub(crate) sent: FlushReport,
     links: Links,
     streams: Streams,
+    dtls: Option<Box<Dtls>>,
     relays: RelaySockets,
     sockets: Sockets,
     poller: Poller,
@@ -40,6 +44,8 @@ pub(crate) struct Datapath {
     egress: Egress,
     /// Relays to close once what they still have to send is out.
     closing: Vec<(Option<SocketId>, RelayedPort)>,
+    /// Room for the plain text of a DTLS record.
+    plain_text: Box<[u8]>,
 }
 
 /// What a [`Datapath`] is made from.
@@ -47,6 +53,7 @@ pub(crate) struct Parts {
     pub(crate) server: Server,
     pub(crate) links: Links,
     pub(crate) streams: Streams,
+    pub(crate) dtls: Option<Dtls>,
     pub(crate) sockets: Sockets,
     pub(crate) poller: Poller,
     pub(crate) relays: RelaySockets,
@@ -61,6 +68,7 @@ impl Datapath {
             sent: FlushReport::default(),
             links: parts.links,
             streams: parts.streams,
+            dtls: parts.dtls.map(Box::new),
             relays: parts.relays,
             sockets: parts.sockets,
             poller: parts.poller,
@@ -71,6 +79,7 @@ impl Datapath {
             icmp_errors: Vec::with_capacity(ICMP_ERRORS),
             egress: Egress::new(QUEUE),
             closing: Vec::new(),
+            plain_text: vec![0; LARGEST_RECORD].into(),
         }
     }
 
@@ -89,6 +98,7 @@ impl Datapath {
         self.make_room(LISTENER_BATCH);
         let Some(listener) = self.links.get_mut(index) else { return };
         let Some(socket) = self.sockets.get(listener.socket) else { return };
+        let plain = listener.plain;
         // What is wrong with a listener is wrong for good or passes by itself; either way there is nobody to tell here.
         let _ = self.receiver.receive(socket, LISTENER_BATCH, &mut self.pool, &mut self.batch);
         if let Some(on) = listener.gro.observe(&self.batch) {
@@ -97,11 +107,14 @@ impl Datapath {
         let mut batch = std::mem::take(&mut self.batch);
         for received in &batch {
             if self.links.is_proxy(received.from.ip()) {
-                self.proxied_datagrams(index, received);
+                self.proxied_datagrams(index, received, plain);
                 continue;
             }
             let Some(client) = self.links.client(index, received) else { break };
-            received.datagrams().for_each(|span| self.client_packet(client, span));
+            match plain {
+                true => received.datagrams().for_each(|span| self.client_datagram(client, span)),
+                false => received.datagrams().for_each(|span| self.dtls_datagram(client, span)),
+            }
         }
         batch.clear();
         self.batch = batch;
@@ -109,13 +122,14 @@ impl Datapath {
 
     /// Takes in what came by a proxy: each datagram says whose it is, or the first of its flow did.
     #[inline(never)]
-    fn proxied_datagrams(&mut self, index: usize, received: &Received) {
+    fn proxied_datagrams(&mut self, index: usize, received: &Received, plain: bool) {
         for span in received.datagrams() {
             let Datapath { links, server, pool, now, .. } = self;
             let is_used = |tuple: &FiveTuple| server.is_allocated(tuple);
             let origin = links.proxied_client(index, received, pool.bytes(span), now.monotonic, is_used);
             match origin {
-                Ok((client, start)) => self.client_packet(client, span.part(start..usize::MAX)),
+                Ok((client, start)) if plain => self.client_datagram(client, span.part(start..usize::MAX)),
+                Ok((client, start)) => self.dtls_datagram(client, span.part(start..usize::MAX)),
                 Err(reason) => {
                     server.handle_proxy_refused(now.monotonic, received.from, Transport::Udp, reason);
                 }
@@ -151,9 +165,9 @@ impl Datapath {
         for error in errors.drain(..) {
             self.make_room_to_send();
             let told = turnpike_turn::IcmpError { kind: error.kind, code: error.code, mtu: error.data };
-            let Datapath { server, pool, egress, links, streams, relays, .. } = self;
+            let Datapath { server, pool, egress, links, streams, relays, dtls, .. } = self;
             let verdict = server.handle_peer_icmp(self.now, relay, error.peer, told);
-            Ways { pool, egress, links, streams, relays }.queue_notice(&verdict);
+            Ways { pool, egress, links, streams, relays, dtls: dtls.as_deref_mut() }.queue_notice(&verdict);
         }
         self.icmp_errors = errors;
     }
@@ -271,7 +285,8 @@ impl Datapath {
 
     /// When there is something to do without being asked.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
-        let due = [self.server.poll_timeout(), self.streams.next_deadline()];
+        let dtls = self.dtls.as_ref().and_then(|dtls| dtls.next_deadline());
+        let due = [self.server.poll_timeout(), self.streams.next_deadline(), dtls];
         due.into_iter().flatten().min()
     }
 
@@ -285,6 +300,7 @@ impl Datapath {
             self.server.handle_timeout(self.now);
         }
         self.close_idle_streams();
+        self.finish_dtls_turn();
         self.streams.listen_again(self.now.monotonic, &self.poller);
         self.carry_out_effects();
         self.flush();
@@ -297,13 +313,22 @@ impl Datapath {
         }
     }
 
+    /// A datagram that came by a listener.
+    #[inline]
+    fn client_datagram(&mut self, client: Client, span: Span) {
+        if self.dtls.is_some() && is_dtls(self.pool.bytes(span)) {
+            return self.dtls_datagram(client, span);
+        }
+        self.client_packet(client, span);
+    }
+
     #[inline]
     fn client_packet(&mut self, client: Client, span: Span) {
         self.make_room_to_send();
-        let Datapath { server, pool, egress, links, streams, relays, .. } = self;
+        let Datapath { server, pool, egress, links, streams, relays, dtls, .. } = self;
         let verdict = server.handle_client_packet(self.now, client, pool.bytes(span));
         let control = !matches!(verdict, Verdict::Forward(_) | Verdict::Drop(_));
-        Ways { pool, egress, links, streams, relays }.queue(&verdict, span);
+        Ways { pool, egress, links, streams, relays, dtls: dtls.as_deref_mut() }.queue(&verdict, span);
         if control {
             self.carry_out_effects();
         }
@@ -312,9 +337,9 @@ impl Datapath {
     #[inline]
     fn peer_packet(&mut self, relay: RelayId, peer: SocketAddr, span: Span) {
         self.make_room_to_send();
-        let Datapath { server, pool, egress, links, streams, relays, .. } = self;
+        let Datapath { server, pool, egress, links, streams, relays, dtls, .. } = self;
         let verdict = server.handle_peer_packet(self.now, relay, peer, pool.bytes(span));
-        Ways { pool, egress, links, streams, relays }.queue(&verdict, span);
+        Ways { pool, egress, links, streams, relays, dtls: dtls.as_deref_mut() }.queue(&verdict, span);
     }
 
     /// Does what the server asks for, which may make it ask for more.
@@ -335,10 +360,11 @@ impl Datapath {
     fn open_relay(&mut self, wait: WaitId, relay: RelayId, address: SocketAddr, reserve: Reserve) {
         let opened = self.relays.open(relay, address, reserve, &mut self.sockets, &self.poller);
         self.make_room_to_send();
-        let Datapath { server, pool, egress, links, streams, relays, .. } = self;
+        let Datapath { server, pool, egress, links, streams, relays, dtls, .. } = self;
         let verdict = server.handle_relay_opened(self.now, wait, opened);
         // What was asked for may have come by now, but no packet is at hand: the verdict can only be a reply.
-        Ways { pool, egress, links, streams, relays }.queue(&verdict, Span { buffer: 0, start: 0, end: 0 });
+        Ways { pool, egress, links, streams, relays, dtls: dtls.as_deref_mut() }
+            .queue(&verdict, Span { buffer: 0, start: 0, end: 0 });
     }
 
     /// Sees to it that a batch finds free buffers; what is queued is sent before its bytes are given up.
@@ -363,6 +389,8 @@ impl Datapath {
     }
 }
 
+/// Bytes of plain text in a DTLS record.
+const LARGEST_RECORD: usize = 1 << 14;
 /// Bytes of a message that are waited for on a connection without an allocation: far more than any request has, and
 /// far less than would fill the memory.
 const LARGEST_FROM_STRANGERS: usize = 8192;

@@ -3,6 +3,8 @@
 use turnpike_net::{Body, Datagram, Egress, PacketPool, Span};
 use turnpike_turn::{Client, Egress as Destination, Forward, Verdict};
 
+use crate::associations::is_association;
+use crate::dtls::Dtls;
 use crate::links::Links;
 use crate::relay_sockets::RelaySockets;
 use crate::stream_output::Urgency;
@@ -15,30 +17,61 @@ pub(crate) struct Ways<'w> {
     pub(crate) links: &'w Links,
     pub(crate) streams: &'w mut Streams,
     pub(crate) relays: &'w RelaySockets,
+    pub(crate) dtls: Option<&'w mut Dtls>,
+}
+
+/// The packet a verdict is about.
+#[derive(Clone, Copy)]
+pub(crate) enum Payload<'p> {
+    /// As it was received.
+    Received(Span),
+    /// As it was taken out of a DTLS record; not in the pool.
+    Unsealed(&'p [u8]),
+}
+
+impl From<Span> for Payload<'_> {
+    #[inline]
+    fn from(span: Span) -> Self {
+        Payload::Received(span)
+    }
+}
+
+impl<'p> Payload<'p> {
+    #[inline]
+    fn part(self, range: std::ops::Range<usize>) -> Body<'p> {
+        match self {
+            Payload::Received(span) => Body::Received(span.part(range)),
+            Payload::Unsealed(bytes) => Body::Built(bytes.get(range).unwrap_or_default()),
+        }
+    }
 }
 
 impl Ways<'_> {
-    /// Queues what a verdict about the datagram at `span` wants sent. The queue has room: it is flushed before it is
+    /// Queues what a verdict about a packet wants sent. The queue has room: it is flushed before it is
     /// full.
     #[inline]
-    pub(crate) fn queue(&mut self, verdict: &Verdict<'_>, span: Span) {
+    pub(crate) fn queue<'p>(&mut self, verdict: &Verdict<'_>, packet: impl Into<Payload<'p>>) {
         match verdict {
-            Verdict::Forward(forward) => self.queue_forward(forward, span),
+            Verdict::Forward(forward) => self.queue_forward(forward, packet.into()),
             Verdict::Reply { to, bytes } => self.queue_built(to, bytes, Urgency::Control),
             Verdict::Wait(_) | Verdict::Drop(_) => {}
         }
     }
 
     #[inline]
-    fn queue_forward(&mut self, forward: &Forward, span: Span) {
-        let body = span.part(forward.span.clone());
+    fn queue_forward(&mut self, forward: &Forward, packet: Payload<'_>) {
+        let body = packet.part(forward.span.clone());
         let route = match &forward.to {
             Destination::Peer { relay, peer } => {
                 self.relays.socket(*relay).map(|socket| (*peer, socket, None))
             }
-            Destination::Client(client) if is_stream(client.link.0) => {
-                let parts = [forward.head.as_slice(), self.pool.bytes(body), forward.tail.as_slice()];
-                return self.streams.send(client.link, parts, Urgency::Data);
+            Destination::Client(client) if is_secured(client.link.0) => {
+                let bytes = match body {
+                    Body::Received(span) => self.pool.bytes(span),
+                    Body::Built(bytes) => bytes,
+                };
+                let parts = [forward.head.as_slice(), bytes, forward.tail.as_slice()];
+                return self.queue_secured(client, parts, Urgency::Data);
             }
             Destination::Client(client) => self.links.route_to(client),
         };
@@ -49,7 +82,7 @@ impl Ways<'_> {
             to,
             source,
             head: forward.head.as_slice(),
-            body: Body::Received(body),
+            body,
             tail: forward.tail.as_slice(),
             dont_fragment: forward.dont_fragment,
         });
@@ -64,18 +97,42 @@ impl Ways<'_> {
 
     /// Queues a message that the server built.
     fn queue_built(&mut self, to: &Client, bytes: &[u8], urgency: Urgency) {
-        if is_stream(to.link.0) {
-            return self.streams.send(to.link, [bytes, &[], &[]], urgency);
+        if is_secured(to.link.0) {
+            return self.queue_secured(to, [bytes, &[], &[]], urgency);
         }
-        let Some((to, socket, source)) = self.links.route_to(to) else { return };
-        self.egress.push(&Datagram {
-            socket,
-            to,
-            source,
-            head: &[],
-            body: Body::Built(bytes),
-            tail: &[],
-            dont_fragment: false,
-        });
+        queue_datagram(self.egress, self.links, to, bytes);
     }
+
+    /// Queues a message, in parts, for a client that comes by a connection or an association.
+    fn queue_secured(&mut self, to: &Client, parts: [&[u8]; 3], urgency: Urgency) {
+        if is_stream(to.link.0) {
+            return self.streams.send(to.link, parts, urgency);
+        }
+        let Some(dtls) = self.dtls.as_deref_mut() else { return };
+        let Some(carrier) = dtls.seal(to.link, parts) else { return };
+        for datagram in dtls.exchange().datagrams() {
+            queue_datagram(self.egress, self.links, &carrier, datagram);
+        }
+        dtls.exchange().clear();
+    }
+}
+
+/// Queues a whole datagram for a client of plain UDP.
+pub(crate) fn queue_datagram(egress: &mut Egress, links: &Links, to: &Client, datagram: &[u8]) {
+    let Some((to, socket, source)) = links.route_to(to) else { return };
+    egress.push(&Datagram {
+        socket,
+        to,
+        source,
+        head: &[],
+        body: Body::Built(datagram),
+        tail: &[],
+        dont_fragment: false,
+    });
+}
+
+/// Whether a link is a connection or an association, through which nothing goes as a datagram of its own.
+#[inline]
+fn is_secured(bits: u64) -> bool {
+    bits >> 62 != 0 && (is_stream(bits) || is_association(bits))
 }

@@ -4,7 +4,9 @@
 //! A turn of the loop: wait for sockets, read the clock once, take in a batch from each ready socket, ask the
 //! server about each packet, send everything out at once, then do what is due.
 
+mod associations;
 mod datapath;
+mod dtls;
 mod egress;
 mod http;
 mod links;
@@ -18,6 +20,7 @@ mod streams;
 mod tls;
 mod worker;
 
+pub use dtls::{DtlsCounters, DtlsInit, DtlsLimits};
 pub use http::HttpAnswers;
 pub use links::Listener;
 pub use mailbox::{Command, Mailbox};

@@ -14,6 +14,8 @@ use crate::proxies::ProxyRules;
 pub struct Listener {
     /// The socket.
     pub socket: UdpSocket,
+    /// Whether clients of plain UDP are served, or those of DTLS alone.
+    pub plain: bool,
 }
 
 /// A worker's listeners.
@@ -28,6 +30,7 @@ pub(crate) struct Links {
 pub(crate) struct Open {
     pub(crate) socket: SocketId,
     pub(crate) gro: GroPolicy,
+    pub(crate) plain: bool,
     local: SocketAddr,
 }
 
@@ -41,11 +44,11 @@ impl Links {
         first_token: u64,
     ) -> io::Result<Self> {
         let mut links = Links { proxies, ..Links::default() };
-        for (index, Listener { socket }) in listeners.into_iter().enumerate() {
+        for (index, Listener { socket, plain }) in listeners.into_iter().enumerate() {
             poller.add(&socket, first_token - index as u64)?;
             let local = socket.local_address();
             let socket = sockets.insert(socket);
-            links.listeners.push(Open { socket, gro: GroPolicy::default(), local });
+            links.listeners.push(Open { socket, gro: GroPolicy::default(), plain, local });
         }
         Ok(links)
     }

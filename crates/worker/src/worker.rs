@@ -8,6 +8,7 @@ use turnpike_net::{Events, FlushReport, Poller, Sockets, TcpListener, UdpOptions
 use turnpike_turn::{Event, Init, Link, RelayId, Server, Stats, Timestamp};
 
 use crate::datapath::{Datapath, Parts};
+use crate::dtls::{Dtls, DtlsCounters, DtlsInit};
 use crate::http::HttpAnswers;
 use crate::links::{Links, Listener};
 use crate::mailbox::{Command, Mailbox};
@@ -36,6 +37,8 @@ pub struct WorkerInit {
     pub stream_listeners: Vec<TcpListener>,
     /// How TLS is spoken on them; `None` for not at all.
     pub tls: Option<Arc<TlsAcceptor>>,
+    /// How DTLS is spoken on the listeners for datagrams; `None` for not at all.
+    pub dtls: Option<DtlsInit>,
     /// How many connections it may have.
     pub stream_limits: StreamLimits,
     /// What is said to HTTP clients.
@@ -65,6 +68,8 @@ pub struct Counters {
     pub sent: FlushReport,
     /// What became of connections.
     pub streams: StreamCounters,
+    /// What became of DTLS clients.
+    pub dtls: DtlsCounters,
 }
 
 impl Snapshot {
@@ -89,7 +94,8 @@ impl Worker {
         let WorkerInit { stream_listeners, tls, stream_limits, http, proxies, .. } = init;
         let rules = (stream_limits, http, proxies);
         let streams = Streams::open(stream_listeners, tls, rules, &poller, FIRST_STREAM_LISTENER)?;
-        let parts = Parts { server, links, streams, sockets, poller, relays, report: init.report };
+        let dtls = init.dtls.map(Dtls::new);
+        let parts = Parts { server, links, streams, dtls, sockets, poller, relays, report: init.report };
         Ok(Worker {
             datapath: Datapath::new(parts),
             events: Events::with_capacity(EVENTS),
@@ -167,6 +173,7 @@ impl Worker {
                 Command::Stop => {
                     self.datapath.server.handle_shutdown(self.datapath.now);
                     self.datapath.close_all_streams();
+                    self.datapath.close_all_dtls();
                     self.stopping = true;
                 }
             }
@@ -186,6 +193,7 @@ impl Worker {
                 stats: self.datapath.server.stats().clone(),
                 sent: self.datapath.sent,
                 streams: self.datapath.stream_counters(),
+                dtls: self.datapath.dtls_counters(),
             };
             *self.snapshot.counters.lock().unwrap_or_else(PoisonError::into_inner) = counters;
         }

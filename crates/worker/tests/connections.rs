@@ -110,6 +110,7 @@ impl RunningWorker {
             listeners: Vec::new(),
             stream_listeners: listeners,
             tls: Some(acceptor()),
+            dtls: None,
             proxies: ProxyRules::default(),
             stream_limits,
             http: HttpAnswers::default(),

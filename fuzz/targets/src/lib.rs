@@ -5,6 +5,7 @@
 
 mod attribute;
 mod config_file;
+mod dtls;
 mod framing;
 mod input;
 mod message;
@@ -16,6 +17,7 @@ mod session;
 mod write;
 
 pub use config_file::config_file;
+pub use dtls::dtls;
 pub use framing::framing;
 pub use message::message;
 pub use mutate::mutate;
@@ -44,6 +46,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "framing", run: framing, seeds: seeds::streams, replays: 40_000 },
     Target { name: "session", run: session, seeds: seeds::scripts, replays: 15_000 },
     Target { name: "proxy_header", run: proxy_header, seeds: seeds::proxy_headers, replays: 4_000 },
+    Target { name: "dtls", run: dtls, seeds: seeds::hellos, replays: 40_000 },
     Target { name: "config_file", run: config_file, seeds: seeds::configurations, replays: 4_000 },
 ];
 

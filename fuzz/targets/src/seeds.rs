@@ -46,6 +46,25 @@ pub(crate) fn messages() -> Seeds {
     seeds
 }
 
+/// ClientHellos of DTLS, with and without a cookie, and another record.
+pub(crate) fn hellos() -> Seeds {
+    let hello = |cookie: &[u8]| {
+        let suites_and_methods = [0, 4, 0xC0, 0x2F, 0xC0, 0x2B, 1, 0];
+        let fixed = [&[0xFE, 0xFD][..], &[9; 32], &[0, cookie.len() as u8]].concat();
+        let body = [&fixed, cookie, &suites_and_methods, &[0, 4, 0, 23, 0, 0]].concat();
+        let length = body.len() as u8;
+        let record = [22, 0xFE, 0xFF, 0, 0, 0, 0, 0, 0, 0, 1, 0, 12 + length];
+        let message = [1, 0, 0, length, 0, u8::from(!cookie.is_empty()), 0, 0, 0, 0, 0, length];
+        [&record[..], &message, &body].concat()
+    };
+    let sealed = [&[23, 0xFE, 0xFD, 0, 1, 0, 0, 0, 0, 0, 1, 0, 30][..], &[5; 30]].concat();
+    vec![
+        ("hello".to_owned(), hello(&[])),
+        ("cookie".to_owned(), hello(&[3; 16])),
+        ("sealed".to_owned(), sealed),
+    ]
+}
+
 /// Scripts: random decisions, and for `session` some that lead to an allocation.
 pub(crate) fn scripts() -> Seeds {
     let mut random = Random::new(2026);

@@ -60,6 +60,11 @@ fn what_a_proxy_says_is_told_by_as_many_bytes_as_it_takes_and_no_more() {
 }
 
 #[test]
+fn any_first_datagram_of_dtls_is_judged() {
+    replay("dtls");
+}
+
+#[test]
 fn any_file_is_read_as_a_configuration() {
     replay("config_file");
 }

@@ -153,11 +153,16 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
 
 pub(super) const TLS: &[OptionSpec] = &[
     OptionSpec::switch(&["no-tls"], |config, on| config.tls = !on, "Do not serve TLS clients."),
-    OptionSpec::with(&["dtls"], Later("DTLS listeners"), "Serve DTLS clients."),
-    OptionSpec::with(
+    OptionSpec::switch(
+        &["dtls"],
+        |config, on| config.dtls = on,
+        "Serve DTLS 1.2 clients, on the UDP port and on the TLS port's number; needs cert and pkey.",
+    ),
+    OptionSpec::switch(
         &["no-dtls"],
-        Settled("there are no DTLS listeners in this version"),
-        "Do not serve DTLS clients.",
+        // Nobody is served unless asked for, so that only its denial means something.
+        |config, on| config.dtls |= !on,
+        "Do not serve DTLS clients, which is so anyway; no-dtls=false is an old way to write dtls.",
     ),
     OptionSpec::set(
         &["tls-listening-port"],
@@ -166,7 +171,7 @@ pub(super) const TLS: &[OptionSpec] = &[
             config.tls_port = number(value, 1, u16::MAX, "a port")?;
             Ok(())
         },
-        "Port for TLS. TLS is understood on the TCP port too.",
+        "TCP port for TLS and UDP port for DTLS. Both are understood on the listening port too.",
     )
     .default("5349"),
     OptionSpec::set(

@@ -12,6 +12,7 @@ mod authentication;
 mod checking;
 mod credentials;
 mod discovery_tools;
+mod dtls;
 mod dual;
 mod first_run;
 mod help;

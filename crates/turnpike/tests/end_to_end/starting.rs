@@ -44,7 +44,7 @@ fn what_an_operator_must_know_at_a_glance_is_said() {
         "UDP clients: on, port 3478",
         "TCP clients: on, port 3478",
         "TLS clients: off (no certificate: set cert and pkey)",
-        "DTLS clients: off (not in this version)",
+        "DTLS clients: off (set dtls to serve them)",
         "Database: none",
         "Relaying: for 1 static user and 1 REST secret of realm \"example.org\"",
         "refused are carrier-grade NAT, documentation, link-local, multicast, private, reserved, but for 1 opened range; \

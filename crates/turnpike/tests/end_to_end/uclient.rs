@@ -102,6 +102,26 @@ fn tls_is_checked_against_the_authorities_given() {
 }
 
 #[test]
+fn dtls_carries_the_same_and_checks_the_certificate_as_tls_does() {
+    let directory = Directory::new();
+    let made = rcgen::generate_simple_self_signed(["turn.example.org".to_owned()]).unwrap();
+    let certificate = directory.write("cert.pem", &made.cert.pem());
+    let key = directory.write("key.pem", &made.signing_key.serialize_pem());
+    let stranger = rcgen::generate_simple_self_signed([]).unwrap();
+    let stranger = directory.write("stranger.pem", &stranger.cert.pem());
+    let server = Server::start(&["--dtls", "--cert", &certificate, "--pkey", &key]);
+    assert_lossless(&uclient(&server, "-S -y -l 171"), 12, 171);
+    let named_otherwise = uclient(&server, &format!("-S -y -c -E {certificate} -v"));
+    assert_lossless(&named_otherwise, 6, 100);
+    let said = &named_otherwise.stdout;
+    assert!(said.contains("method=DTLSv1.2") && said.contains("browsers would refuse it"), "{said}");
+    assert_lossless(&uclient(&server, "-S -y -c -F ECDHE-ECDSA-CHACHA20-POLY1305"), 6, 100);
+    let refused = uclient(&server, &format!("-S -y -E {stranger}"));
+    assert_eq!(refused.code, Some(255));
+    assert!(refused.stdout.contains("DTLS: invalid peer certificate"), "{}", refused.stdout);
+}
+
+#[test]
 fn a_server_that_ends_is_told_and_what_was_relayed_is_counted() {
     let server = Server::start(&[]);
     let address = server.address.ip().to_string();
@@ -168,7 +188,7 @@ fn flags_that_cannot_be_used_are_told_before_anything_is_sent() {
         (&["127.0.0.1"][..], "Either -e peer_address or -y must be specified"),
         (&["-y"], "the server's address is missing"),
         (&["-y", "-T", "127.0.0.1"], "-T: TCP relaying (RFC 6062) is not in this version"),
-        (&["-y", "-S", "127.0.0.1"], "DTLS is not in this version; use -t -S"),
+        (&["-y", "-S", "-E", "none.pem", "127.0.0.1"], "-E: none.pem cannot be read"),
         (&["-y", "-t", "-S", "-E", "none.pem", "127.0.0.1"], "-E: none.pem cannot be read"),
         (&["-y", "-p", "x", "127.0.0.1"], "-p cannot be x"),
     ] {

@@ -1,6 +1,6 @@
 //! Floods of requests by strangers: each source has a budget of answers, and nothing is remembered of any.
 
-use turnpike_turn::{Event, Reason};
+use turnpike_turn::{Event, Reason, Transport};
 use turnpike_wire::attributes::RequestedTransport;
 use turnpike_wire::{Method, TransactionId};
 
@@ -47,6 +47,22 @@ fn a_source_gets_its_budget_of_answers_and_then_silence() {
     assert_eq!(answered(&mut world, "198.51.100.1:1", 1000), 10);
     world.advance(3600 * SECOND);
     assert_eq!(answered(&mut world, "198.51.100.1:1", 1000), BURST, "never more than a burst");
+}
+
+#[test]
+fn clients_that_have_proved_their_address_have_no_budget() {
+    let mut world = world();
+    let packet = request(Method::ALLOCATE, |writer| {
+        writer.add(&RequestedTransport::UDP);
+    });
+    for transport in [Transport::Tcp, Transport::Tls, Transport::Dtls] {
+        let mut client = Caller::new("198.51.100.1:1").client;
+        client.tuple.transport = transport;
+        for _ in 0..10 * BURST {
+            let Outcome::Reply(reply) = world.receive(client, &packet) else { panic!("{transport}") };
+            assert_eq!(reply.number(), Some(401));
+        }
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use turnpike_wire::Family;
 
 use super::settings::{Load, MAX_LENGTH, MIN_LENGTH, Peers, Settings};
 use super::tokens::TestTokens;
-use super::transport::{TlsFlags, TlsSettings, Way};
+use super::transport::{DtlsSettings, TlsFlags, TlsSettings, Way};
 use crate::tools::arguments::{Argument, Shape, split};
 
 /// What the arguments ask for.
@@ -210,13 +210,13 @@ impl Typed {
         })
     }
 
-    /// Certificates and ciphers mean nothing without TLS.
+    /// Certificates and ciphers mean nothing without TLS or DTLS.
     fn way(&self, server: &str) -> Result<Way, Refusal> {
         match (self.tcp, self.secure) {
             (false, false) => Ok(Way::Udp),
             (true, false) => Ok(Way::Tcp),
             (true, true) => TlsSettings::new(server, &self.tls).map(Way::Tls).or_else(unusable),
-            (false, true) => unusable("DTLS is not in this version; use -t -S".to_owned()),
+            (false, true) => DtlsSettings::new(server, &self.tls).map(Way::Dtls).or_else(unusable),
         }
     }
 
@@ -391,10 +391,12 @@ mod tests {
         assert!(matches!(settings.way, Way::Tls(_)));
         assert_eq!((settings.server.port(), settings.client.transport), (5349, Transport::Stream));
         assert_eq!(parsed("-t -S -p 443 -y 127.0.0.1").unwrap().server.port(), 443);
-        let dtls = Refusal::Unusable("DTLS is not in this version; use -t -S".into());
-        assert_eq!(parsed("-S -y 127.0.0.1").map(|_| ()), Err(dtls));
+        let settings = parsed("-S -y 127.0.0.1").unwrap();
+        assert!(matches!(settings.way, Way::Dtls(_)));
+        assert_eq!((settings.server.port(), settings.client.transport), (5349, Transport::Datagram));
         assert!(parsed("-t -E /nonexistent -F none -y 127.0.0.1").is_ok());
         assert!(parsed("-t -S -F none -y 127.0.0.1").is_err());
+        assert!(parsed("-S -F none -y 127.0.0.1").is_err());
     }
 
     #[test]

@@ -145,7 +145,7 @@ impl Sessions {
 
     /// Watches for room where something waits to be sent, and no longer watches what has ended.
     fn watch_connections(&mut self) -> Result<()> {
-        if !self.settings.way.is_stream() {
+        if !self.settings.way.can_end() {
             return Ok(());
         }
         for number in 0..self.all.len() {
@@ -291,6 +291,7 @@ impl Sessions {
     fn handle_timers(&mut self, now: Duration) -> Result<()> {
         for number in 0..self.all.len() {
             let session = &mut self.all[number];
+            session.transport.handle_timeout();
             if session.client.poll_timeout().is_some_and(|due| due <= now) {
                 session.client.handle_timeout(now);
                 while let Some(event) = self.all[number].client.poll_event() {

@@ -14,7 +14,7 @@ WHO TALKS TO WHOM
     -m NUMBER      clients (1); rounded up to whole RTP/RTCP pairs and whole conversations
     -c             no RTCP: every client is one session
     -t             over TCP: each client is a connection
-    -S             with -t: over TLS
+    -S             encrypted: over DTLS, with -t over TLS
     -p PORT        the server's port (3478; with -S 5349)
     -L ADDRESS     local address
     -d DEVICE      local interface
@@ -28,12 +28,12 @@ WHO WE ARE
                    server that accepts no tokens is given -u and -w
     -o ORIGIN      ORIGIN attribute
 
-TLS (-t -S)
+TLS AND DTLS (-S)
     -i FILE        the client's certificate and those above it, in PEM
     -k FILE        its private key, in PEM without a passphrase; may be in the same file
     -E FILE        certificate authorities: the server's certificate must come from one of them. Without -E any
                    certificate is taken. A certificate for another name is taken with a warning
-    -F CIPHERS     cipher list as OpenSSL writes it, for TLS 1.2; suites of TLS 1.3 by name
+    -F CIPHERS     cipher list as OpenSSL writes it, for (D)TLS 1.2; suites of TLS 1.3 by name
 
 WHAT IS SENT
     -n NUMBER      messages of each session (5)
@@ -69,7 +69,7 @@ OTHER
     --help         this text
 
 NOT IN THIS VERSION
-    -S without -t (DTLS), -b (SCTP), -T and -P (TCP relaying), -M (mobility), -U (null cipher)
+    -b (SCTP), -T and -P (TCP relaying), -M (mobility), -U (null cipher)
 
 EXIT STATUS
     0 when the run went to its end, even if messages were lost: read the last lines;

@@ -40,6 +40,17 @@ pub(super) fn select(list: &str, here: &[SupportedCipherSuite]) -> Result<Vec<Su
     Ok(named.into_iter().map(|suite| suite.suite).collect())
 }
 
+/// The same for DTLS 1.2, in OpenSSL's words.
+pub(super) fn select_for_dtls(list: &str, here: &[SupportedCipherSuite]) -> Result<String, String> {
+    let selected = select(list, here)?;
+    let known = selected.into_iter().filter_map(Known::of).filter(|suite| !suite.words.is_empty());
+    let names: Vec<&str> = known.map(|suite| suite.name).collect();
+    if names.is_empty() {
+        return Err(format!("-F: {list} leaves no cipher suite for DTLS 1.2"));
+    }
+    Ok(names.join(":"))
+}
+
 /// A suite and OpenSSL's words for it.
 #[derive(Clone, Copy)]
 struct Known {
@@ -139,6 +150,13 @@ mod tests {
     #[test]
     fn suites_of_tls_1_3_are_chosen_by_name() {
         assert_eq!(names("TLS_AES_128_GCM_SHA256").unwrap(), ["TLS_AES_128_GCM_SHA256"]);
+    }
+
+    #[test]
+    fn for_dtls_only_suites_of_its_version_count() {
+        let names = |list| select_for_dtls(list, DEFAULT_CIPHER_SUITES);
+        assert_eq!(names("ECDHE-RSA-AES128-GCM-SHA256").unwrap(), "ECDHE-RSA-AES128-GCM-SHA256");
+        assert!(names("TLS_AES_128_GCM_SHA256").unwrap_err().contains("no cipher suite for DTLS 1.2"));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 mod ciphers;
 #[cfg(test)]
 mod dribble;
+mod dtls;
+mod dtls_settings;
 mod tcp;
 mod tls;
 mod tls_settings;
@@ -19,6 +21,8 @@ use anyhow::{Context, Result};
 use socket2::Socket;
 use turnpike_client::FrameBuffer;
 
+use self::dtls::Dtls;
+pub(super) use self::dtls_settings::DtlsSettings;
 use self::tcp::Tcp;
 use self::tls::Tls;
 pub(super) use self::tls_settings::{TlsFlags, TlsSettings};
@@ -31,6 +35,7 @@ pub(super) enum Way {
     Udp,
     Tcp,
     Tls(TlsSettings),
+    Dtls(DtlsSettings),
 }
 
 /// One client's socket.
@@ -38,6 +43,7 @@ pub(super) enum Transport {
     Udp(Udp),
     Tcp(Tcp),
     Tls(Box<Tls>),
+    Dtls(Box<Dtls>),
 }
 
 /// What a socket is to be watched for.
@@ -63,6 +69,11 @@ pub(super) enum Trouble {
 impl Way {
     /// Whether each client is a connection.
     pub(super) fn is_stream(&self) -> bool {
+        matches!(self, Way::Tcp | Way::Tls(_))
+    }
+
+    /// Whether it can be known that nothing will ever come any more.
+    pub(super) fn can_end(&self) -> bool {
         !matches!(self, Way::Udp)
     }
 }
@@ -80,6 +91,10 @@ impl Transport {
                 let tls = named.as_ref().unwrap_or(tls);
                 Transport::Tls(Box::new(Tls::new(socket, tls, settings.verbose)?))
             }
+            Way::Dtls(dtls) => {
+                let socket = udp::open(settings, server)?;
+                Transport::Dtls(Box::new(Dtls::new(socket, dtls, settings.verbose)))
+            }
         })
     }
 
@@ -89,15 +104,23 @@ impl Transport {
             Transport::Udp(udp) => udp.send(message),
             Transport::Tcp(tcp) => tcp.send(message),
             Transport::Tls(tls) => tls.send(message),
+            Transport::Dtls(dtls) => dtls.send(message),
         }
     }
 
     /// Sends what was kept, as far as there is room.
     pub(super) fn flush(&mut self) {
         match self {
-            Transport::Udp(_) => {}
+            Transport::Udp(_) | Transport::Dtls(_) => {}
             Transport::Tcp(tcp) => tcp.flush(),
             Transport::Tls(tls) => tls.flush(),
+        }
+    }
+
+    /// Repeats what the way itself has to repeat; to be called now and then.
+    pub(super) fn handle_timeout(&mut self) {
+        if let Transport::Dtls(dtls) = self {
+            dtls.handle_timeout();
         }
     }
 
@@ -107,13 +130,14 @@ impl Transport {
             Transport::Udp(udp) => udp.receive(buffer),
             Transport::Tcp(tcp) => tcp.receive(buffer),
             Transport::Tls(tls) => tls.receive(buffer),
+            Transport::Dtls(dtls) => dtls.receive(buffer),
         }
     }
 
     /// Whether a whole message was read already, so that no poller will tell of it.
     pub(super) fn holds_message(&self) -> bool {
         match self {
-            Transport::Udp(_) => false,
+            Transport::Udp(_) | Transport::Dtls(_) => false,
             Transport::Tcp(tcp) => tcp.holds_message(),
             Transport::Tls(tls) => tls.holds_message(),
         }
@@ -125,6 +149,7 @@ impl Transport {
             Transport::Udp(_) => false,
             Transport::Tcp(tcp) => tcp.trouble().is_none() && tcp.wants_room(),
             Transport::Tls(tls) => tls.trouble().is_none() && (tls.wants_room() || tls.is_handshaking()),
+            Transport::Dtls(dtls) => dtls.is_handshaking(),
         }
     }
 
@@ -134,6 +159,8 @@ impl Transport {
             Transport::Udp(_) => Interest::Input,
             Transport::Tcp(tcp) => interest_of_stream(tcp.trouble(), tcp.wants_room()),
             Transport::Tls(tls) => interest_of_stream(tls.trouble(), tls.wants_room()),
+            Transport::Dtls(dtls) if dtls.has_ended() => Interest::Nothing,
+            Transport::Dtls(_) => Interest::Input,
         }
     }
 
@@ -143,6 +170,7 @@ impl Transport {
             Transport::Udp(udp) => udp.trouble(),
             Transport::Tcp(tcp) => tcp.trouble(),
             Transport::Tls(tls) => tls.trouble(),
+            Transport::Dtls(dtls) => dtls.trouble(),
         }
     }
 
@@ -157,6 +185,7 @@ impl Transport {
             Transport::Udp(udp) => udp.socket().local_addr(),
             Transport::Tcp(tcp) => tcp.socket().local_addr(),
             Transport::Tls(tls) => tls.socket().local_addr(),
+            Transport::Dtls(dtls) => dtls.socket().local_addr(),
         }
     }
 }
@@ -167,6 +196,7 @@ impl AsRawFd for Transport {
             Transport::Udp(udp) => udp.socket().as_raw_fd(),
             Transport::Tcp(tcp) => tcp.socket().as_raw_fd(),
             Transport::Tls(tls) => tls.socket().as_raw_fd(),
+            Transport::Dtls(dtls) => dtls.socket().as_raw_fd(),
         }
     }
 }
@@ -200,6 +230,7 @@ impl fmt::Debug for Transport {
             Transport::Udp(_) => "Udp",
             Transport::Tcp(_) => "Tcp",
             Transport::Tls(_) => "Tls",
+            Transport::Dtls(_) => "Dtls",
         })
     }
 }

@@ -62,7 +62,7 @@ impl TlsSettings {
     }
 }
 
-fn server_name(host: &str) -> Result<ServerName<'static>, String> {
+pub(super) fn server_name(host: &str) -> Result<ServerName<'static>, String> {
     // The scope of an IPv6 address is nobody else's business.
     let address = host.split('%').next().and_then(|address| address.parse::<IpAddr>().ok());
     match address {
@@ -71,7 +71,7 @@ fn server_name(host: &str) -> Result<ServerName<'static>, String> {
     }
 }
 
-fn verifier(
+pub(super) fn verifier(
     provider: &CryptoProvider,
     authorities: Option<&str>,
 ) -> Result<Arc<dyn ServerCertVerifier>, String> {
@@ -86,9 +86,9 @@ fn verifier(
     })
 }
 
-type OwnCertificate = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+pub(super) type OwnCertificate = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-fn own_certificate(flags: &TlsFlags) -> Result<Option<OwnCertificate>, String> {
+pub(super) fn own_certificate(flags: &TlsFlags) -> Result<Option<OwnCertificate>, String> {
     match (&flags.certificate, &flags.key) {
         (Some(certificate), key) => {
             // One file often holds both.

@@ -37,7 +37,11 @@ impl Udp {
 
     /// What the system does not take now is lost: requests have their timers.
     pub(super) fn send(&mut self, message: &[u8]) -> bool {
-        self.socket.send(message).is_ok()
+        self.send_datagram(message).is_ok()
+    }
+
+    pub(super) fn send_datagram(&self, datagram: &[u8]) -> io::Result<usize> {
+        self.socket.send(datagram)
     }
 
     /// The next datagram, if one is there. ICMP errors are noted and skipped.
