@@ -17,7 +17,7 @@ use turnpike_wire::attributes::{
     ChannelNumber, Data, RequestedTransport, XorMappedAddress, XorPeerAddress, XorRelayedAddress,
 };
 use turnpike_wire::{Class, Message, MessageWriter, Method, TransactionId, channel_data_header};
-use turnpike_worker::{Command, HeldPorts, HttpAnswers, Listener, StreamLimits, Worker, WorkerInit};
+use turnpike_worker::{Command, HeldPorts, HttpAnswers, Listener, Siblings, StreamLimits, Worker, WorkerInit};
 
 #[test]
 fn a_worker_allocates_nothing_for_what_it_relays_and_answers() {
@@ -65,6 +65,7 @@ impl Server {
             server: Init {
                 config: Arc::new(config),
                 worker: 0,
+                workers: 1,
                 ports: Ports::new(&[relay], 49_152..=65_535),
                 quotas: Quotas::new(0, 0),
                 nonce_key: NonceKey::new([1; 16]),
@@ -77,6 +78,7 @@ impl Server {
             stream_limits: StreamLimits { per_source: 1, total: 1, idle: Duration::from_secs(60) },
             relay_options: UdpOptions::default(),
             held_ports: HeldPorts::default(),
+            siblings: Siblings::default(),
             report: Box::new(drop),
         })
         .unwrap();

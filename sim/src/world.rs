@@ -90,6 +90,7 @@ impl World {
             servers.push(Server::new(Init {
                 config: settings.config(),
                 worker,
+                workers: settings.workers,
                 ports: ports.clone(),
                 quotas: quotas.clone(),
                 nonce_key: nonce_key.clone(),
@@ -459,6 +460,7 @@ pub(crate) fn separate_sources(
     let mut server = Server::new(Init {
         config: single.config(),
         worker: 0,
+        workers: 1,
         ports: Ports::new(&single.relays, single.first_port..=single.last_port),
         quotas: Quotas::new(0, 0),
         nonce_key: NonceKey::new([0; 16]),

@@ -36,6 +36,10 @@ pub struct Config {
     pub alternates: Vec<Alternates>,
     /// Whether anything but Binding is answered.
     pub relaying: bool,
+    /// Whether relayed addresses speak UDP with peers.
+    pub udp_relay: bool,
+    /// Whether they speak TCP (RFC 6062).
+    pub tcp_relay: bool,
     /// Which channel numbers may be bound.
     pub channels: ChannelRange,
     /// The family when a client names none.
@@ -54,6 +58,10 @@ pub struct Config {
     pub challenge_burst: u32,
     /// Most permissions an allocation may have.
     pub max_permissions: usize,
+    /// Most connections with peers a relayed address for TCP may have.
+    pub allocation_connections: usize,
+    /// Most connections with peers a worker may have.
+    pub worker_connections: usize,
     /// Whether clients hear of ICMP errors about what they sent to peers (RFC 8656 §11.5).
     pub icmp_errors: bool,
     /// Whether an event is reported for every request and permission, and not only for sessions and failures.
@@ -76,6 +84,8 @@ impl Config {
             mapped_address: false,
             alternates: Vec::new(),
             relaying: true,
+            udp_relay: true,
+            tcp_relay: true,
             channels: ChannelRange::Rfc8656,
             default_family: DefaultFamily::Of(Family::Ipv4),
             max_lifetime: Duration::from_secs(3600),
@@ -85,6 +95,8 @@ impl Config {
             challenge_rate: 100,
             challenge_burst: 200,
             max_permissions: 1024,
+            allocation_connections: 64,
+            worker_connections: 16_384,
             icmp_errors: true,
             verbose: false,
             log_binding: false,
@@ -124,8 +136,10 @@ pub enum DefaultFamily {
 pub struct Init {
     /// The rules.
     pub config: Arc<Config>,
-    /// The worker's number, from 0; it stands in session ids.
+    /// The worker's number, from 0; it stands in session ids and, as far as 7 bits go, in CONNECTION-IDs.
     pub worker: u16,
+    /// How many workers there are.
+    pub workers: u16,
     /// Relayed ports, shared with the other workers.
     pub ports: Arc<Ports>,
     /// Quotas, shared likewise.
@@ -139,11 +153,12 @@ pub struct Init {
 impl fmt::Debug for Init {
     /// Without the seed: whoever knows it knows every port and token to come.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Init { config, worker, ports, quotas, nonce_key, seed: _ } = self;
+        let Init { config, worker, workers, ports, quotas, nonce_key, seed: _ } = self;
         formatter
             .debug_struct("Init")
             .field("config", config)
             .field("worker", worker)
+            .field("workers", workers)
             .field("ports", ports)
             .field("quotas", quotas)
             .field("nonce_key", nonce_key)

@@ -4,7 +4,7 @@
 //! nor username, and counts against its source's budget.
 
 use turnpike_wire::attributes::{
-    AddressErrorCode, ErrorCode, Lifetime, MappedAddress, Nonce, Realm, ReservationToken, Software,
+    AddressErrorCode, ConnectionId, ErrorCode, Lifetime, MappedAddress, Nonce, Realm, ReservationToken, Software,
     UnknownAttributes, XorMappedAddress, XorRelayedAddress,
 };
 use turnpike_wire::{AttributeType, Class, Integrity, Message, MessageWriter, Method, TransactionId};
@@ -113,7 +113,13 @@ impl Server {
         Err(Reason::RateLimited)
     }
 
-    fn write_success(&mut self, now: Now, reply: &Reply, answer: Answer, user: Option<&User>) -> Verdict<'_> {
+    pub(crate) fn write_success(
+        &mut self,
+        now: Now,
+        reply: &Reply,
+        answer: Answer,
+        user: Option<&User>,
+    ) -> Verdict<'_> {
         let Server { scratch, allocations, config, stats, .. } = self;
         let mut writer =
             MessageWriter::new(&mut scratch[..], Class::Success, reply.method, reply.transaction);
@@ -145,7 +151,11 @@ impl Server {
                     }
                 }
             }
-            Answer::Done | Answer::Wait(_) | Answer::InProgress | Answer::Withheld => {}
+            Answer::Connected(connection) => {
+                writer.add(&ConnectionId(connection.number()));
+            }
+            Answer::Done | Answer::InProgress | Answer::Withheld => {}
+            Answer::Wait(_) | Answer::Connecting(_) | Answer::HandOver { .. } => {}
         }
         stats.successes += 1;
         let client = match answer {
@@ -157,7 +167,13 @@ impl Server {
         count_drop(stats, verdict)
     }
 
-    fn write_error(&mut self, reply: &Reply, refusal: &Refusal, nonce: &[u8], unknown: &[u8]) -> Verdict<'_> {
+    pub(crate) fn write_error(
+        &mut self,
+        reply: &Reply,
+        refusal: &Refusal,
+        nonce: &[u8],
+        unknown: &[u8],
+    ) -> Verdict<'_> {
         let Server { scratch, config, stats, .. } = self;
         stats.count(refusal.refused.reason);
         stats.errors += 1;

@@ -23,6 +23,7 @@ use crate::random::{Random, halves};
 use crate::reason::Reason;
 use crate::requests::{Request, is_receivable};
 use crate::stats::Stats;
+use crate::tcp_relay::{PeerConnections, PeerTransport};
 use crate::time::{Now, Timestamp};
 use crate::timers::{Timer, Timers};
 use crate::tuple::{Client, FiveTuple, RelayId};
@@ -35,6 +36,7 @@ use crate::waiting::Waiting;
 pub struct Server {
     pub(crate) config: Arc<Config>,
     pub(crate) worker: u16,
+    pub(crate) workers: u16,
     pub(crate) ports: Arc<Ports>,
     pub(crate) quotas: Arc<Quotas>,
     pub(crate) nonce_key: NonceKey,
@@ -42,6 +44,7 @@ pub struct Server {
     pub(crate) budget: ChallengeBudget,
     pub(crate) allocations: Allocations,
     pub(crate) waiting: Waiting,
+    pub(crate) peer_connections: PeerConnections,
     pub(crate) deleted: Deleted,
     pub(crate) timers: Timers,
     pub(crate) effects: VecDeque<Effect>,
@@ -70,6 +73,7 @@ impl Server {
             nobody: init.config.credentials.nobody(),
             config: init.config,
             worker: init.worker,
+            workers: init.workers,
             ports: init.ports,
             quotas: init.quotas,
             nonce_key: init.nonce_key,
@@ -77,6 +81,7 @@ impl Server {
             budget: ChallengeBudget::new(challenge_rate, challenge_burst, sources),
             allocations: Allocations::new(tuples),
             waiting: Waiting::default(),
+            peer_connections: PeerConnections::default(),
             deleted: Deleted::default(),
             timers: Timers::default(),
             effects: VecDeque::new(),
@@ -132,6 +137,7 @@ impl Server {
                     self.effects.push_back(Effect::DropReserved { token });
                 }
                 Timer::Deleted(tuple) => self.deleted.forget(now.monotonic, &tuple),
+                Timer::Unbound(connection) => self.expire_connection(now.monotonic, connection),
             }
         }
     }
@@ -170,6 +176,7 @@ impl Server {
     /// Panics if the tables contradict each other: for tests and simulations.
     pub fn check_invariants(&self) {
         self.allocations.check_invariants();
+        self.check_connections();
         assert_eq!(self.allocations.count() as u64, self.stats.allocations(), "counted right");
     }
 
@@ -217,7 +224,7 @@ impl Server {
 
     /// Sets a timer, and takes out those that nobody waits for any more when there are many.
     pub(crate) fn set_timer(&mut self, due: Timestamp, timer: Timer) {
-        let Server { timers, allocations, deleted, .. } = self;
+        let Server { timers, allocations, deleted, peer_connections, .. } = self;
         timers.set(due, timer);
         if timers.are_crowded() {
             timers.retain(|due, timer| match timer {
@@ -225,6 +232,7 @@ impl Server {
                 // Even when the token was claimed through another worker, what is held for it is to be closed.
                 Timer::Reservation(_) => true,
                 Timer::Deleted(tuple) => deleted.expiry(tuple) == Some(due),
+                Timer::Unbound(connection) => peer_connections.deadline(*connection) == Some(due),
             });
         }
     }
@@ -301,7 +309,15 @@ impl Server {
             }
         };
         self.report(event);
-        allocation.port.set_live(false);
+        // RFC 6062 §5.5: what it has with peers ends with it.
+        let transport = match &allocation.tcp {
+            None => PeerTransport::Udp,
+            Some(tcp) => {
+                self.close_connections(&tcp.connections);
+                PeerTransport::Tcp
+            }
+        };
+        allocation.port.set_live(transport, false);
         self.effects.push_back(Effect::CloseRelay { relay, port: allocation.port });
     }
 }

@@ -8,6 +8,7 @@ use turnpike_wire::{ErrorNumber, Family, Integrity, TransactionId};
 use crate::credentials::User;
 use crate::ports::{Parity, RelayedPort};
 use crate::quota::QuotaPlace;
+use crate::tcp_relay::PeerTransport;
 use crate::tuple::{Client, FiveTuple, RelayId, WaitId};
 
 /// An Allocate that waits for its relay socket.
@@ -28,6 +29,8 @@ pub(crate) struct PendingAllocation {
     /// The reserved successor of an even port, and its token.
     pub(crate) reserved: Option<(RelayedPort, [u8; 8])>,
     pub(crate) choice: PortChoice,
+    /// What the relayed addresses are to speak.
+    pub(crate) transport: PeerTransport,
     pub(crate) attempts: u8,
     /// Seconds of lifetime to grant.
     pub(crate) lifetime: u32,

@@ -15,7 +15,7 @@ use turnpike_control::{Level, Log, LogDestination, LogOptions, ReportSender, Rep
 use turnpike_net::{TcpListener, UdpOptions, UdpSocket, raise_descriptor_limit};
 use turnpike_turn::{Init, NonceKey, Ports, Quotas};
 use turnpike_worker::{
-    Command, HeldPorts, HttpAnswers, Listener, Mailbox, StreamLimits, TlsAcceptor, Worker, WorkerInit,
+    Command, HeldPorts, HttpAnswers, Listener, Mailbox, Siblings, StreamLimits, TlsAcceptor, Worker, WorkerInit,
 };
 
 use crate::addresses::Addresses;
@@ -73,11 +73,12 @@ impl Running {
         let (sender, reports) = Reports::channel(log.clone(), config.realm.as_str().into(), verbose);
         let acceptor = certificates.as_deref().map(Certificates::acceptor);
         let descriptors = limit.map_or(1024, |limit| limit.now);
-        let shared = Shared::new(config, &addresses, acceptor, stream_limits(descriptors, threads))?;
+        let shared = Shared::new(config, &addresses, acceptor, stream_limits(descriptors, threads), threads)?;
         let mut workers = Vec::new();
         for number in 0..threads {
             workers.push(shared.start_worker(number, listeners.share(), config, sender.clone())?);
         }
+        shared.siblings.introduce(workers.iter().map(|(mailbox, _)| mailbox.clone()).collect());
         drop(sender);
         if let Some(certificates) = &certificates {
             certificates.clone().watch(log.clone())?;
@@ -162,6 +163,8 @@ struct Shared {
     quotas: Arc<Quotas>,
     nonce_key: NonceKey,
     held_ports: HeldPorts,
+    siblings: Siblings,
+    threads: u16,
     tls: Option<Arc<TlsAcceptor>>,
     stream_limits: StreamLimits,
 }
@@ -172,13 +175,17 @@ impl Shared {
         addresses: &Addresses,
         tls: Option<Arc<TlsAcceptor>>,
         stream_limits: StreamLimits,
+        threads: u16,
     ) -> anyhow::Result<Self> {
         let nonce_key = match &config.nonce_secret {
             Some(secret) => NonceKey::from_shared_secret(secret.expose().as_bytes()),
             None => NonceKey::new(random()?),
         };
+        let mut rules = rules(config, addresses);
+        // Of the descriptors that are not for clients' connections, half.
+        rules.worker_connections = stream_limits.total as usize / 2;
         Ok(Shared {
-            rules: Arc::new(rules(config, addresses)),
+            rules: Arc::new(rules),
             ports: Ports::new(&addresses.relays, config.min_port..=config.max_port),
             quotas: Quotas::with_bandwidth(
                 config.user_quota,
@@ -188,6 +195,8 @@ impl Shared {
             ),
             nonce_key,
             held_ports: HeldPorts::default(),
+            siblings: Siblings::default(),
+            threads,
             tls,
             stream_limits,
         })
@@ -204,6 +213,7 @@ impl Shared {
             server: Init {
                 config: self.rules.clone(),
                 worker: number,
+                workers: self.threads,
                 ports: self.ports.clone(),
                 quotas: self.quotas.clone(),
                 nonce_key: self.nonce_key.clone(),
@@ -225,6 +235,7 @@ impl Shared {
                 ..UdpOptions::default()
             },
             held_ports: self.held_ports.clone(),
+            siblings: self.siblings.clone(),
             report: Box::new(move |event| sender.send(event)),
         })?;
         let mailbox = worker.mailbox();

@@ -20,6 +20,8 @@ pub(crate) fn rules(settings: &config::Config, addresses: &Addresses) -> Config 
     rules.mapped_address = settings.mapped_address;
     rules.alternates.clone_from(&addresses.alternates);
     rules.relaying = !settings.stun_only;
+    rules.udp_relay = settings.udp_relay;
+    rules.tcp_relay = settings.tcp_relay;
     rules.channels = if settings.rfc5766_channels { ChannelRange::Rfc5766 } else { ChannelRange::Rfc8656 };
     rules.default_family = match settings.default_family {
         config::DefaultFamily::Ipv4 => DefaultFamily::Of(Family::Ipv4),
@@ -74,5 +76,6 @@ fn peer_rules(settings: &config::Config, addresses: &Addresses) -> PeerRules {
 /// Where nothing may be relayed to: a listener would take it for a client's.
 fn listening_ports(settings: &config::Config, addresses: &Addresses) -> Vec<u16> {
     let second = (!addresses.alternates.is_empty()).then(|| settings.second_port());
-    [settings.listening_port].into_iter().chain(second).collect()
+    let tls = settings.serves_tls().then_some(settings.tls_port);
+    [settings.listening_port].into_iter().chain(second).chain(tls).collect()
 }

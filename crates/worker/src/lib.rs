@@ -9,6 +9,7 @@ mod egress;
 mod http;
 mod links;
 mod mailbox;
+mod peer_connections;
 mod relay_sockets;
 mod stream;
 mod stream_output;
@@ -18,8 +19,8 @@ mod worker;
 
 pub use http::HttpAnswers;
 pub use links::Listener;
-pub use mailbox::{Command, Mailbox};
+pub use mailbox::{Command, Mailbox, Siblings};
 pub use relay_sockets::HeldPorts;
-pub use streams::{StreamCounters, StreamLimits};
+pub use streams::{MovedStream, StreamCounters, StreamLimits};
 pub use tls::TlsAcceptor;
 pub use worker::{Counters, Snapshot, Worker, WorkerInit};

@@ -2,8 +2,8 @@
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
-use turnpike_net::{PacketPool, Poller, Span, TcpConnection};
-use turnpike_turn::{Client, Timestamp, Transport};
+use turnpike_net::{Interest, PacketPool, Poller, Span, TcpConnection};
+use turnpike_turn::{Client, PeerConnectionId, Timestamp, Transport};
 
 use crate::streams::Closing;
 use crate::tls::{TlsAcceptor, TlsSession};
@@ -18,9 +18,13 @@ pub(crate) struct Stream {
     pub(crate) has_begun: bool,
     /// Bytes queued for it in this turn's output.
     pub(crate) queued: usize,
+    /// The connection with a peer that it is spliced with.
+    pub(crate) spliced: Option<PeerConnectionId>,
+    /// Whether it is to be read.
+    pub(crate) reads: bool,
     security: Security,
-    /// Whether the poller is asked to say when there is room to write.
-    watches_room: bool,
+    /// What the poller is asked for.
+    watched: Interest,
     /// The beginning of a message.
     unread: Vec<u8>,
     /// What the kernel has not taken yet: plain text.
@@ -42,6 +46,8 @@ pub(crate) enum Fill {
     Bytes(Span),
     /// Nothing more for now.
     Dry,
+    /// Nothing more for ever.
+    End,
     /// The connection is to be closed.
     Close(Closing),
 }
@@ -55,8 +61,10 @@ impl Stream {
             heard: now,
             has_begun: false,
             queued: 0,
+            spliced: None,
+            reads: true,
             security: Security::Unknown,
-            watches_room: false,
+            watched: Interest::default(),
             unread: Vec::new(),
             unsent: Vec::new(),
         }
@@ -108,6 +116,7 @@ impl Stream {
                     let _ = self.resume();
                     Fill::Close(Closing::Invalid)
                 }
+                ErrorKind::UnexpectedEof => Fill::End,
                 _ => Fill::Close(Closing::Ended),
             },
         }
@@ -134,6 +143,19 @@ impl Stream {
         self.security = Security::Tls(Box::new(session));
         self.client.tuple.transport = Transport::Tls;
         None
+    }
+
+    /// Gives back what was kept, in one piece; `None` if there is nothing.
+    pub(crate) fn take_unread(&mut self, pool: &mut PacketPool) -> Option<Span> {
+        let unread = std::mem::take(&mut self.unread);
+        let copied = pool.fill_one(|buffer| match unread.len() {
+            0 => Err(ErrorKind::WouldBlock.into()),
+            length => {
+                buffer[..length].copy_from_slice(&unread);
+                Ok(length)
+            }
+        });
+        copied.ok()
     }
 
     /// Keeps the beginning of a message.
@@ -183,6 +205,11 @@ impl Stream {
         Ok(())
     }
 
+    /// Whether something waits for the client.
+    pub(crate) fn is_behind(&self) -> bool {
+        !self.unsent.is_empty() || self.is_blocked()
+    }
+
     /// Whether TLS holds what the kernel has not taken.
     fn is_blocked(&self) -> bool {
         matches!(&self.security, Security::Tls(session) if session.wants_write())
@@ -190,12 +217,39 @@ impl Stream {
 
     /// Asks the poller for just what is needed.
     pub(crate) fn watch(&mut self, poller: &Poller) -> io::Result<()> {
-        let waits = !self.unsent.is_empty() || self.is_blocked();
-        if waits != self.watches_room {
-            poller.watch(&self.connection, self.client.link.0, waits, false)?;
-            self.watches_room = waits;
+        self.watch_for(Interest { reading: self.reads, writing: self.is_behind() }, poller)
+    }
+
+    /// Leaves the poller.
+    pub(crate) fn unwatch(&mut self, poller: &Poller) -> io::Result<()> {
+        self.watch_for(Interest::default(), poller)
+    }
+
+    fn watch_for(&mut self, wanted: Interest, poller: &Poller) -> io::Result<()> {
+        if wanted != self.watched {
+            poller.change(&self.connection, self.client.link.0, self.watched, wanted)?;
+            self.watched = wanted;
         }
         Ok(())
+    }
+
+    /// Sends the end of what is sent, behind everything else. Returns whether all of it is out.
+    pub(crate) fn finish(&mut self) -> io::Result<bool> {
+        if self.unsent.is_empty()
+            && let Security::Tls(session) = &mut self.security
+        {
+            session.end(&self.connection);
+        }
+        let finished = !self.is_behind();
+        if finished {
+            self.connection.shut_down();
+        }
+        Ok(finished)
+    }
+
+    /// Ends without a goodbye, so that the client does not take what it has got for everything.
+    pub(crate) fn abort(self) {
+        self.connection.abort();
     }
 
     /// Says goodbye.

@@ -10,7 +10,8 @@ use turnpike_turn::{Event, Init, Link, RelayId, Server, Stats, Timestamp};
 use crate::datapath::{Datapath, Parts};
 use crate::http::HttpAnswers;
 use crate::links::{Links, Listener};
-use crate::mailbox::{Command, Mailbox};
+use crate::mailbox::{Command, Mailbox, Siblings};
+use crate::peer_connections::{PeerConnections, is_peer_connection};
 use crate::relay_sockets::{HeldPorts, RelaySockets};
 use crate::streams::{StreamCounters, StreamLimits, Streams, is_stream};
 use crate::tls::TlsAcceptor;
@@ -43,6 +44,8 @@ pub struct WorkerInit {
     pub relay_options: UdpOptions,
     /// Reserved ports, shared with the other workers: any of them may be asked for one.
     pub held_ports: HeldPorts,
+    /// The other workers.
+    pub siblings: Siblings,
     /// Who hears what happens; must not wait.
     pub report: Box<dyn Fn(Event) + Send>,
 }
@@ -82,11 +85,13 @@ impl Worker {
         let links = Links::open(init.listeners, &mut sockets, &poller, FIRST_LISTENER)?;
         let mailbox = Mailbox::new(poller.waker(WAKER)?);
         let server = Server::new(init.server);
+        let peers = PeerConnections::new(init.relay_options.device.clone());
+        let siblings = init.siblings;
         let relays = RelaySockets::new(init.relay_options, init.held_ports);
         let WorkerInit { stream_listeners, tls, stream_limits, http, .. } = init;
         let streams =
             Streams::open(stream_listeners, tls, (stream_limits, http), &poller, FIRST_STREAM_LISTENER)?;
-        let parts = Parts { server, links, streams, sockets, poller, relays, report: init.report };
+        let parts = Parts { server, links, streams, sockets, poller, relays, peers, siblings, report: init.report };
         Ok(Worker {
             datapath: Datapath::new(parts),
             events: Events::with_capacity(EVENTS),
@@ -144,6 +149,7 @@ impl Worker {
                 let (readable, writable) = (events.has_input(event), events.is_writable(event));
                 datapath.serve_stream(Link(stream), readable, writable);
             }
+            peer if is_peer_connection(peer) => self.datapath.serve_peer_connection(peer),
             relay => {
                 let relay = RelayId::from_bits(relay);
                 if self.events.has_error(event) {
@@ -161,6 +167,7 @@ impl Worker {
         while let Some(command) = self.mailbox.take() {
             match command {
                 Command::Configure(config) => self.datapath.server.handle_config(config),
+                Command::Adopt(moved) => self.datapath.adopt(moved),
                 Command::Stop => {
                     self.datapath.server.handle_shutdown(self.datapath.now);
                     self.datapath.close_all_streams();

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use turnpike_wire::attributes::{
     ChangeRequest, MappedAddress, OtherAddress, Padding, ResponseOrigin, ResponsePort, XorMappedAddress,
 };
-use turnpike_wire::{Attribute, AttributeType, ErrorNumber, MessageWriter};
+use turnpike_wire::{Attribute, AttributeType, ErrorNumber, MessageWriter, Method};
 
 use super::{Answer, Refused, Request, unknown_attributes};
 use crate::credentials::User;
@@ -75,9 +75,12 @@ impl Server {
         &self,
         request: &Request<'m>,
     ) -> impl Iterator<Item = AttributeType> + use<'m> {
-        let binding = request.message.method() == turnpike_wire::Method::BINDING;
-        let discovers = binding && self.config.discovers(&request.client.tuple);
-        unknown_attributes(&request.message).filter(move |kind| !(discovers && DISCOVERY.contains(kind)))
+        let method = request.message.method();
+        let discovers = method == Method::BINDING && self.config.discovers(&request.client.tuple);
+        let binds = method == Method::CONNECTION_BIND;
+        unknown_attributes(&request.message).filter(move |kind| {
+            !(discovers && DISCOVERY.contains(kind) || binds && *kind == AttributeType::CONNECTION_ID)
+        })
     }
 }
 

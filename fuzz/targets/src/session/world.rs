@@ -72,6 +72,7 @@ impl World {
         let server = Server::new(Init {
             config: Arc::new(config.clone()),
             worker: 3,
+            workers: 4,
             ports: ports.clone(),
             quotas: quotas.clone(),
             nonce_key: NonceKey::new([9; 16]),
