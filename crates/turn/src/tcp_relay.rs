@@ -279,7 +279,6 @@ impl Server {
                 continue;
             };
             listed += tcp.connections.len();
-            assert!(tcp.connections.len() <= self.config.allocation_connections, "no more than allowed");
             for connection in &tcp.connections {
                 let found = self.peer_connections.get(*connection).expect("a listed connection exists");
                 assert_eq!(found.relay, relay, "it is listed by its own relayed address");

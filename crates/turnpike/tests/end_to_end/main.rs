@@ -26,4 +26,5 @@ mod sessions;
 mod starting;
 mod stopping;
 mod streams;
+mod tcp_relay;
 mod uclient;
