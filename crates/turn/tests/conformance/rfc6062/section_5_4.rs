@@ -71,6 +71,26 @@ fn a_stranger_who_guesses_learns_no_more_than_that_it_is_not_his() {
 }
 
 #[test]
+fn the_nonce_of_the_control_connection_is_good_for_it_and_for_nothing_else() {
+    let (mut world, caller, connection) = connected();
+    let data = Caller { nonce: caller.nonce.clone(), ..caller.again_from(DATA) };
+    let id = world.transaction();
+    data.request_as(&mut world, id, Method::REFRESH, |_| {}).expect_error(438);
+    let id = world.transaction();
+    let bound = data.request_as(&mut world, id, Method::CONNECTION_BIND, |writer| {
+        writer.add(&ConnectionId(connection.number()));
+    });
+    bound.expect_success();
+    // Not by another address.
+    let elsewhere = Caller { nonce: caller.nonce.clone(), ..caller.again_from("203.0.113.2:5000") };
+    let id = world.transaction();
+    let refused = elsewhere.request_as(&mut world, id, Method::CONNECTION_BIND, |writer| {
+        writer.add(&ConnectionId(connection.number()));
+    });
+    refused.expect_error(438);
+}
+
+#[test]
 fn a_connection_is_bound_once() {
     // Conformance 130.
     let (mut world, caller, connection) = connected();
