@@ -16,12 +16,12 @@ use crate::config::{ClientConfig, Credentials};
 use crate::event::{DiscardReason, Failure};
 
 /// Empty until the server has sent a challenge.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Authentication {
     challenge: Option<Box<Challenge>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Challenge {
     realm: Box<[u8]>,
     nonce: Box<[u8]>,

@@ -5,4 +5,5 @@ mod authentication;
 mod data;
 mod lifetime;
 mod requests;
+mod tcp_relay;
 mod world;

@@ -167,7 +167,7 @@ fn flags_that_cannot_be_used_are_told_before_anything_is_sent() {
     for (arguments, said) in [
         (&["127.0.0.1"][..], "Either -e peer_address or -y must be specified"),
         (&["-y"], "the server's address is missing"),
-        (&["-y", "-T", "127.0.0.1"], "-T: TCP relaying (RFC 6062) is not in this version"),
+        (&["-T", "-s", "127.0.0.1"], "-T and -P relay TCP between clients, which -s does not go with"),
         (&["-y", "-S", "127.0.0.1"], "DTLS is not in this version; use -t -S"),
         (&["-y", "-t", "-S", "-E", "none.pem", "127.0.0.1"], "-E: none.pem cannot be read"),
         (&["-y", "-p", "x", "127.0.0.1"], "-p cannot be x"),
