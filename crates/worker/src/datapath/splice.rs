@@ -27,6 +27,7 @@ impl Datapath {
             }
             // A client that does not read goes without; the connection is closed when its time is up.
             Ways { pool, egress, links, streams, relays }.queue_notice(&verdict);
+            self.send_alone();
         }
     }
 
@@ -69,6 +70,13 @@ impl Datapath {
         // No packet is at hand: the verdict can only be a reply.
         let none = Span { buffer: 0, start: 0, end: 0 };
         Ways { pool, egress, links, streams, relays }.queue(&verdict, none);
+        self.send_alone();
+    }
+
+    /// Puts what was just queued into a TLS record of its own. Clients of RFC 6062 get several such messages at a time, and
+    /// coturn's takes no more than one out of each record.
+    fn send_alone(&mut self) {
+        self.streams.flush(&self.poller);
     }
 
     /// From here on the client's connection carries no messages. Its answer goes first.
