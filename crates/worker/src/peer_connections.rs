@@ -326,3 +326,106 @@ fn token_of(name: PeerConnectionId) -> u64 {
 const PEER_CONNECTION: u64 = 1 << 62;
 /// Bytes the kernel keeps for a peer that does not read.
 const SEND_BUFFER: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener as StdListener, TcpStream};
+
+    const NAME: PeerConnectionId = PeerConnectionId::from_number(0x1234_5680);
+
+    struct Worker {
+        peers: PeerConnections,
+        poller: Poller,
+        relayed: SocketAddr,
+    }
+
+    impl Worker {
+        fn new() -> Self {
+            let (mut peers, poller) = (PeerConnections::new(None), Poller::new().unwrap());
+            let relay = RelayId { slot: 0, generation: 0 };
+            peers.open(relay, "127.0.0.1:0".parse().unwrap(), &poller).unwrap();
+            let relayed = peers.relays[&relay].local_address();
+            Worker { peers, poller, relayed }
+        }
+
+        fn connect(&mut self, peer: SocketAddr, deadline: u64) -> Result<(), ConnectError> {
+            let Worker { peers, poller, relayed } = self;
+            peers.connect(NAME, (*relayed, peer), Timestamp(deadline), poller)
+        }
+    }
+
+    #[test]
+    fn a_peer_that_never_answers_is_given_up_at_its_deadline() {
+        // A listener whose queue is full: the kernel drops what asks for more.
+        let full = socket_with_full_queue();
+        let mut worker = Worker::new();
+        worker.connect(full.address, 30).unwrap();
+        assert_eq!(worker.peers.finish_connecting(NAME, &worker.poller), None, "it does not answer");
+        assert_eq!(worker.peers.next_deadline(), Some(Timestamp(30)));
+        assert_eq!(worker.peers.pop_late(Timestamp(29)), None);
+        assert_eq!(worker.peers.pop_late(Timestamp(30)), Some(NAME));
+        assert_eq!(worker.peers.pop_late(Timestamp(30)), None, "once");
+        assert!(worker.peers.get_mut(NAME).is_none() && worker.peers.next_deadline().is_none());
+    }
+
+    #[test]
+    fn one_that_is_closed_while_it_is_made_leaves_no_deadline() {
+        let full = socket_with_full_queue();
+        let mut worker = Worker::new();
+        worker.connect(full.address, 30).unwrap();
+        assert!(worker.peers.remove(NAME).is_some());
+        assert_eq!(worker.peers.next_deadline(), None);
+        assert!(worker.peers.remove(NAME).is_none());
+    }
+
+    #[test]
+    fn a_connection_that_rests_is_looked_at_again_when_its_time_has_come() {
+        let listener = StdListener::bind("127.0.0.1:0").unwrap();
+        let mut worker = Worker::new();
+        worker.connect(listener.local_addr().unwrap(), 30).unwrap();
+        worker.peers.rest(NAME, Way::ToPeer, Timestamp(5));
+        worker.peers.rest(NAME, Way::ToClient, Timestamp(7));
+        let rests = |worker: &mut Worker, now| {
+            let found = worker.peers.get_mut(NAME).unwrap();
+            [Way::ToPeer, Way::ToClient].map(|way| found.rests(way, Timestamp(now)))
+        };
+        assert_eq!(rests(&mut worker, 4), [true, true]);
+        assert_eq!(worker.peers.pop_rested(Timestamp(4)), None);
+        assert_eq!(worker.peers.pop_rested(Timestamp(5)), Some(NAME));
+        assert_eq!(rests(&mut worker, 5), [false, true]);
+        worker.peers.remove(NAME);
+        assert_eq!(worker.peers.pop_rested(Timestamp(9)), None);
+    }
+
+    #[test]
+    fn tokens_of_connections_are_nobody_elses() {
+        for number in [0, 1, u32::MAX] {
+            let name = PeerConnectionId::from_number(number);
+            let token = token_of(name);
+            assert!(is_peer_connection(token) && name_of(token) == name);
+            assert!(!crate::streams::is_stream(token));
+        }
+        let relay = RelayId { slot: u32::MAX, generation: (1 << 30) - 1 };
+        assert!(!is_peer_connection(relay.to_bits()) && !is_peer_connection(u64::MAX));
+    }
+
+    struct Full {
+        address: SocketAddr,
+        _listener: TcpListener,
+        _waiting: Vec<TcpStream>,
+    }
+
+    fn socket_with_full_queue() -> Full {
+        let listener = TcpListener::bind_relay("127.0.0.1:0".parse().unwrap(), None).unwrap();
+        let address = listener.local_address();
+        let mut waiting = Vec::new();
+        while let Ok(stream) =
+            TcpStream::connect_timeout(&address, std::time::Duration::from_millis(300))
+        {
+            waiting.push(stream);
+            assert!(waiting.len() < 1000, "the queue has no end");
+        }
+        Full { address, _listener: listener, _waiting: waiting }
+    }
+}
