@@ -17,7 +17,9 @@ use turnpike_wire::attributes::{
     ChannelNumber, Data, RequestedTransport, XorMappedAddress, XorPeerAddress, XorRelayedAddress,
 };
 use turnpike_wire::{Class, Message, MessageWriter, Method, TransactionId, channel_data_header};
-use turnpike_worker::{Command, HeldPorts, HttpAnswers, Listener, Siblings, StreamLimits, Worker, WorkerInit};
+use turnpike_worker::{
+    Command, HeldPorts, HttpAnswers, Listener, Siblings, StreamLimits, Worker, WorkerInit,
+};
 
 #[test]
 fn a_worker_allocates_nothing_for_what_it_relays_and_answers() {

@@ -5,8 +5,9 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use turnpike_wire::attributes::{
-    AddressErrorCode, AlternateDomain, AlternateServer, ConnectionId, ErrorCode, Lifetime, MappedAddress, OtherAddress,
-    Padding, ReservationToken, ResponseOrigin, UnknownAttributes, XorMappedAddress, XorRelayedAddress,
+    AddressErrorCode, AlternateDomain, AlternateServer, ConnectionId, ErrorCode, Lifetime, MappedAddress,
+    OtherAddress, Padding, ReservationToken, ResponseOrigin, UnknownAttributes, XorMappedAddress,
+    XorRelayedAddress,
 };
 use turnpike_wire::{Attribute, AttributeType, Class, ErrorNumber, Integrity, Message};
 

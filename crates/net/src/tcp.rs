@@ -310,11 +310,13 @@ mod tests {
         let nobody = gone[0].local_address();
         drop(gone);
         let refused = TcpConnection::connect_from(relay.local_address(), nobody, None)
-            .and_then(|connection| loop {
-                if connection.is_connected()? {
-                    return Ok(());
+            .and_then(|connection| {
+                loop {
+                    if connection.is_connected()? {
+                        return Ok(());
+                    }
+                    std::thread::yield_now();
                 }
-                std::thread::yield_now();
             })
             .unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);

@@ -82,7 +82,8 @@ impl Server {
     fn check_nonce(&mut self, request: &Request<'_>, nonce: &[u8]) -> Result<(), Refusal> {
         let client: &SocketAddr = &request.client.tuple.client;
         let binds = request.message.method() == Method::CONNECTION_BIND;
-        let holder = if binds && request.client.tuple.transport.is_stream() { Holder::Address } else { Holder::Port };
+        let holder =
+            if binds && request.client.tuple.transport.is_stream() { Holder::Address } else { Holder::Port };
         let lifetime = self.config.nonce_lifetime;
         let offer = self.config.credentials.offer();
         match self.nonce_key.check(nonce, request.now.unix, (client, holder), lifetime, offer) {

@@ -144,10 +144,16 @@ mod tests {
     fn a_nonce_verifies_for_its_client_until_its_lifetime_ends() {
         let nonce = key().issue(NOW, &client(), OFFER);
         for age in [0, 1, 600] {
-            assert_eq!(key().check(&nonce, UnixTime(NOW.0 + age), (&client(), Holder::Port), LIFETIME, OFFER), Ok(()));
+            assert_eq!(
+                key().check(&nonce, UnixTime(NOW.0 + age), (&client(), Holder::Port), LIFETIME, OFFER),
+                Ok(())
+            );
         }
         let late = UnixTime(NOW.0 + 601);
-        assert_eq!(key().check(&nonce, late, (&client(), Holder::Port), LIFETIME, OFFER), Err(Reason::StaleNonce));
+        assert_eq!(
+            key().check(&nonce, late, (&client(), Holder::Port), LIFETIME, OFFER),
+            Err(Reason::StaleNonce)
+        );
         assert_eq!(key().check(&nonce, late, (&client(), Holder::Port), Duration::ZERO, OFFER), Ok(()));
     }
 
@@ -159,7 +165,10 @@ mod tests {
             assert_eq!(check, Err(Reason::ForeignNonce), "{other}");
         }
         let other_key = NonceKey::new([8; 16]);
-        assert_eq!(other_key.check(&nonce, NOW, (&client(), Holder::Port), LIFETIME, OFFER), Err(Reason::ForeignNonce));
+        assert_eq!(
+            other_key.check(&nonce, NOW, (&client(), Holder::Port), LIFETIME, OFFER),
+            Err(Reason::ForeignNonce)
+        );
     }
 
     #[test]

@@ -57,9 +57,7 @@ pub(crate) enum Answer {
     /// Later, when it is.
     Connecting(PeerConnectionId),
     /// Nothing: this worker is to see the request.
-    HandOver {
-        worker: u16,
-    },
+    HandOver { worker: u16 },
     /// Later.
     Wait(WaitId),
     /// An earlier copy of this request is being worked on.

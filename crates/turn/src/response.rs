@@ -4,8 +4,8 @@
 //! nor username, and counts against its source's budget.
 
 use turnpike_wire::attributes::{
-    AddressErrorCode, ConnectionId, ErrorCode, Lifetime, MappedAddress, Nonce, Realm, ReservationToken, Software,
-    UnknownAttributes, XorMappedAddress, XorRelayedAddress,
+    AddressErrorCode, ConnectionId, ErrorCode, Lifetime, MappedAddress, Nonce, Realm, ReservationToken,
+    Software, UnknownAttributes, XorMappedAddress, XorRelayedAddress,
 };
 use turnpike_wire::{AttributeType, Class, Integrity, Message, MessageWriter, Method, TransactionId};
 

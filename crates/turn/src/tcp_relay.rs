@@ -275,7 +275,8 @@ impl Server {
     pub(crate) fn check_connections(&self) {
         let mut listed = 0;
         for relay in self.allocations.names() {
-            let Some(tcp) = self.allocations.get(relay).and_then(|allocation| allocation.tcp.as_deref()) else {
+            let Some(tcp) = self.allocations.get(relay).and_then(|allocation| allocation.tcp.as_deref())
+            else {
                 continue;
             };
             listed += tcp.connections.len();

@@ -364,9 +364,7 @@ impl Datapath {
         reserve: Reserve,
     ) {
         let opened = match transport {
-            PeerTransport::Udp => {
-                self.relays.open(relay, address, reserve, &mut self.sockets, &self.poller)
-            }
+            PeerTransport::Udp => self.relays.open(relay, address, reserve, &mut self.sockets, &self.poller),
             PeerTransport::Tcp => self.peers.open(relay, address, &self.poller),
         };
         self.make_room_to_send();

@@ -169,7 +169,8 @@ impl PeerConnections {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
-        let [connecting, resting] = [&self.deadlines, &self.rests].map(|set| set.first().map(|(due, _)| *due));
+        let [connecting, resting] =
+            [&self.deadlines, &self.rests].map(|set| set.first().map(|(due, _)| *due));
         let paused = self.paused.as_ref().map(|(until, _)| *until);
         [connecting, resting, paused].into_iter().flatten().min()
     }
@@ -420,9 +421,7 @@ mod tests {
         let listener = TcpListener::bind_relay("127.0.0.1:0".parse().unwrap(), None).unwrap();
         let address = listener.local_address();
         let mut waiting = Vec::new();
-        while let Ok(stream) =
-            TcpStream::connect_timeout(&address, std::time::Duration::from_millis(300))
-        {
+        while let Ok(stream) = TcpStream::connect_timeout(&address, std::time::Duration::from_millis(300)) {
             waiting.push(stream);
             assert!(waiting.len() < 1000, "the queue has no end");
         }

@@ -357,7 +357,11 @@ impl Streams {
             Closing::Stuck => self.counters.stuck += 1,
         }
         let client = stream.client;
-        if closing == Closing::Broken { stream.abort() } else { stream.end() }
+        if closing == Closing::Broken {
+            stream.abort()
+        } else {
+            stream.end()
+        }
         Some(client)
     }
 

@@ -91,7 +91,8 @@ impl Worker {
         let WorkerInit { stream_listeners, tls, stream_limits, http, .. } = init;
         let streams =
             Streams::open(stream_listeners, tls, (stream_limits, http), &poller, FIRST_STREAM_LISTENER)?;
-        let parts = Parts { server, links, streams, sockets, poller, relays, peers, siblings, report: init.report };
+        let parts =
+            Parts { server, links, streams, sockets, poller, relays, peers, siblings, report: init.report };
         Ok(Worker {
             datapath: Datapath::new(parts),
             events: Events::with_capacity(EVENTS),

@@ -73,7 +73,8 @@ fn a_peer_that_connects_is_told_with_the_connections_name() {
 
 #[test]
 fn what_follows_the_last_message_is_had_as_it_is() {
-    let bind = build(Class::Success, Method::CONNECTION_BIND, TransactionId([2; 12]), Signature::None, |_| {});
+    let bind =
+        build(Class::Success, Method::CONNECTION_BIND, TransactionId([2; 12]), Signature::None, |_| {});
     let mut frames = FrameBuffer::new();
     frames.push(&[&bind[..], b"\xFF\xFF raw"].concat());
     assert_eq!(frames.next_message(), Ok(Some(&bind[..])));

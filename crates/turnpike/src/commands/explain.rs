@@ -113,7 +113,10 @@ const MEANINGS: &[(Reason, &str)] = &[
     (Reason::UnknownAttributes, "a request with attributes that must be understood and are not"),
     (Reason::AllocationMismatch, "no allocation on this 5-tuple, or there is one already"),
     (Reason::NotTheOwner, "another user's allocation"),
-    (Reason::UnsupportedTransport, "a transport towards peers that is not offered: neither UDP nor TCP, or see no-udp-relay, no-tcp-relay"),
+    (
+        Reason::UnsupportedTransport,
+        "a transport towards peers that is not offered: neither UDP nor TCP, or see no-udp-relay, no-tcp-relay",
+    ),
     (
         Reason::UnsupportedFamily,
         "no relay address of this family: see relay-ip, and allocation-default-address-family for clients that name none",
@@ -133,10 +136,19 @@ const MEANINGS: &[(Reason, &str)] = &[
         Reason::OtherRelayTransport,
         "channels and Send indications on an allocation that relays TCP, or Connect on one that relays UDP",
     ),
-    (Reason::NeedsConnection, "TCP is relayed for clients that come by TCP or TLS; this one came by datagrams"),
+    (
+        Reason::NeedsConnection,
+        "TCP is relayed for clients that come by TCP or TLS; this one came by datagrams",
+    ),
     (Reason::ConnectionExists, "the allocation has a connection with this peer, or is about to"),
-    (Reason::PeerUnreachable, "the peer refused the connection, or no way leads there from the relay address"),
-    (Reason::PeerTimeout, "the peer did not answer for 30 s; perhaps a firewall drops what comes from the relay"),
+    (
+        Reason::PeerUnreachable,
+        "the peer refused the connection, or no way leads there from the relay address",
+    ),
+    (
+        Reason::PeerTimeout,
+        "the peer did not answer for 30 s; perhaps a firewall drops what comes from the relay",
+    ),
     (
         Reason::TooManyConnections,
         "the allocation has 64 connections with peers, or there are as many as the file descriptors suffice for",
@@ -145,7 +157,10 @@ const MEANINGS: &[(Reason, &str)] = &[
         Reason::UnknownConnection,
         "a ConnectionBind for a connection that has ended, is taken or is another user's; or somebody guesses",
     ),
-    (Reason::NeverBound, "the client did not come for a connection with a peer within 30 s, so it was closed"),
+    (
+        Reason::NeverBound,
+        "the client did not come for a connection with a peer within 30 s, so it was closed",
+    ),
 ];
 
 #[cfg(test)]

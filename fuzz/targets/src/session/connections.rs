@@ -112,8 +112,12 @@ impl World {
     }
 
     fn accept(&mut self, at: usize, peer: SocketAddr) {
-        let listening: Vec<_> =
-            self.open.iter().filter(|open| open.transport == PeerTransport::Tcp).map(|open| open.relay).collect();
+        let listening: Vec<_> = self
+            .open
+            .iter()
+            .filter(|open| open.transport == PeerTransport::Tcp)
+            .map(|open| open.relay)
+            .collect();
         let Some(relay) = listening.get(at % listening.len().max(1)) else { return };
         let (name, verdict) = self.server.handle_peer_accepted(self.now, *relay, peer);
         let Some(name) = name else {

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use turnpike_wire::attributes::{
-    AdditionalAddressFamily, ChannelNumber, ConnectionId, Data, DontFragment, EvenPort, Lifetime, Nonce, PasswordAlgorithm,
-    PasswordAlgorithms, Realm, RequestedAddressFamily, RequestedTransport, ReservationToken, UserHash,
-    Username, XorPeerAddress,
+    AdditionalAddressFamily, ChannelNumber, ConnectionId, Data, DontFragment, EvenPort, Lifetime, Nonce,
+    PasswordAlgorithm, PasswordAlgorithms, Realm, RequestedAddressFamily, RequestedTransport,
+    ReservationToken, UserHash, Username, XorPeerAddress,
 };
 use turnpike_wire::{
     Class, Family, LongTermKey, MessageWriter, Method, PasswordDigest, TransactionId, channel_data_header,

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use turnpike_turn::{
     AlternateAddress, Alternates, ChannelRange, Client, Config, Credentials, Effect, FiveTuple, IcmpError,
-    Init, Link, NonceKey, Now, PeerRules, PeerTransport, Ports, Quotas, RelayAddress, RelayError, RelayId, RelayedPort,
-    Reserve, Server, Timestamp, Transport, UnixTime, WaitId,
+    Init, Link, NonceKey, Now, PeerRules, PeerTransport, Ports, Quotas, RelayAddress, RelayError, RelayId,
+    RelayedPort, Reserve, Server, Timestamp, Transport, UnixTime, WaitId,
 };
 
 use super::check;

@@ -43,7 +43,11 @@ impl Caller {
     /// The same user on another connection.
     pub(crate) fn again_from(&self, from: &str) -> Self {
         let tuple = FiveTuple { client: address(from), ..self.client.tuple };
-        Caller { client: Client { link: Link(self.client.link.0 + 1), tuple }, nonce: Vec::new(), ..self.clone() }
+        Caller {
+            client: Client { link: Link(self.client.link.0 + 1), tuple },
+            nonce: Vec::new(),
+            ..self.clone()
+        }
     }
 
     #[track_caller]

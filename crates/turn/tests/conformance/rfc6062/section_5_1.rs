@@ -2,7 +2,8 @@
 
 use turnpike_turn::{Reason, Transport};
 use turnpike_wire::attributes::{
-    AdditionalAddressFamily, DontFragment, EvenPort, RequestedAddressFamily, ReservationToken, XorRelayedAddress,
+    AdditionalAddressFamily, DontFragment, EvenPort, RequestedAddressFamily, ReservationToken,
+    XorRelayedAddress,
 };
 use turnpike_wire::{AttributeType, Family, MessageWriter};
 

@@ -163,10 +163,8 @@ fn a_peer_of_the_other_family_is_a_mismatch() {
 fn what_cannot_be_connected_in_time_or_at_all_is_told_and_can_be_tried_again() {
     // Conformance 125.
     let (mut world, mut caller) = world_with_caller();
-    let reasons = [
-        (ConnectError::Failed, Reason::PeerUnreachable),
-        (ConnectError::TimedOut, Reason::PeerTimeout),
-    ];
+    let reasons =
+        [(ConnectError::Failed, Reason::PeerUnreachable), (ConnectError::TimedOut, Reason::PeerTimeout)];
     for (error, reason) in reasons {
         let Outcome::Connecting(connection) = caller.connect(&mut world, PEER) else { panic!("no attempt") };
         let reply = world.connected(connection, Err(error)).expect_error(447);

@@ -73,7 +73,8 @@ fn the_client_has_30_seconds_to_come_for_it() {
 #[test]
 fn a_flood_of_peers_is_bounded() {
     let (mut world, _, relayed) = permitting(&[PEER]);
-    let kept = (1..=1000).filter(|port| world.accept(relayed, &format!("8.8.8.8:{port}")).0.is_some()).count();
+    let kept =
+        (1..=1000).filter(|port| world.accept(relayed, &format!("8.8.8.8:{port}")).0.is_some()).count();
     assert_eq!(kept, 64);
     assert_eq!(world.server.stats().refused(Reason::TooManyConnections), 1000 - 64);
     world.server.check_invariants();

@@ -14,7 +14,9 @@ fn with_connections() -> (World, Caller, [PeerConnectionId; 3]) {
     let bound = caller.connect_well(&mut world, PEER);
     caller.again_from("203.0.113.1:5000").bind_connection(&mut world, bound).expect_success();
     let waiting = caller.connect_well(&mut world, OTHER_PEER);
-    let Outcome::Connecting(connecting) = caller.connect(&mut world, "8.8.4.4:1") else { panic!("no attempt") };
+    let Outcome::Connecting(connecting) = caller.connect(&mut world, "8.8.4.4:1") else {
+        panic!("no attempt")
+    };
     (world, caller, [bound, waiting, connecting])
 }
 

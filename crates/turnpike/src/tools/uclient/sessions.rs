@@ -104,7 +104,8 @@ impl Sessions {
         for index in 0..self.events.len() {
             if let Some(number) = self.heard_of(index) {
                 self.receive(number)?;
-            } else if let Some((number, end)) = self.events.token(index).and_then(|it| self.data_heard_of(it)) {
+            } else if let Some((number, end)) = self.events.token(index).and_then(|it| self.data_heard_of(it))
+            {
                 self.receive_data(number, end)?;
             }
         }
@@ -123,7 +124,8 @@ impl Sessions {
         for index in 0..self.events.len() {
             if let Some(number) = self.heard_of(index).filter(|_| self.events.is_writable(index)) {
                 self.all[number].transport.flush();
-            } else if let Some((number, end)) = self.events.token(index).and_then(|it| self.data_heard_of(it)) {
+            } else if let Some((number, end)) = self.events.token(index).and_then(|it| self.data_heard_of(it))
+            {
                 self.all[number].data[end].transport.flush();
             }
         }

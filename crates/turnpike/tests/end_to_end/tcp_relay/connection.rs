@@ -10,9 +10,7 @@ use turnpike_wire::attributes::{
     ConnectionId, ErrorCode, Nonce, Realm, RequestedTransport, Username, XorPeerAddress, XorRelayedAddress,
 };
 use turnpike_wire::framing::{Frame, next_frame};
-use turnpike_wire::{
-    Class, LongTermKey, Message, MessageWriter, Method, PasswordDigest, TransactionId,
-};
+use turnpike_wire::{Class, LongTermKey, Message, MessageWriter, Method, PasswordDigest, TransactionId};
 
 use crate::harness::{Directory, PATIENCE};
 
@@ -201,7 +199,10 @@ impl Connection {
                 continue;
             }
             let message = Message::parse(&frame).unwrap();
-            assert_eq!((message.method(), message.transaction_id()), (method, TransactionId([self.requests; 12])));
+            assert_eq!(
+                (message.method(), message.transaction_id()),
+                (method, TransactionId([self.requests; 12]))
+            );
             if message.class() == Class::Success {
                 return Ok(Answer(frame));
             }
