@@ -9,12 +9,14 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use turnpike_wire::attributes::{ConnectionId, XorPeerAddress};
 use turnpike_wire::{Class, ErrorNumber, MessageWriter, Method};
 
 use crate::bandwidth::Way;
+use crate::credentials::User;
 use crate::effect::{Effect, Event};
 use crate::peers::PeerAccess;
 use crate::reason::Reason;
@@ -82,10 +84,10 @@ pub(crate) struct PeerConnection {
 }
 
 /// How far a connection has come.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Stage {
-    /// A Connect waits for it, to be answered like this.
-    Connecting(Reply),
+    /// A Connect waits for it, to be answered like this, to this user.
+    Connecting(Reply, Arc<User>),
     /// It waits for a ConnectionBind until then.
     Unbound(Timestamp),
     /// A client's connection is spliced with it.
@@ -115,7 +117,7 @@ impl PeerConnections {
     pub(crate) fn deadline(&self, connection: PeerConnectionId) -> Option<Timestamp> {
         match self.get(connection)?.stage {
             Stage::Unbound(deadline) => Some(deadline),
-            Stage::Connecting(_) | Stage::Bound => None,
+            Stage::Connecting(..) | Stage::Bound => None,
         }
     }
 }
@@ -128,11 +130,11 @@ impl Server {
         connection: PeerConnectionId,
         connected: Result<(), ConnectError>,
     ) -> Verdict<'_> {
-        let found = self.peer_connections.get(connection).map(|found| (found.relay, found.stage));
-        let Some((relay, Stage::Connecting(reply))) = found else {
+        let found = self.peer_connections.get(connection).map(|found| (found.relay, found.stage.clone()));
+        let Some((relay, Stage::Connecting(reply, user))) = found else {
             return self.drop_packet(Reason::StaleRelay);
         };
-        let user = self.allocations.get(relay).map(|allocation| allocation.user.clone());
+        let user = Some(user);
         let failure = connected.err().map(|error| match error {
             ConnectError::TimedOut => Reason::PeerTimeout,
             ConnectError::Failed => Reason::PeerUnreachable,

@@ -38,6 +38,19 @@ fn a_connection_is_made_from_the_relayed_address_and_named_to_the_client() {
 }
 
 #[test]
+fn the_answer_is_signed_for_whoever_asked_even_if_the_password_has_changed_since_the_allocation() {
+    let (mut world, mut caller) = world_with_caller();
+    let mut credentials = turnpike_turn::Credentials::new("example.org");
+    credentials.add_user("alice", "changed");
+    let config = Setup::with_credentials(credentials).config;
+    world.server.handle_config(config.into());
+    caller.password = "changed".into();
+    let Outcome::Connecting(connection) = caller.connect(&mut world, PEER) else { panic!("no attempt") };
+    let reply = world.connected(connection, Ok(())).expect_success();
+    caller.check_integrity(&reply);
+}
+
+#[test]
 fn no_permission_is_needed() {
     let (mut world, mut caller) = world_with_caller();
     caller.connect_well(&mut world, PEER);
