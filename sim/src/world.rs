@@ -3,18 +3,23 @@
 //!
 //! Each input goes to a worker's core and to the model; [`World`] compares what they say at once.
 
+mod connections;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use turnpike_turn::{
-    Client, Effect, Egress, FiveTuple, IcmpError, Init, Link, NonceKey, Now, Ports, Quotas, RelayError,
-    RelayId, RelayedPort, Server, Timestamp, Transport, UnixTime, WaitId,
+    Client, ConnectError, Effect, Egress, FiveTuple, IcmpError, Init, Link, NonceKey, Now, PeerConnectionId,
+    PeerTransport, Ports, Quotas, RelayError, RelayId, RelayedPort, Server, Timestamp, Transport, UnixTime, WaitId,
 };
+
+use connections::PeerConnection;
+pub(crate) use connections::FIRST_STREAM;
 
 use crate::model::{Expected, Model, Source};
 use crate::network::{Datagram, Faults, SECOND};
-use crate::observed::{Action, Observed, Opening, Report};
+use crate::observed::{Action, Connect, Observed, Opening, Report};
 use crate::random::Random;
 use crate::settings::{Settings, ip};
 use crate::tally::{features_used, reply_tally};
@@ -42,6 +47,13 @@ pub(crate) struct World {
     ports: Arc<Ports>,
     quotas: Arc<Quotas>,
     sockets: Vec<Socket>,
+    connections: Vec<PeerConnection>,
+    /// Clients that have come by TCP.
+    stream_clients: Vec<Client>,
+    /// Connections that are at another worker than the kernel gave them to.
+    moved: BTreeMap<SocketAddr, u16>,
+    /// The name of a connection that a peer has just made.
+    accepted: Option<PeerConnectionId>,
     queue: BTreeMap<(u64, u64), Happening>,
     sequence: u64,
     unix_offset: i64,
@@ -62,6 +74,10 @@ pub(crate) enum Happening {
     RelayOpened(u16, WaitId, Result<(), RelayError>),
     /// A socket has been closed and its port is dropped.
     Release(RelayedPort),
+    /// A worker is told how connecting to a peer went.
+    PeerConnected(u16, PeerConnectionId, Result<(), ConnectError>),
+    /// Something happens to a connection.
+    Connection,
     /// Some router or host sends an ICMP error.
     IcmpError,
     /// The operator changes the rules.
@@ -75,6 +91,7 @@ struct Socket {
     worker: u16,
     relay: RelayId,
     local: SocketAddr,
+    transport: PeerTransport,
 }
 
 impl World {
@@ -112,6 +129,10 @@ impl World {
             ports,
             quotas,
             sockets: Vec::new(),
+            connections: Vec::new(),
+            stream_clients: Vec::new(),
+            moved: BTreeMap::new(),
+            accepted: None,
             queue: BTreeMap::new(),
             sequence: 0,
             unix_offset: 0,
@@ -163,9 +184,13 @@ impl World {
 
     /// Hands a client's datagram to the worker it belongs to.
     pub(crate) fn client_packet(&mut self, datagram: &Datagram) -> Result<(), String> {
-        let tuple = FiveTuple { transport: Transport::Udp, server: datagram.to, client: datagram.from };
+        if self.is_splice_of(datagram)? {
+            return Ok(());
+        }
+        let tuple = self.tuple_of(datagram.from, datagram.to);
         let worker = self.worker_of(datagram.from);
         let client = Client { link: Link(worker.into()), tuple };
+        self.note_stream_client(tuple, client.link);
         self.wake_if_due(worker)?;
         let now = self.clocks();
         let expected = self.model.client_packet(now, Source { worker, client }, &datagram.bytes);
@@ -174,13 +199,17 @@ impl World {
         for feature in features_used(&datagram.bytes, &action) {
             *self.actions.entry(feature.into()).or_default() += 1;
         }
-        self.conclude(worker, ("client packet", datagram), expected, action)
+        let elsewhere = if let Action::HandOver(worker) = action { Some(worker) } else { None };
+        self.conclude(worker, ("client packet", datagram), expected, action)?;
+        elsewhere.into_iter().for_each(|worker| self.hand_over(datagram, worker));
+        Ok(())
     }
 
     /// Hands a datagram to the relay socket it is for, if there is one.
     pub(crate) fn peer_packet(&mut self, datagram: &Datagram) -> Result<(), String> {
         let local = self.local_form(datagram.to);
-        let Some(socket) = self.sockets.iter().find(|socket| socket.local == local) else { return Ok(()) };
+        let udp = self.sockets.iter().filter(|socket| socket.transport == PeerTransport::Udp);
+        let Some(socket) = udp.into_iter().find(|socket| socket.local == local) else { return Ok(()) };
         let (worker, relay, peer) = (socket.worker, socket.relay, datagram.from);
         self.wake_if_due(worker)?;
         let now = self.clocks();
@@ -283,7 +312,7 @@ impl World {
     /// What must hold when everything has come to its end.
     pub(crate) fn check_end(&self) -> Result<(), String> {
         self.check()?;
-        let left = (self.ports.taken(), self.quotas.taken(), self.sockets.len());
+        let left = (self.ports.taken(), self.quotas.taken(), self.sockets.len() + self.connections.len());
         if left != (0, 0, 0) {
             return Err(format!("(ports, quota places, sockets) are left behind: {left:?}"));
         }
@@ -334,11 +363,17 @@ impl World {
         let server = &mut self.servers[usize::from(worker)];
         let (mut openings, mut closings, mut reports) = (Vec::new(), Vec::new(), Vec::new());
         let mut ports = Vec::new();
+        let (mut connects, mut splices, mut closed) = (Vec::new(), Vec::new(), Vec::new());
         while let Some(effect) = server.poll_effect() {
             match effect {
-                Effect::OpenRelay { wait, relay, address, .. } => {
-                    openings.push(Opening { wait, relay, address })
+                Effect::OpenRelay { wait, relay, address, transport, .. } => {
+                    openings.push(Opening { wait, relay, address, transport })
                 }
+                Effect::ConnectPeer { connection, from, peer, deadline } => {
+                    connects.push(Connect { connection, from, peer, deadline });
+                }
+                Effect::Splice { client, connection } => splices.push((client, connection)),
+                Effect::ClosePeer { connection } => closed.push(connection),
                 Effect::CloseRelay { relay, port } => {
                     closings.push((relay, port.local()));
                     ports.push(port);
@@ -348,7 +383,8 @@ impl World {
                 Effect::Report(event) => reports.push(Report::of(&event)),
             }
         }
-        let observed = Observed { action, openings, closings, reports };
+        let accepted = self.accepted.take();
+        let observed = Observed { action, openings, closings, connects, splices, closed, accepted, reports };
         let now = self.clocks();
         let text = || format!("{} worker {worker} {kind} {input:?}\n    -> {observed:?}", self.now);
         self.trace.record(&(self.now, worker, kind, input, observed.action.essence()), text);
@@ -372,6 +408,7 @@ impl World {
         for opening in observed.openings {
             self.open_socket(worker, opening);
         }
+        self.carry_out_connections(worker, &observed.connects, &observed.splices, &observed.closed);
         for port in ports {
             self.sockets.retain(|socket| socket.local != port.local());
             let delay = if self.random.chance(200) { self.random.below(SECOND) } else { 0 };
@@ -380,14 +417,20 @@ impl World {
         let tally = match &observed.action {
             Action::Drop(reason) => format!("dropped: {}", reason.code()),
             Action::Reply { bytes, .. } if bytes[..2] == [0, 0x17] => "to a client by an ICMP error".into(),
+            Action::Reply { bytes, .. } if bytes[..2] == [0, 0x1C] => "a peer's connection announced".into(),
             Action::Reply { bytes, .. } => reply_tally(bytes),
             Action::Forward { to: Egress::Peer { .. }, .. } => "to a peer".into(),
             Action::Forward { bytes, .. } if bytes[0] & 0xC0 == 0x40 => "to a client by a channel".into(),
             Action::Forward { .. } => "to a client by an indication".into(),
             Action::Wait(_) => "waiting".into(),
+            Action::Connecting(_) => "connecting to a peer".into(),
+            Action::HandOver(_) => "for another worker".into(),
             Action::Nothing => "nothing".into(),
         };
         *self.actions.entry(tally).or_default() += 1;
+        if !observed.splices.is_empty() {
+            *self.actions.entry("spliced".into()).or_default() += 1;
+        }
         for report in &observed.reports {
             let tally = match report {
                 Report::Allocated { additional: Some(_), .. } => "two relayed addresses",
@@ -409,7 +452,7 @@ impl World {
             Action::Forward { to: Egress::Client(to), bytes, .. } | Action::Reply { to, bytes } => {
                 self.send(Datagram { from: to.tuple.server, to: to.tuple.client, bytes });
             }
-            Action::Wait(_) | Action::Drop(_) | Action::Nothing => {}
+            Action::Wait(_) | Action::Connecting(_) | Action::HandOver(_) | Action::Drop(_) | Action::Nothing => {}
         }
     }
 
@@ -421,8 +464,8 @@ impl World {
             true => Err(RelayError::Other),
         };
         if result.is_ok() {
-            let Opening { relay, address: local, .. } = opening;
-            self.sockets.push(Socket { worker, relay, local });
+            let Opening { relay, address: local, transport, .. } = opening;
+            self.sockets.push(Socket { worker, relay, local, transport });
         }
         let late = self.random.chance(50);
         let delay = self.random.below(if late { 20 * SECOND } else { SECOND / 1000 });
@@ -435,7 +478,7 @@ impl World {
 
     /// The kernel keeps a 5-tuple on one worker.
     fn worker_of(&self, client: SocketAddr) -> u16 {
-        client.port() % self.settings.workers
+        self.moved.get(&client).copied().unwrap_or(client.port() % self.settings.workers)
     }
 
     fn outer_form(&self, local: SocketAddr) -> SocketAddr {

@@ -43,7 +43,10 @@ impl Model {
         let peer = message.value(XOR_PEER_ADDRESS).ok_or(Reason::BadSend)?;
         let peer = read_xored(peer, &message.id).ok_or(Reason::BadSend)?;
         let peer = canonical(&self.settings, peer);
-        self.towards(&source, peer).ok_or(Reason::WrongFamily)?;
+        let at = self.towards(&source, peer).ok_or(Reason::WrongFamily)?;
+        if self.allocations[at].tcp {
+            return Err(Reason::OtherRelayTransport);
+        }
         self.data_to_peer(now, source, peer, data.to_vec(), message.value(DONT_FRAGMENT).is_some())
     }
 
@@ -69,6 +72,7 @@ impl Model {
         let padded = packet.len().div_ceil(4) * 4;
         let header = 20 + if peer.is_ipv4() { 12 } else { 24 } + 4;
         let whole = match channel {
+            Some(_) if allocation.client.tuple.transport.is_stream() => 4 + padded,
             Some(_) => 4 + packet.len(),
             None => header + padded + if fingerprint { 8 } else { 0 },
         };
@@ -151,7 +155,7 @@ impl Model {
     }
 
     /// How the allocation may reach a peer: by a permission for its IP address that has not expired.
-    fn access(&self, now: Now, at: usize, peer: SocketAddr) -> Option<Access> {
+    pub(super) fn access(&self, now: Now, at: usize, peer: SocketAddr) -> Option<Access> {
         let permissions = self.allocations[at].permissions.iter();
         let mut fitting = permissions.filter(|it| it.peer == peer.ip() && it.expires > now.monotonic);
         fitting.next().map(|permission| permission.access)
@@ -159,7 +163,9 @@ impl Model {
 
     /// The local form of a relayed transport address that is open, whichever worker it belongs to.
     fn live_relay(&self, peer: SocketAddr) -> Option<SocketAddr> {
-        let fits = |it: &&Allocation| it.local == peer || self.advertised(it.local) == peer;
+        let fits = |it: &&Allocation| {
+            !it.tcp && (it.local == peer || self.advertised(it.local) == peer)
+        };
         self.allocations.iter().find(fits).map(|it| it.local)
     }
 }

@@ -101,7 +101,9 @@ impl Model {
         refusal: &Refusal,
         attributes: Vec<(u16, Vec<u8>)>,
     ) -> Option<Response> {
-        if refusal.identity.is_none() && !self.spend(now, source) {
+        // Who comes by a connection has proved where he is.
+        let proved = source.client.tuple.transport.is_stream();
+        if refusal.identity.is_none() && !proved && !self.spend(now, source) {
             self.count(source.worker, Reason::RateLimited);
             return None;
         }
