@@ -22,7 +22,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use turnpike_turn::{
-    Client, EndCause, IcmpError, Now, PeerConnectionId, Reason, RelayError, RelayId, SessionId, Timestamp, Usage, WaitId,
+    Client, EndCause, IcmpError, Now, PeerConnectionId, Reason, RelayError, RelayId, SessionId, Timestamp,
+    Usage, WaitId,
 };
 
 use allocate::Wanted;

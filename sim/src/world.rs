@@ -11,11 +11,12 @@ use std::sync::Arc;
 
 use turnpike_turn::{
     Client, ConnectError, Effect, Egress, FiveTuple, IcmpError, Init, Link, NonceKey, Now, PeerConnectionId,
-    PeerTransport, Ports, Quotas, RelayError, RelayId, RelayedPort, Server, Timestamp, Transport, UnixTime, WaitId,
+    PeerTransport, Ports, Quotas, RelayError, RelayId, RelayedPort, Server, Timestamp, Transport, UnixTime,
+    WaitId,
 };
 
-use connections::PeerConnection;
 pub(crate) use connections::FIRST_STREAM;
+use connections::PeerConnection;
 
 use crate::model::{Expected, Model, Source};
 use crate::network::{Datagram, Faults, SECOND};
@@ -452,7 +453,11 @@ impl World {
             Action::Forward { to: Egress::Client(to), bytes, .. } | Action::Reply { to, bytes } => {
                 self.send(Datagram { from: to.tuple.server, to: to.tuple.client, bytes });
             }
-            Action::Wait(_) | Action::Connecting(_) | Action::HandOver(_) | Action::Drop(_) | Action::Nothing => {}
+            Action::Wait(_)
+            | Action::Connecting(_)
+            | Action::HandOver(_)
+            | Action::Drop(_)
+            | Action::Nothing => {}
         }
     }
 

@@ -31,8 +31,7 @@ impl Relaying {
     pub(crate) fn new(surroundings: &mut Surroundings<'_>) -> Self {
         let (address, server) = stream_endpoints(surroundings);
         let client = new_client(surroundings);
-        let mut relaying =
-            Relaying { address, server, client, known: Vec::new(), data: Vec::new(), left: 0 };
+        let mut relaying = Relaying { address, server, client, known: Vec::new(), data: Vec::new(), left: 0 };
         relaying.begin(surroundings);
         relaying
     }
@@ -40,8 +39,7 @@ impl Relaying {
     fn begin(&mut self, surroundings: &mut Surroundings<'_>) {
         let random = &mut *surroundings.random;
         self.left = random.between(5, 60);
-        let transport =
-            if random.chance(850) { RequestedTransport::TCP } else { RequestedTransport::UDP };
+        let transport = if random.chance(850) { RequestedTransport::TCP } else { RequestedTransport::UDP };
         let dual = random.chance(250);
         let family = (!dual && !self.address.is_ipv4()).then_some(Family::Ipv6);
         let additional_family = dual.then_some(Family::Ipv6);

@@ -163,9 +163,7 @@ impl Model {
 
     /// The local form of a relayed transport address that is open, whichever worker it belongs to.
     fn live_relay(&self, peer: SocketAddr) -> Option<SocketAddr> {
-        let fits = |it: &&Allocation| {
-            !it.tcp && (it.local == peer || self.advertised(it.local) == peer)
-        };
+        let fits = |it: &&Allocation| !it.tcp && (it.local == peer || self.advertised(it.local) == peer);
         self.allocations.iter().find(fits).map(|it| it.local)
     }
 }

@@ -318,9 +318,8 @@ pub(super) fn read_family(message: &Parsed, kind: u16) -> Result<Option<u8>, (u1
 pub(super) fn unknown_attributes(message: &Parsed) -> Vec<u8> {
     let kinds = message.attributes.iter().map(|attribute| attribute.kind);
     // RFC 6062 has one for a single method.
-    let known = |kind: &u16| {
-        KNOWN.contains(kind) || *kind == CONNECTION_ID && message.method == CONNECTION_BIND
-    };
+    let known =
+        |kind: &u16| KNOWN.contains(kind) || *kind == CONNECTION_ID && message.method == CONNECTION_BIND;
     kinds.filter(|kind| *kind < 0x8000 && !known(kind)).flat_map(u16::to_be_bytes).collect()
 }
 

@@ -3,9 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use turnpike_turn::{
-    Client, ConnectError, EndCause, Now, PeerConnectionId, Reason, RelayId, Timestamp, Way,
-};
+use turnpike_turn::{Client, ConnectError, EndCause, Now, PeerConnectionId, Reason, RelayId, Timestamp, Way};
 
 use super::credentials::{Identity, Refusal};
 use super::message::{Parsed, Protection, read_xored};
@@ -100,9 +98,8 @@ impl Model {
         }
         let value = of_length(message, CONNECTION_ID, 4)?.ok_or((400, Reason::BadRequest))?;
         let number = u32::from_be_bytes([value[0], value[1], value[2], value[3]]);
-        let waits = |it: &super::Pending| {
-            it.wanted.source.worker == worker && it.wanted.source.client.tuple == tuple
-        };
+        let waits =
+            |it: &super::Pending| it.wanted.source.worker == worker && it.wanted.source.client.tuple == tuple;
         if self.allocation(&source).is_some() || self.pending.iter().any(waits) {
             return Err((400, Reason::AllocationMismatch));
         }
@@ -205,9 +202,8 @@ impl Model {
 
     /// A client's connection has ended.
     pub(crate) fn link_closed(&mut self, now: Now, source: Source) -> Expected {
-        let same = |it: &super::Allocation| {
-            it.worker == source.worker && it.client.tuple == source.client.tuple
-        };
+        let same =
+            |it: &super::Allocation| it.worker == source.worker && it.client.tuple == source.client.tuple;
         while let Some(at) = self.allocations.iter().position(same) {
             self.end(now.monotonic, at, EndCause::Disconnected);
         }
@@ -247,9 +243,8 @@ impl Model {
         };
         while let Some(at) = self.connections.iter().position(due) {
             let closed = self.connections.remove(at);
-            let over = |it: &super::Allocation| {
-                it.worker == worker && it.relay == closed.relay && it.expires <= now
-            };
+            let over =
+                |it: &super::Allocation| it.worker == worker && it.relay == closed.relay && it.expires <= now;
             if self.allocations.iter().any(over) {
                 self.counters[usize::from(worker)].perhaps_never_bound += 1;
             } else {
@@ -339,9 +334,8 @@ impl Model {
     }
 
     fn live_tcp_relay(&self, peer: SocketAddr) -> Option<SocketAddr> {
-        let fits = |it: &&super::Allocation| {
-            it.tcp && (it.local == peer || self.advertised(it.local) == peer)
-        };
+        let fits =
+            |it: &&super::Allocation| it.tcp && (it.local == peer || self.advertised(it.local) == peer);
         self.allocations.iter().find(fits).map(|it| it.local)
     }
 }

@@ -5,9 +5,7 @@
 
 use std::net::SocketAddr;
 
-use turnpike_turn::{
-    Client, ConnectError, FiveTuple, Link, PeerConnectionId, PeerTransport, Transport, Way,
-};
+use turnpike_turn::{Client, ConnectError, FiveTuple, Link, PeerConnectionId, PeerTransport, Transport, Way};
 
 use super::{Happening, World};
 use crate::model::Source;
@@ -50,10 +48,8 @@ impl World {
         self.wake_if_due(worker)?;
         let now = self.clocks();
         let expected = self.model.peer_connected(now, worker, id, connected);
-        let action = Action::of(
-            self.servers[usize::from(worker)].handle_peer_connected(now, id, connected),
-            &[],
-        );
+        let action =
+            Action::of(self.servers[usize::from(worker)].handle_peer_connected(now, id, connected), &[]);
         let at = self.connections.iter().position(|it| it.worker == worker && it.id == id && it.connecting);
         if let Some(at) = at {
             match connected {

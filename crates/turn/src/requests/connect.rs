@@ -35,7 +35,8 @@ impl Server {
             self.report(Event::PeerRefused { tuple, session, peer: peer.ip(), rule });
             return Err(refused(ErrorNumber::FORBIDDEN, Reason::OwnAddress));
         };
-        let connection = self.add_connection(judged.relay, peer, Stage::Connecting(request.reply(), user.clone()))?;
+        let connection =
+            self.add_connection(judged.relay, peer, Stage::Connecting(request.reply(), user.clone()))?;
         let deadline = request.now.monotonic + CONNECT_TIMEOUT;
         self.effects.push_back(Effect::ConnectPeer { connection, from, peer: reachable, deadline });
         Ok(Answer::Connecting(connection))

@@ -84,8 +84,9 @@ impl Datapath {
         self.streams.flush(&self.poller);
         let joined = self.peers.splice(name, client.link) && self.streams.splice(client.link, name);
         if !joined {
-            self.close_peer(name);
-            self.server.handle_peer_closed(name);
+            // Never: both were there a moment ago. But a connection that leads nowhere must not stay.
+            self.close_peer_and_tell(name);
+            self.close_stream(client.link, Closing::Ended);
         }
     }
 
