@@ -18,7 +18,7 @@ use turnpike_wire::attributes::{
 };
 use turnpike_wire::{Class, Message, MessageWriter, Method, TransactionId, channel_data_header};
 use turnpike_worker::{
-    Command, HeldPorts, HttpAnswers, Listener, ProxyRules, StreamLimits, Worker, WorkerInit,
+    Command, HeldPorts, HttpAnswers, Listener, ProxyRules, Siblings, StreamLimits, Worker, WorkerInit,
 };
 
 #[test]
@@ -67,6 +67,7 @@ impl Server {
             server: Init {
                 config: Arc::new(config),
                 worker: 0,
+                workers: 1,
                 ports: Ports::new(&[relay], 49_152..=65_535),
                 quotas: Quotas::new(0, 0),
                 nonce_key: NonceKey::new([1; 16]),
@@ -81,6 +82,7 @@ impl Server {
             stream_limits: StreamLimits { per_source: 1, total: 1, idle: Duration::from_secs(60) },
             relay_options: UdpOptions::default(),
             held_ports: HeldPorts::default(),
+            siblings: Siblings::default(),
             report: Box::new(drop),
         })
         .unwrap();

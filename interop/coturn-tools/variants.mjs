@@ -5,6 +5,8 @@
 //   transport  "udp" unless given; "tcp" is -t, "tls" is -t -S, "dtls" -S
 //   trusting   with the authority of the server's certificate (-E): only then does the client check it
 //   mostLostByEach  messages that each client may lose, none unless given
+//   lostByTheirs    likewise, but of coturn's client only
+//   pairing  "our client" for what coturn's cannot do with coturn's server either
 //   family   the family of the server's address, 4 unless given
 //   server   "open" (loopback peers allowed), "secret" (the same with a REST secret), "guarded" (neither)
 
@@ -111,6 +113,27 @@ const STREAM_VARIANTS = ["tcp", "tls"].flatMap((transport) =>
     { name: "both families -Z", peer: "echo4", flags: ["-Z"], clients: { rtcp: false } },
     { name: "IPv6 channels -x", family: 6, peer: "echo6", flags: [], clients: {} },
     { name: "IPv6 relay over IPv4", peer: "echo6", flags: ["-c"], clients: { rtcp: false } },
+    { name: "TCP relaying -T", peer: "clients", flags: ["-T"], clients: { rtcp: false } },
+    { name: "TCP relaying -T -m 12", peer: "clients", flags: ["-T", "-m", "12"], clients: { count: 12, rtcp: false } },
+    { name: "IPv6 TCP relaying -x -T", family: 6, peer: "clients", flags: ["-T"], clients: { rtcp: false } },
+    // Half of coturn's clients are peers here, and do not get what the others send: not from coturn's server either.
+    {
+      name: "passive TCP relaying -P",
+      peer: "clients",
+      flags: ["-P"],
+      clients: { rtcp: false },
+      lostByTheirs: 2.5,
+      // Its peers speak TLS to the relayed address, which nobody answers.
+      pairing: transport === "tls" ? "our client" : undefined,
+    },
+    {
+      name: "passive TCP relaying -P -m 12",
+      peer: "clients",
+      flags: ["-P", "-m", "12"],
+      clients: { count: 12, rtcp: false },
+      lostByTheirs: 2.5,
+      pairing: transport === "tls" ? "our client" : undefined,
+    },
   ].map((variant) => ({ ...variant, transport, name: `${transport}: ${variant.name}` })),
 );
 

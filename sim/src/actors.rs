@@ -4,11 +4,13 @@ mod attacker;
 mod chaotic;
 mod honest;
 mod peers;
+mod relaying;
 
 pub(crate) use attacker::Attacker;
 pub(crate) use chaotic::Chaotic;
 pub(crate) use honest::Honest;
 pub(crate) use peers::{Peers, public, public_six};
+pub(crate) use relaying::Relaying;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -72,6 +74,8 @@ pub(crate) struct Rumours {
     pub(crate) nonces: Vec<Vec<u8>>,
     /// Relayed transport addresses that are or were open.
     pub(crate) relayed: Vec<SocketAddr>,
+    /// Names of connections with peers.
+    pub(crate) connections: Vec<u32>,
     /// What clients have sent.
     pub(crate) overheard: Vec<Datagram>,
     /// Client addresses whose challenge budgets are their own.

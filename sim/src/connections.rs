@@ -12,7 +12,7 @@ use crate::model::Source;
 use crate::network::{Datagram, SECOND};
 use crate::observed::Action;
 use crate::random::Random;
-use crate::world::{Happening, World};
+use crate::world::{FIRST_STREAM, Happening, World};
 
 /// The connections that are open.
 #[derive(Debug, Default)]
@@ -33,13 +33,19 @@ struct Connection {
     to_client: u64,
 }
 
-/// What a client with this address speaks.
+/// What a client with this address speaks. From `FIRST_STREAM` on, another file says so.
 pub(crate) fn transport_of(client: SocketAddr) -> Transport {
     match client.port() % 8 {
+        _ if client.port() >= FIRST_STREAM => Transport::Udp,
         6 => Transport::Tcp,
         7 => Transport::Tls,
         _ => Transport::Udp,
     }
+}
+
+/// Whether a link is a connection's.
+pub(crate) fn is_connection(link: Link) -> bool {
+    link.0 & STREAM != 0
 }
 
 impl World {
@@ -82,6 +88,12 @@ impl World {
         self.schedule(arrival - self.now, Happening::Delivery(to.link, datagram));
     }
 
+    /// A connection goes to the worker it belongs to. Returns whether it is one.
+    pub(crate) fn move_connection(&mut self, link: Link, worker: u16) -> bool {
+        let found = self.connections.find(link);
+        found.map(|at| self.connections.open[at].worker = worker).is_some()
+    }
+
     /// Whether a connection is still open.
     pub(crate) fn is_connected(&self, link: Link) -> bool {
         self.connections.find(link).is_some()
@@ -116,6 +128,7 @@ impl World {
         let Some(at) = self.connections.find(link) else { return Ok(()) };
         let Connection { client, worker, .. } = self.connections.open.swap_remove(at);
         *self.actions.entry("a connection broke".into()).or_default() += 1;
+        self.end_splice_of(client.tuple.client)?;
         self.wake_if_due(worker)?;
         let now = self.clocks();
         let expected = self.model.link_closed(now, Source { worker, client });

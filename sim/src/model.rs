@@ -13,6 +13,7 @@ mod peers;
 mod requests;
 mod response;
 mod settle;
+mod tcp_relay;
 
 pub(crate) use algorithms::{Algorithm, long_term_key, user_hash};
 pub(crate) use credentials::rest_password;
@@ -21,13 +22,16 @@ pub(crate) use settle::Counters;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use turnpike_turn::{Client, EndCause, IcmpError, Now, Reason, RelayId, SessionId, Timestamp, Usage, WaitId};
+use turnpike_turn::{
+    Client, EndCause, IcmpError, Now, PeerConnectionId, Reason, RelayId, SessionId, Timestamp, Usage, WaitId,
+};
 
 use allocate::Wanted;
 use credentials::{Identity, IssuedNonce};
 use message::Parsed;
 use peers::Access;
 use response::{Asked, Bucket, Response};
+use tcp_relay::{Attempt, Connection};
 
 use crate::observed::Report;
 use crate::settings::Settings;
@@ -39,6 +43,7 @@ pub(crate) struct Model {
     allocations: Vec<Allocation>,
     pending: Vec<Pending>,
     reservations: Vec<Reservation>,
+    connections: Vec<Connection>,
     /// Ports of ended allocations whose sockets are still being closed.
     closing: Vec<SocketAddr>,
     deleted: Vec<Deleted>,
@@ -51,6 +56,9 @@ pub(crate) struct Model {
     reports: Vec<Report>,
     /// The sockets it is to close.
     closings: Vec<(RelayId, SocketAddr)>,
+    /// The connections it is to splice, and those it is to close.
+    splices: Vec<(Client, PeerConnectionId)>,
+    closed_connections: Vec<PeerConnectionId>,
 }
 
 /// Where an input comes from.
@@ -115,6 +123,23 @@ pub(crate) enum Expected {
     },
     /// Open a socket of the core's choice.
     Open(Box<Wanted>),
+    /// Make a connection to a peer.
+    Connect(Box<Attempt>),
+    /// Tell a client of one that a peer has made.
+    Attempted {
+        /// Which worker has it.
+        worker: u16,
+        /// From which relayed address.
+        relay: RelayId,
+        /// Whom to tell.
+        to: Client,
+        /// Whose it is.
+        peer: SocketAddr,
+        /// Whether it carries FINGERPRINT.
+        fingerprint: bool,
+    },
+    /// Let another worker see it.
+    HandOver(u16),
     /// The input has no verdict.
     Nothing,
 }
@@ -128,6 +153,7 @@ struct Allocation {
     relay: RelayId,
     session: SessionId,
     local: SocketAddr,
+    tcp: bool,
     id: [u8; 12],
     created: Timestamp,
     expires: Timestamp,
@@ -196,6 +222,7 @@ impl Model {
             allocations: Vec::new(),
             pending: Vec::new(),
             reservations: Vec::new(),
+            connections: Vec::new(),
             closing: Vec::new(),
             deleted: Vec::new(),
             nonces: Vec::new(),
@@ -205,6 +232,8 @@ impl Model {
             counters,
             reports: Vec::new(),
             closings: Vec::new(),
+            splices: Vec::new(),
+            closed_connections: Vec::new(),
         }
     }
 
@@ -261,6 +290,7 @@ impl Model {
     /// Time has passed.
     pub(crate) fn timeout(&mut self, now: Now, worker: u16) -> Expected {
         let now = now.monotonic;
+        self.close_unbound(now, worker);
         let due = |it: &Allocation| it.worker == worker && it.expires <= now;
         while let Some(at) = self.allocations.iter().position(due) {
             self.end(now, at, EndCause::Expired);
@@ -328,6 +358,7 @@ impl Model {
     /// Ends one relayed address, and the session if it was the last.
     fn end(&mut self, now: Timestamp, at: usize, cause: EndCause) {
         let ended = self.allocations.remove(at);
+        self.close_with(ended.worker, ended.relay);
         let relayed = self.advertised(ended.local);
         let (session, user) = (ended.session, ended.owner.name);
         self.closings.push((ended.relay, ended.local));

@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use turnpike_turn::{
-    Client, Egress, EndCause, Event, FiveTuple, Reason, RelayId, SessionId, Usage, Verdict, WaitId,
+    Client, Egress, EndCause, Event, FiveTuple, PeerConnectionId, PeerTransport, Reason, RelayId, SessionId,
+    Timestamp, Usage, Verdict, WaitId,
 };
 
 /// A verdict with its bytes.
@@ -30,6 +31,10 @@ pub(crate) enum Action {
     },
     /// The request waits.
     Wait(WaitId),
+    /// The request waits for a connection to a peer.
+    Connecting(PeerConnectionId),
+    /// Another worker is to see the request.
+    HandOver(u16),
     /// Nothing is sent, for this reason.
     Drop(Reason),
     /// The input was none that has a verdict.
@@ -47,6 +52,8 @@ impl Action {
             }
             Verdict::Reply { to, bytes } => Action::Reply { to, bytes: bytes.to_vec() },
             Verdict::Wait(wait) => Action::Wait(wait),
+            Verdict::Connecting(connection) => Action::Connecting(connection),
+            Verdict::HandOver { worker } => Action::HandOver(worker),
             Verdict::Drop(reason) => Action::Drop(reason),
         }
     }
@@ -61,6 +68,8 @@ impl Action {
             Action::Wait(wait) => (2, &[], u64::from(wait.slot) << 32 | u64::from(wait.generation)),
             Action::Drop(reason) => (3, &[], *reason as u64),
             Action::Nothing => (4, &[], 0),
+            Action::Connecting(connection) => (5, &[], connection.number().into()),
+            Action::HandOver(worker) => (6, &[], (*worker).into()),
         }
     }
 }
@@ -74,6 +83,21 @@ pub(crate) struct Opening {
     pub(crate) relay: RelayId,
     /// Its address, local form.
     pub(crate) address: SocketAddr,
+    /// What it is to speak.
+    pub(crate) transport: PeerTransport,
+}
+
+/// A connection the core asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Connect {
+    /// Its name.
+    pub(crate) connection: PeerConnectionId,
+    /// The relayed address, local form.
+    pub(crate) from: SocketAddr,
+    /// Where it leads.
+    pub(crate) peer: SocketAddr,
+    /// When it is given up.
+    pub(crate) deadline: Timestamp,
 }
 
 /// Everything one input led to.
@@ -85,6 +109,14 @@ pub(crate) struct Observed {
     pub(crate) openings: Vec<Opening>,
     /// Sockets to close, with their addresses in local form.
     pub(crate) closings: Vec<(RelayId, SocketAddr)>,
+    /// Connections to make.
+    pub(crate) connects: Vec<Connect>,
+    /// Connections to splice.
+    pub(crate) splices: Vec<(Client, PeerConnectionId)>,
+    /// Connections to close.
+    pub(crate) closed: Vec<PeerConnectionId>,
+    /// The name of one that a peer has made.
+    pub(crate) accepted: Option<PeerConnectionId>,
     /// What was reported.
     pub(crate) reports: Vec<Report>,
 }

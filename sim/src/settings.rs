@@ -55,6 +55,12 @@ pub(crate) struct Settings {
     pub(crate) mapped_address: bool,
     /// Whether TURN is answered.
     pub(crate) relaying: bool,
+    /// Whether UDP is relayed.
+    pub(crate) udp_relay: bool,
+    /// Whether TCP is.
+    pub(crate) tcp_relay: bool,
+    /// Most connections with peers of one relayed address.
+    pub(crate) allocation_connections: usize,
     /// Whether channels up to 0x7FFF may be bound.
     pub(crate) rfc5766_channels: bool,
     /// The family for clients that name none; `None` for the one they came by.
@@ -110,6 +116,9 @@ impl Settings {
             authenticated_binding: false,
             mapped_address: false,
             relaying: true,
+            udp_relay: true,
+            tcp_relay: true,
+            allocation_connections: 64,
             rfc5766_channels: false,
             default_family: Some(Family::Ipv4),
             max_lifetime: 3600,
@@ -139,6 +148,9 @@ impl Settings {
         self.authenticated_binding = random.chance(150);
         self.mapped_address = random.chance(200);
         self.relaying = !random.chance(40);
+        self.udp_relay = !random.chance(30);
+        self.tcp_relay = !random.chance(60);
+        self.allocation_connections = *random.pick(&[64, 64, 2]);
         self.rfc5766_channels = random.chance(300);
         self.default_family =
             *random.pick(&[Some(Family::Ipv4), Some(Family::Ipv4), Some(Family::Ipv6), None]);
@@ -195,6 +207,9 @@ impl Settings {
         config.authenticated_binding = self.authenticated_binding;
         config.mapped_address = self.mapped_address;
         config.relaying = self.relaying;
+        config.udp_relay = self.udp_relay;
+        config.tcp_relay = self.tcp_relay;
+        config.allocation_connections = self.allocation_connections;
         config.channels = if self.rfc5766_channels { ChannelRange::Rfc5766 } else { ChannelRange::Rfc8656 };
         config.default_family = self.default_family.map_or(DefaultFamily::Client, DefaultFamily::Of);
         config.max_lifetime = Duration::from_secs(self.max_lifetime.into());

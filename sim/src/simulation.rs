@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::actors::{Actor, Attacker, Chaotic, Honest, Peers, Rumours, SOURCES, Surroundings};
+use crate::actors::{Actor, Attacker, Chaotic, Honest, Peers, Relaying, Rumours, SOURCES, Surroundings};
 use crate::network::{Datagram, SECOND};
 use crate::random::Random;
 use crate::settings::ip;
@@ -64,6 +64,7 @@ impl Simulation {
         let honest = self.random.below(6);
         let chaotic = self.random.between(1, 8);
         let attackers = self.random.below(3);
+        let relaying = self.random.below(4);
         let undamaged = self.world.faults.corruption == 0;
         let mut actors: Vec<Box<dyn Actor>> = vec![Box::new(Peers::default())];
         let ((), born) = self.surrounded(|surroundings| {
@@ -72,6 +73,9 @@ impl Simulation {
             }
             for _ in 0..chaotic {
                 actors.push(Box::new(Chaotic::new(surroundings)));
+            }
+            for _ in 0..relaying {
+                actors.push(Box::new(Relaying::new(surroundings)));
             }
             for _ in 0..attackers {
                 actors.push(Box::new(Attacker));
@@ -85,6 +89,7 @@ impl Simulation {
         self.world.schedule(self.random.below(60 * SECOND), Happening::Reload);
         self.world.schedule(self.random.below(60 * SECOND), Happening::ClockStep);
         self.world.schedule(self.random.below(10 * SECOND), Happening::IcmpError);
+        self.world.schedule(self.random.below(10 * SECOND), Happening::Connection);
     }
 
     fn step(&mut self) -> Result<bool, String> {
@@ -103,12 +108,20 @@ impl Simulation {
             Happening::Break(link) => self.world.break_connection(link)?,
             Happening::RelayOpened(worker, wait, opened) => self.world.relay_opened(worker, wait, opened)?,
             Happening::Release(port) => self.world.release(port),
+            Happening::PeerConnected(worker, id, connected) => {
+                self.world.peer_connected(worker, id, connected)?;
+            }
             _ if self.over => {}
             Happening::Wake(actor) => self.wake(actor)?,
             Happening::Reload => {
                 self.world.reload();
                 let delay = self.random.below(400 * self.pace);
                 self.world.schedule(delay, Happening::Reload);
+            }
+            Happening::Connection => {
+                self.world.connection_happens()?;
+                let delay = self.random.below(2 * self.pace);
+                self.world.schedule(delay, Happening::Connection);
             }
             Happening::IcmpError => {
                 self.world.peer_icmp()?;

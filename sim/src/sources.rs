@@ -17,6 +17,7 @@ pub(crate) fn separate_sources(candidates: &[IpAddr], settings: &Settings) -> Ve
     let mut server = Server::new(Init {
         config: single.config(),
         worker: 0,
+        workers: 1,
         ports: Ports::new(&single.relays, single.first_port..=single.last_port),
         quotas: Quotas::new(0, 0),
         nonce_key: NonceKey::new([0; 16]),

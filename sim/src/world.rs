@@ -3,19 +3,24 @@
 //!
 //! Each input goes to a worker's core and to the model; [`World`] compares what they say at once.
 
+mod peer_connections;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use turnpike_turn::{
-    Client, Effect, Egress, FiveTuple, IcmpError, Init, Link, NonceKey, Now, Ports, Quotas, RelayError,
-    RelayId, RelayedPort, Server, Timestamp, Transport, UnixTime, WaitId,
+    Client, ConnectError, Effect, Egress, IcmpError, Init, Link, NonceKey, Now, PeerConnectionId,
+    PeerTransport, Ports, Quotas, RelayError, RelayId, RelayedPort, Server, Timestamp, UnixTime, WaitId,
 };
 
-use crate::connections::{Connections, transport_of};
+pub(crate) use peer_connections::FIRST_STREAM;
+use peer_connections::PeerConnection;
+
+use crate::connections::{Connections, is_connection, transport_of};
 use crate::model::{Expected, Model, Source};
 use crate::network::{Datagram, Faults, SECOND};
-use crate::observed::{Action, Observed, Opening, Report};
+use crate::observed::{Action, Connect, Observed, Opening, Report};
 use crate::random::Random;
 use crate::settings::{Settings, ip};
 use crate::sources::seed;
@@ -45,6 +50,13 @@ pub(crate) struct World {
     ports: Arc<Ports>,
     quotas: Arc<Quotas>,
     sockets: Vec<Socket>,
+    peer_connections: Vec<PeerConnection>,
+    /// Clients that have come by TCP.
+    stream_clients: Vec<Client>,
+    /// Connections that are at another worker than the kernel gave them to.
+    moved: BTreeMap<SocketAddr, u16>,
+    /// The name of a connection that a peer has just made.
+    accepted: Option<PeerConnectionId>,
     queue: BTreeMap<(u64, u64), Happening>,
     sequence: u64,
     unix_offset: i64,
@@ -71,6 +83,10 @@ pub(crate) enum Happening {
     RelayOpened(u16, WaitId, Result<(), RelayError>),
     /// A socket has been closed and its port is dropped.
     Release(RelayedPort),
+    /// A worker is told how connecting to a peer went.
+    PeerConnected(u16, PeerConnectionId, Result<(), ConnectError>),
+    /// Something happens to a connection.
+    Connection,
     /// Some router or host sends an ICMP error.
     IcmpError,
     /// The operator changes the rules.
@@ -84,6 +100,7 @@ struct Socket {
     worker: u16,
     relay: RelayId,
     local: SocketAddr,
+    transport: PeerTransport,
 }
 
 impl World {
@@ -99,6 +116,7 @@ impl World {
             servers.push(Server::new(Init {
                 config: settings.config(),
                 worker,
+                workers: settings.workers,
                 ports: ports.clone(),
                 quotas: quotas.clone(),
                 nonce_key: nonce_key.clone(),
@@ -121,6 +139,10 @@ impl World {
             ports,
             quotas,
             sockets: Vec::new(),
+            peer_connections: Vec::new(),
+            stream_clients: Vec::new(),
+            moved: BTreeMap::new(),
+            accepted: None,
             queue: BTreeMap::new(),
             sequence: 0,
             unix_offset: 0,
@@ -175,14 +197,18 @@ impl World {
 
     /// Hands a client's datagram to the worker it belongs to.
     pub(crate) fn client_packet(&mut self, datagram: &Datagram) -> Result<(), String> {
-        let tuple = FiveTuple { transport: Transport::Udp, server: datagram.to, client: datagram.from };
+        let tuple = self.tuple_of(datagram.from, datagram.to);
         let worker = self.worker_of(datagram.from);
         let client = Client { link: Link(worker.into()), tuple };
+        self.note_stream_client(tuple, client.link);
         self.packet_of(Source { worker, client }, datagram)
     }
 
     /// Hands a client's datagram, or a message that came by its connection, to its worker.
     pub(crate) fn packet_of(&mut self, source: Source, datagram: &Datagram) -> Result<(), String> {
+        if self.is_splice_of(datagram)? {
+            return Ok(());
+        }
         let Source { worker, client } = source;
         self.wake_if_due(worker)?;
         let now = self.clocks();
@@ -192,13 +218,25 @@ impl World {
         for feature in features_used(&datagram.bytes, &action) {
             *self.actions.entry(feature.into()).or_default() += 1;
         }
-        self.conclude(worker, ("client packet", datagram), expected, action)
+        let elsewhere = if let Action::HandOver(worker) = action { Some(worker) } else { None };
+        self.conclude(worker, ("client packet", datagram), expected, action)?;
+        match elsewhere {
+            Some(worker) if self.move_connection(client.link, worker) => {
+                self.packet_of(Source { worker, client }, datagram)
+            }
+            Some(worker) => {
+                self.hand_over(datagram, worker);
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     /// Hands a datagram to the relay socket it is for, if there is one.
     pub(crate) fn peer_packet(&mut self, datagram: &Datagram) -> Result<(), String> {
         let local = self.local_form(datagram.to);
-        let Some(socket) = self.sockets.iter().find(|socket| socket.local == local) else { return Ok(()) };
+        let udp = self.sockets.iter().filter(|socket| socket.transport == PeerTransport::Udp);
+        let Some(socket) = udp.into_iter().find(|socket| socket.local == local) else { return Ok(()) };
         let (worker, relay, peer) = (socket.worker, socket.relay, datagram.from);
         self.wake_if_due(worker)?;
         let now = self.clocks();
@@ -301,7 +339,8 @@ impl World {
     /// What must hold when everything has come to its end.
     pub(crate) fn check_end(&self) -> Result<(), String> {
         self.check()?;
-        let left = (self.ports.taken(), self.quotas.taken(), self.sockets.len());
+        let left =
+            (self.ports.taken(), self.quotas.taken(), self.sockets.len() + self.peer_connections.len());
         if left != (0, 0, 0) {
             return Err(format!("(ports, quota places, sockets) are left behind: {left:?}"));
         }
@@ -352,11 +391,17 @@ impl World {
         let server = &mut self.servers[usize::from(worker)];
         let (mut openings, mut closings, mut reports) = (Vec::new(), Vec::new(), Vec::new());
         let mut ports = Vec::new();
+        let (mut connects, mut splices, mut closed) = (Vec::new(), Vec::new(), Vec::new());
         while let Some(effect) = server.poll_effect() {
             match effect {
-                Effect::OpenRelay { wait, relay, address, .. } => {
-                    openings.push(Opening { wait, relay, address })
+                Effect::OpenRelay { wait, relay, address, transport, .. } => {
+                    openings.push(Opening { wait, relay, address, transport })
                 }
+                Effect::ConnectPeer { connection, from, peer, deadline } => {
+                    connects.push(Connect { connection, from, peer, deadline });
+                }
+                Effect::Splice { client, connection } => splices.push((client, connection)),
+                Effect::ClosePeer { connection } => closed.push(connection),
                 Effect::CloseRelay { relay, port } => {
                     closings.push((relay, port.local()));
                     ports.push(port);
@@ -366,7 +411,8 @@ impl World {
                 Effect::Report(event) => reports.push(Report::of(&event)),
             }
         }
-        let observed = Observed { action, openings, closings, reports };
+        let accepted = self.accepted.take();
+        let observed = Observed { action, openings, closings, connects, splices, closed, accepted, reports };
         let now = self.clocks();
         let text = || format!("{} worker {worker} {kind} {input:?}\n    -> {observed:?}", self.now);
         self.trace.record(&(self.now, worker, kind, input, observed.action.essence()), text);
@@ -390,6 +436,7 @@ impl World {
         for opening in observed.openings {
             self.open_socket(worker, opening);
         }
+        self.carry_out_connections(worker, &observed.connects, &observed.splices, &observed.closed);
         for port in ports {
             self.sockets.retain(|socket| socket.local != port.local());
             let delay = if self.random.chance(200) { self.random.below(SECOND) } else { 0 };
@@ -398,14 +445,20 @@ impl World {
         let tally = match &observed.action {
             Action::Drop(reason) => format!("dropped: {}", reason.code()),
             Action::Reply { bytes, .. } if bytes[..2] == [0, 0x17] => "to a client by an ICMP error".into(),
+            Action::Reply { bytes, .. } if bytes[..2] == [0, 0x1C] => "a peer's connection announced".into(),
             Action::Reply { bytes, .. } => reply_tally(bytes),
             Action::Forward { to: Egress::Peer { .. }, .. } => "to a peer".into(),
             Action::Forward { bytes, .. } if bytes[0] & 0xC0 == 0x40 => "to a client by a channel".into(),
             Action::Forward { .. } => "to a client by an indication".into(),
             Action::Wait(_) => "waiting".into(),
+            Action::Connecting(_) => "connecting to a peer".into(),
+            Action::HandOver(_) => "for another worker".into(),
             Action::Nothing => "nothing".into(),
         };
         *self.actions.entry(tally).or_default() += 1;
+        if !observed.splices.is_empty() {
+            *self.actions.entry("spliced".into()).or_default() += 1;
+        }
         for report in &observed.reports {
             let tally = match report {
                 Report::Allocated { additional: Some(_), .. } => "two relayed addresses",
@@ -425,14 +478,18 @@ impl World {
                 }
             }
             Action::Forward { to: Egress::Client(to), bytes, .. } | Action::Reply { to, bytes }
-                if to.tuple.transport.is_stream() =>
+                if is_connection(to.link) =>
             {
                 self.answer_on_stream(to, bytes);
             }
             Action::Forward { to: Egress::Client(to), bytes, .. } | Action::Reply { to, bytes } => {
                 self.send(Datagram { from: to.tuple.server, to: to.tuple.client, bytes });
             }
-            Action::Wait(_) | Action::Drop(_) | Action::Nothing => {}
+            Action::Wait(_)
+            | Action::Connecting(_)
+            | Action::HandOver(_)
+            | Action::Drop(_)
+            | Action::Nothing => {}
         }
     }
 
@@ -444,8 +501,8 @@ impl World {
             true => Err(RelayError::Other),
         };
         if result.is_ok() {
-            let Opening { relay, address: local, .. } = opening;
-            self.sockets.push(Socket { worker, relay, local });
+            let Opening { relay, address: local, transport, .. } = opening;
+            self.sockets.push(Socket { worker, relay, local, transport });
         }
         let late = self.random.chance(50);
         let delay = self.random.below(if late { 20 * SECOND } else { SECOND / 1000 });
@@ -458,7 +515,7 @@ impl World {
 
     /// The kernel keeps a 5-tuple on one worker.
     pub(crate) fn worker_of(&self, client: SocketAddr) -> u16 {
-        client.port() % self.settings.workers
+        self.moved.get(&client).copied().unwrap_or(client.port() % self.settings.workers)
     }
 
     fn outer_form(&self, local: SocketAddr) -> SocketAddr {

@@ -5,8 +5,9 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use turnpike_wire::attributes::{
-    AddressErrorCode, AlternateDomain, AlternateServer, ErrorCode, Lifetime, MappedAddress, OtherAddress,
-    Padding, ReservationToken, ResponseOrigin, UnknownAttributes, XorMappedAddress, XorRelayedAddress,
+    AddressErrorCode, AlternateDomain, AlternateServer, ConnectionId, ErrorCode, Lifetime, MappedAddress,
+    OtherAddress, Padding, ReservationToken, ResponseOrigin, UnknownAttributes, XorMappedAddress,
+    XorRelayedAddress,
 };
 use turnpike_wire::{Attribute, AttributeType, Class, ErrorNumber, Integrity, Message};
 
@@ -141,6 +142,11 @@ impl Client {
                 }
                 Event::ChannelBound { request, channel, peer }
             }
+            Request::Connect { .. } => match message.get() {
+                Ok(Some(ConnectionId(connection))) => Event::Connected { request, connection },
+                _ => malformed("CONNECTION-ID"),
+            },
+            Request::ConnectionBind { .. } => Event::ConnectionBound { request },
             Request::Custom { .. } => Event::CustomSucceeded { request },
         }
     }

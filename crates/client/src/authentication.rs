@@ -18,12 +18,12 @@ use crate::config::{ClientConfig, Credentials, Grant};
 use crate::event::{DiscardReason, Failure};
 
 /// Empty until the server has sent a challenge.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Authentication {
     challenge: Option<Box<Challenge>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Challenge {
     realm: Box<[u8]>,
     nonce: Box<[u8]>,
@@ -31,7 +31,7 @@ struct Challenge {
 }
 
 /// Who signs, and how.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Identity {
     /// A user with a password.
     LongTerm(LongTerm),
@@ -39,7 +39,7 @@ enum Identity {
     Bearer(Bearer),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct LongTerm {
     /// Stands in place of the name where the server offers that.
     userhash: Option<UserHash>,
@@ -48,7 +48,7 @@ struct LongTerm {
     algorithms: Option<EchoedList>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Bearer {
     server_name: Box<[u8]>,
     grant: Grant,

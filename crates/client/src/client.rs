@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-use turnpike_wire::attributes::{Data, Icmp, XorPeerAddress};
+use turnpike_wire::attributes::{ConnectionId, Data, Icmp, XorPeerAddress};
 use turnpike_wire::{
     AttributeType, BufferTooSmall, CHANNEL_HEADER, ChannelData, Class, Family, Message, MessageWriter,
     Method, channel_data_header,
@@ -46,6 +46,13 @@ impl Client {
             events: VecDeque::new(),
             next_request: 0,
         }
+    }
+
+    /// A client on another connection to the same server: it knows already what to sign with. For the connections of a
+    /// TCP allocation (RFC 6062 §4.3); their server must not mind another port.
+    pub fn beside(&self, seed: [u8; 16]) -> Self {
+        let authentication = self.authentication.clone();
+        Client { authentication, ..Client::new(self.config.clone(), seed) }
     }
 
     /// Asks the server for this client's address. Ends in [`Event::Binding`].
@@ -90,6 +97,17 @@ impl Client {
         peer: SocketAddr,
     ) -> Result<RequestId, RequestError> {
         self.start(now, Request::ChannelBind { channel, peer })
+    }
+
+    /// Asks for a connection from the relayed address of a TCP allocation to a peer (RFC 6062 §4.3). Ends in
+    /// [`Event::Connected`].
+    pub fn connect(&mut self, now: Duration, peer: SocketAddr) -> Result<RequestId, RequestError> {
+        self.start(now, Request::Connect { peer })
+    }
+
+    /// Binds the connection that this is sent on to one with a peer. Ends in [`Event::ConnectionBound`].
+    pub fn bind_connection(&mut self, now: Duration, connection: u32) -> Result<RequestId, RequestError> {
+        self.start(now, Request::ConnectionBind { connection })
     }
 
     /// Sends a request of any method with any attributes, signed like all others: for tests of a server.
@@ -309,8 +327,12 @@ impl Client {
 fn handle_indication(message: &Message<'_>) -> Event {
     let useless = Event::Discarded(DiscardReason::BadIndication);
     let Ok(Some(XorPeerAddress(peer))) = message.get() else { return useless };
-    if message.method() != Method::DATA {
-        return useless;
+    match (message.method(), message.get()) {
+        (Method::DATA, _) => {}
+        (Method::CONNECTION_ATTEMPT, Ok(Some(ConnectionId(connection)))) => {
+            return Event::ConnectionAttempt { peer, connection };
+        }
+        _ => return useless,
     }
     if let Some(data) = message.attributes().find(|attribute| attribute.kind == AttributeType::DATA) {
         return Event::Data { peer, channel: None, span: data.offset..data.offset + data.value.len() };

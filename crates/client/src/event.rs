@@ -62,6 +62,25 @@ pub enum Event {
         /// Its peer.
         peer: SocketAddr,
     },
+    /// There is a connection with a peer (RFC 6062 §4.3).
+    Connected {
+        /// The Connect request.
+        request: RequestId,
+        /// Its name, to bind another connection to.
+        connection: u32,
+    },
+    /// A peer has connected (RFC 6062 §4.4).
+    ConnectionAttempt {
+        /// The peer.
+        peer: SocketAddr,
+        /// The connection's name, to bind another connection to.
+        connection: u32,
+    },
+    /// From here on this connection carries bytes to and from a peer, and no messages.
+    ConnectionBound {
+        /// The ConnectionBind request.
+        request: RequestId,
+    },
     /// A custom request succeeded.
     CustomSucceeded {
         /// The request.

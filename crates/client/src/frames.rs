@@ -38,6 +38,16 @@ impl FrameBuffer {
         matches!(next_frame(&self.bytes[self.start..]), Frame::Whole { .. })
     }
 
+    /// Takes bytes as they are, as many as there is room for: what follows the last message of a connection that has
+    /// become a peer's (RFC 6062 §4.3).
+    pub fn take_bytes(&mut self, buffer: &mut [u8]) -> usize {
+        let rest = &self.bytes[self.start..];
+        let length = rest.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&rest[..length]);
+        self.start += length;
+        length
+    }
+
     /// Takes the next whole message, without the padding that may follow it. At most 64 KiB of an unfinished
     /// one stay behind.
     pub fn next_message(&mut self) -> Result<Option<&[u8]>, NotFramed> {

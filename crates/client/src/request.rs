@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
 use turnpike_wire::attributes::{
-    AdditionalAddressFamily, ChangeRequest, ChannelNumber, DontFragment, EvenPort, Lifetime, Origin, Padding,
-    RequestedAddressFamily, ResponsePort, Software, XorPeerAddress,
+    AdditionalAddressFamily, ChangeRequest, ChannelNumber, ConnectionId, DontFragment, EvenPort, Lifetime,
+    Origin, Padding, RequestedAddressFamily, ResponsePort, Software, XorPeerAddress,
 };
 use turnpike_wire::{AttributeType, Class, Family, MessageWriter, Method, TransactionId};
 
@@ -49,6 +49,8 @@ pub(crate) enum Request {
     Refresh { lifetime: Option<u32>, family: Option<Family> },
     CreatePermission { peers: Box<[IpAddr]> },
     ChannelBind { channel: u16, peer: SocketAddr },
+    Connect { peer: SocketAddr },
+    ConnectionBind { connection: u32 },
     Custom { method: Method, attributes: Box<[(AttributeType, Box<[u8]>)]> },
 }
 
@@ -60,6 +62,8 @@ impl Request {
             Request::Refresh { .. } => Method::REFRESH,
             Request::CreatePermission { .. } => Method::CREATE_PERMISSION,
             Request::ChannelBind { .. } => Method::CHANNEL_BIND,
+            Request::Connect { .. } => Method::CONNECT,
+            Request::ConnectionBind { .. } => Method::CONNECTION_BIND,
             Request::Custom { method, .. } => *method,
         }
     }
@@ -110,6 +114,12 @@ impl Request {
             }
             Request::ChannelBind { channel, peer } => {
                 writer.add(&ChannelNumber(*channel)).add(&XorPeerAddress(*peer));
+            }
+            Request::Connect { peer } => {
+                writer.add(&XorPeerAddress(*peer));
+            }
+            Request::ConnectionBind { connection } => {
+                writer.add(&ConnectionId(*connection));
             }
             Request::Custom { attributes, .. } => {
                 for (kind, value) in attributes {

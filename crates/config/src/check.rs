@@ -290,8 +290,9 @@ fn check_ranges(config: &Config, problems: &mut Vec<String>) {
         "no-udp-relay and no-tcp-relay together leave nothing to relay; for STUN alone use stun-only",
     );
     refuse(
-        !udp_relay && tcp_relay && !stun_only,
-        "no-udp-relay leaves nothing to relay: this version relays UDP alone",
+        !udp_relay && !config.tcp && !config.serves_tls() && !stun_only,
+        "no-udp-relay leaves TCP alone to relay, which is for clients that come by TCP or TLS: there are none with \
+         no-tcp and without a certificate",
     );
     refuse(
         !config.udp && !config.tcp && !config.serves_tls() && !config.serves_dtls(),

@@ -32,7 +32,7 @@ pub use icmp_error::IcmpError;
 pub use interfaces::{InterfaceAddress, default_route_source, local_addresses};
 pub use limits::{DescriptorLimit, pin_to_core, raise_descriptor_limit};
 pub use packet_pool::{PacketPool, Span};
-pub use poller::{Events, Poller, Waker};
+pub use poller::{Events, Interest, Poller, Waker};
 pub use port_holder::{Holder, holder_of_tcp_address, holder_of_udp_address};
 pub use proxy_header::{Carrier, ProxiedPath, ProxyHeader, ProxyHeaderError};
 pub use receive::{Received, Receiver};

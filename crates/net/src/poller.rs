@@ -19,6 +19,15 @@ pub struct Events {
     count: usize,
 }
 
+/// What a connection is watched for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interest {
+    /// Something to read, or its end.
+    pub reading: bool,
+    /// Room to write.
+    pub writing: bool,
+}
+
 /// Wakes a poller from another thread. Waking twice before it looks is waking once.
 #[derive(Clone, Debug)]
 pub struct Waker {
@@ -60,6 +69,31 @@ impl Poller {
         let wanted = libc::EPOLLIN | libc::EPOLLRDHUP | if writing { libc::EPOLLOUT } else { 0 };
         let mut event = libc::epoll_event { events: wanted as u32, u64: token };
         let operation = if first { libc::EPOLL_CTL_ADD } else { libc::EPOLL_CTL_MOD };
+        self.control(operation, descriptor.as_raw_fd(), &mut event)
+    }
+
+    /// Watches a connection for what is `wanted`, which until now was watched for something else or not at all. One
+    /// that is watched for nothing is not watched: that a connection has broken would be reported again and again.
+    ///
+    /// # Errors
+    /// No memory is left.
+    pub fn change(
+        &self,
+        descriptor: &impl AsRawFd,
+        token: u64,
+        before: Interest,
+        wanted: Interest,
+    ) -> io::Result<()> {
+        let reading = if wanted.reading { libc::EPOLLIN | libc::EPOLLRDHUP } else { 0 };
+        let writing = if wanted.writing { libc::EPOLLOUT } else { 0 };
+        let mut event = libc::epoll_event { events: (reading | writing) as u32, u64: token };
+        let none = Interest::default();
+        let operation = match (before == none, wanted == none) {
+            (true, true) => return Ok(()),
+            (true, false) => libc::EPOLL_CTL_ADD,
+            (false, true) => libc::EPOLL_CTL_DEL,
+            (false, false) => libc::EPOLL_CTL_MOD,
+        };
         self.control(operation, descriptor.as_raw_fd(), &mut event)
     }
 

@@ -1,4 +1,4 @@
-//! TCP listeners and clients' connections.
+//! TCP listeners, and connections with clients and peers.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ pub struct TcpListener {
     local: SocketAddr,
 }
 
-/// A client's connection, non-blocking. What is written goes out at once, in as few segments as it fits.
+/// A connection, non-blocking. What is written goes out at once, in as few segments as it fits.
 #[derive(Debug)]
 pub struct TcpConnection {
     socket: Socket,
@@ -54,6 +54,32 @@ impl TcpListener {
         Ok(TcpListener { socket, local })
     }
 
+    /// Opens a listener that [`TcpConnection::connect_from`] may connect from at the same time. The address must be
+    /// nobody else's all the same.
+    ///
+    /// # Errors
+    /// As the system says, [`io::ErrorKind::AddrInUse`] above all.
+    pub fn bind_relay(address: SocketAddr, device: Option<&str>) -> io::Result<Self> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM.nonblocking().cloexec(),
+            Some(Protocol::TCP),
+        )?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.set_reuse_address(true)?;
+        if let Some(device) = device {
+            socket.bind_device(Some(device.as_bytes()))?;
+        }
+        socket.bind(&address.into())?;
+        // Only now: binding has found out that nobody else listens here, and what binds next is our own.
+        socket.set_reuse_port(true)?;
+        socket.listen(RELAY_BACKLOG)?;
+        let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok(TcpListener { socket, local })
+    }
+
     /// The address it is bound to.
     pub fn local_address(&self) -> SocketAddr {
         self.local
@@ -89,6 +115,41 @@ impl TcpConnection {
         Some(TcpConnection { socket, local, peer: peer.as_socket()? })
     }
 
+    /// Begins to connect from an address that [`TcpListener::bind_relay`] has.
+    ///
+    /// # Errors
+    /// As the system says, as far as it knows at once.
+    pub fn connect_from(local: SocketAddr, peer: SocketAddr, device: Option<&str>) -> io::Result<Self> {
+        let kind = Type::STREAM.nonblocking().cloexec();
+        let socket = Socket::new(Domain::for_address(local), kind, Some(Protocol::TCP))?;
+        if local.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        if let Some(device) = device {
+            socket.bind_device(Some(device.as_bytes()))?;
+        }
+        socket.bind(&local.into())?;
+        socket.set_tcp_nodelay(true)?;
+        let _ = socket.set_keepalive(true);
+        match socket.connect(&peer.into()) {
+            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+            _ => Ok(TcpConnection { socket, local, peer }),
+        }
+    }
+
+    /// Whether a connection that was begun is there by now.
+    ///
+    /// # Errors
+    /// It will never be.
+    pub fn is_connected(&self) -> io::Result<bool> {
+        match self.socket.take_error()? {
+            Some(error) => Err(error),
+            None => Ok(self.socket.peer_addr().is_ok()),
+        }
+    }
+
     /// The address the client came to.
     pub fn local_address(&self) -> SocketAddr {
         self.local
@@ -113,6 +174,12 @@ impl TcpConnection {
     /// Tells the other end that nothing more will be sent.
     pub fn shut_down(&self) {
         let _ = self.socket.shutdown(std::net::Shutdown::Write);
+    }
+
+    /// Has the other end told, when this one is dropped, that something went wrong: it must not take what it got for
+    /// everything.
+    pub fn abort(&self) {
+        let _ = self.socket.set_linger(Some(std::time::Duration::ZERO));
     }
 
     /// Bounds what the kernel keeps for a client that does not read.
@@ -171,6 +238,8 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 
 /// Connections that may wait to be accepted, as far as the system lets them.
 const BACKLOG: i32 = 4096;
+/// The same for a relayed address.
+const RELAY_BACKLOG: i32 = 64;
 
 #[cfg(test)]
 mod tests {
@@ -212,6 +281,55 @@ mod tests {
         let group = TcpListener::bind_group("127.0.0.1:0".parse().unwrap(), 2, None).unwrap();
         let error = TcpListener::bind_group(group[0].local_address(), 1, None).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_relay_listener_is_connected_from_while_it_listens_and_shares_with_nobody() {
+        let elsewhere = TcpListener::bind_group("127.0.0.1:0".parse().unwrap(), 1, None).unwrap();
+        let relay = TcpListener::bind_relay("127.0.0.1:0".parse().unwrap(), None).unwrap();
+        let local = relay.local_address();
+        let taken = TcpListener::bind_relay(local, None).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+        let out = TcpConnection::connect_from(local, elsewhere[0].local_address(), None).unwrap();
+        let seen = accept(&elsewhere);
+        assert_eq!(seen.peer_address(), local, "it comes from the relayed address");
+        assert!(out.is_connected().unwrap());
+        let other = TcpListener::bind_group("127.0.0.1:0".parse().unwrap(), 1, None).unwrap();
+        let second = TcpConnection::connect_from(local, other[0].local_address(), None).unwrap();
+        assert_eq!(accept(&other).peer_address(), local, "several at once");
+        drop(second);
+        // What comes in reaches the listener, not what connects from its address.
+        let client = TcpStream::connect(local).unwrap();
+        assert_eq!(accept(std::slice::from_ref(&relay)).peer_address(), client.local_addr().unwrap());
+    }
+
+    #[test]
+    fn a_refused_connection_is_found_out() {
+        let relay = TcpListener::bind_relay("127.0.0.1:0".parse().unwrap(), None).unwrap();
+        let gone = TcpListener::bind_group("127.0.0.1:0".parse().unwrap(), 1, None).unwrap();
+        let nobody = gone[0].local_address();
+        drop(gone);
+        let refused = TcpConnection::connect_from(relay.local_address(), nobody, None)
+            .and_then(|connection| {
+                loop {
+                    if connection.is_connected()? {
+                        return Ok(());
+                    }
+                    std::thread::yield_now();
+                }
+            })
+            .unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn an_aborted_connection_does_not_look_finished() {
+        let group = TcpListener::bind_group("127.0.0.1:0".parse().unwrap(), 1, None).unwrap();
+        let mut client = TcpStream::connect(group[0].local_address()).unwrap();
+        let connection = accept(&group);
+        connection.abort();
+        drop(connection);
+        assert_eq!(client.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[test]

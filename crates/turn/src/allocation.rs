@@ -29,6 +29,7 @@ use crate::effect::Usage;
 use crate::origin::PinnedOrigin;
 use crate::ports::RelayedPort;
 use crate::quota::QuotaPlace;
+use crate::tcp_relay::TcpRelay;
 use crate::time::Timestamp;
 use crate::tuple::{Client, FiveTuple, RelayId, SessionId};
 
@@ -54,6 +55,8 @@ pub(crate) struct Allocation {
     pub(crate) reservation: Option<[u8; 8]>,
     /// The family that was asked for as well and could not be had, and why.
     pub(crate) lacks: Option<(Family, ErrorNumber)>,
+    /// Its connections, for a relayed address that speaks TCP (RFC 6062); `None` for UDP.
+    pub(crate) tcp: Option<Box<TcpRelay>>,
     /// The relayed address of the other family.
     pub(crate) sibling: Option<RelayId>,
     /// The allocation's place in the quotas, which one of siblings holds.

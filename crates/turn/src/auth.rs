@@ -9,10 +9,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use turnpike_wire::attributes::{Nonce, Realm, UserHash, Username};
-use turnpike_wire::{ErrorNumber, Integrity, PasswordDigest};
+use turnpike_wire::{ErrorNumber, Integrity, Method, PasswordDigest};
 
 use crate::credentials::{CredentialRefusal, User};
 use crate::effect::Event;
+use crate::nonce::Holder;
 use crate::reason::Reason;
 use crate::requests::{Refusal, Request};
 use crate::server::Server;
@@ -86,9 +87,12 @@ impl Server {
 
     fn check_nonce(&mut self, request: &Request<'_>, nonce: &[u8]) -> Result<(), Refusal> {
         let client: &SocketAddr = &request.client.tuple.client;
+        let binds = request.message.method() == Method::CONNECTION_BIND;
+        let holder =
+            if binds && request.client.tuple.transport.is_stream() { Holder::Address } else { Holder::Port };
         let lifetime = self.config.nonce_lifetime;
         let offer = self.config.credentials.offer();
-        match self.nonce_key.check(nonce, request.now.unix, client, lifetime, offer) {
+        match self.nonce_key.check(nonce, request.now.unix, (client, holder), lifetime, offer) {
             Ok(()) => {
                 self.budget.refund(client.ip());
                 Ok(())

@@ -43,6 +43,10 @@ pub struct Config {
     pub classic: bool,
     /// Whether anything but Binding is answered.
     pub relaying: bool,
+    /// Whether relayed addresses speak UDP with peers.
+    pub udp_relay: bool,
+    /// Whether they speak TCP (RFC 6062).
+    pub tcp_relay: bool,
     /// Which channel numbers may be bound.
     pub channels: ChannelRange,
     /// The family when a client names none.
@@ -65,6 +69,10 @@ pub struct Config {
     pub server_relay: bool,
     /// Whether all requests of a session must bear the ORIGIN that its Allocate had.
     pub check_origin: bool,
+    /// Most connections with peers a relayed address for TCP may have.
+    pub allocation_connections: usize,
+    /// Most connections with peers a worker may have.
+    pub worker_connections: usize,
     /// Whether clients hear of ICMP errors about what they sent to peers (RFC 8656 §11.5).
     pub icmp_errors: bool,
     /// Whether an event is reported for every request and permission, and not only for sessions and failures.
@@ -89,6 +97,8 @@ impl Config {
             alternate_servers: AlternateServers::default(),
             classic: false,
             relaying: true,
+            udp_relay: true,
+            tcp_relay: true,
             channels: ChannelRange::Rfc8656,
             default_family: DefaultFamily::Of(Family::Ipv4),
             max_lifetime: Duration::from_secs(3600),
@@ -100,6 +110,8 @@ impl Config {
             max_permissions: 1024,
             server_relay: false,
             check_origin: false,
+            allocation_connections: 64,
+            worker_connections: 16_384,
             icmp_errors: true,
             verbose: false,
             log_binding: false,
@@ -150,8 +162,10 @@ pub enum DefaultFamily {
 pub struct Init {
     /// The rules.
     pub config: Arc<Config>,
-    /// The worker's number, from 0; it stands in session ids.
+    /// The worker's number, from 0; it stands in session ids and, as far as 7 bits go, in CONNECTION-IDs.
     pub worker: u16,
+    /// How many workers there are.
+    pub workers: u16,
     /// Relayed ports, shared with the other workers.
     pub ports: Arc<Ports>,
     /// Quotas, shared likewise.
@@ -165,11 +179,12 @@ pub struct Init {
 impl fmt::Debug for Init {
     /// Without the seed: whoever knows it knows every port and token to come.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Init { config, worker, ports, quotas, nonce_key, seed: _ } = self;
+        let Init { config, worker, workers, ports, quotas, nonce_key, seed: _ } = self;
         formatter
             .debug_struct("Init")
             .field("config", config)
             .field("worker", worker)
+            .field("workers", workers)
             .field("ports", ports)
             .field("quotas", quotas)
             .field("nonce_key", nonce_key)

@@ -9,21 +9,25 @@ use turnpike_wire::{ErrorNumber, Method};
 use crate::credentials::User;
 use crate::ports::RelayedPort;
 use crate::reason::Reason;
-use crate::tuple::{FiveTuple, RelayId, SessionId, Transport, WaitId};
+use crate::tcp_relay::{PeerConnectionId, PeerTransport};
+use crate::time::Timestamp;
+use crate::tuple::{Client, FiveTuple, RelayId, SessionId, Transport, WaitId};
 
 /// Something that needs a syscall, or somebody who listens.
 #[must_use]
 #[derive(Debug)]
 pub enum Effect {
-    /// Open a UDP socket for a relayed transport address and answer with
+    /// Open a socket for a relayed transport address (for TCP one that listens) and answer with
     /// [`Server::handle_relay_opened`](crate::Server::handle_relay_opened).
     OpenRelay {
         /// Who waits for it.
         wait: WaitId,
-        /// The name the socket's packets are to be handed in under.
+        /// The name the socket's packets, or connections, are to be handed in under.
         relay: RelayId,
         /// The address to bind, local form.
         address: SocketAddr,
+        /// What it speaks with peers.
+        transport: PeerTransport,
         /// What it has to do with a reserved port.
         reserve: Reserve,
     },
@@ -38,6 +42,31 @@ pub enum Effect {
         relay: RelayId,
         /// Its port.
         port: RelayedPort,
+    },
+    /// Connect from a relayed address to a peer (RFC 6062 §5.2), and answer with
+    /// [`Server::handle_peer_connected`](crate::Server::handle_peer_connected).
+    ConnectPeer {
+        /// The connection's name from here on.
+        connection: PeerConnectionId,
+        /// The relayed address, local form.
+        from: SocketAddr,
+        /// The peer, in the form that leads to it.
+        peer: SocketAddr,
+        /// When to give up.
+        deadline: Timestamp,
+    },
+    /// Join a client's connection with that of a peer (RFC 6062 §5.4): once the answer to the client is out, bytes go
+    /// both ways as they are, and nothing of the client's is a message any more.
+    Splice {
+        /// The client's connection.
+        client: Client,
+        /// The peer's.
+        connection: PeerConnectionId,
+    },
+    /// Close a connection with a peer, whatever has become of it, and the client's that it is spliced with.
+    ClosePeer {
+        /// Which one.
+        connection: PeerConnectionId,
     },
     /// Something happened that people or metrics may want to know.
     Report(Event),

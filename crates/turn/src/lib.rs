@@ -1,6 +1,6 @@
 //! The rules of a STUN/TURN server: what happens to each packet and request.
 //!
-//! RFC 8489 (STUN), RFC 8656 (TURN) and RFC 5780 (NAT behaviour discovery) as a state machine without I/O, clock or
+//! RFC 8489 (STUN), RFC 8656 (TURN), RFC 6062 (TCP relaying) and RFC 5780 (NAT behaviour discovery) as a state machine without I/O, clock or
 //! randomness of its own. Bytes leave by return value ([`Verdict`]); whatever needs a syscall, a thread or time is an
 //! [`Effect`].
 //!
@@ -31,6 +31,7 @@ mod requests;
 mod response;
 mod server;
 mod stats;
+mod tcp_relay;
 mod time;
 mod timers;
 mod tuple;
@@ -38,6 +39,7 @@ mod verdict;
 mod waiting;
 
 pub use alternate::{AlternateServer, AlternateServers, OwnListener};
+pub use bandwidth::Way;
 pub use config::{ChannelRange, Config, DefaultFamily, Init};
 pub use credentials::{Credentials, RestName, User, rest_password};
 pub use discovery::{AlternateAddress, Alternates};
@@ -52,6 +54,7 @@ pub use reason::Reason;
 pub use requests::RelayError;
 pub use server::Server;
 pub use stats::{Requests, Stats};
+pub use tcp_relay::{ConnectError, PeerConnectionId, PeerTransport};
 pub use time::{Now, Timestamp, UnixTime};
 pub use tuple::{Client, FiveTuple, Link, RelayId, SessionId, Transport, WaitId};
 pub use verdict::{Edge, Egress, Forward, Head, Tail, Verdict};

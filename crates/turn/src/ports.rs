@@ -1,7 +1,8 @@
 //! Relayed ports, shared by all workers: which are taken, which are live, and which are reserved.
 //!
 //! One bit a port and relay address. A port is *taken* from the moment it is chosen until its socket is closed,
-//! and *live* while a relayed transport address is open on it. Touched only by Allocate and at the end of an
+//! and *live* while a relayed transport address is open on it, for UDP or for TCP: what is open for one says nothing of
+//! who may have the same number for the other. Touched only by Allocate and at the end of an
 //! allocation, but for [`Ports::live_relay`], which reads one word.
 
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::peers::RelayAddress;
 use crate::random::Random;
+use crate::tcp_relay::PeerTransport;
 use crate::time::Timestamp;
 
 /// The ports of every relay address.
@@ -26,6 +28,7 @@ struct RelayPorts {
     relay: RelayAddress,
     taken: Box<[AtomicU64]>,
     live: Box<[AtomicU64]>,
+    live_tcp: Box<[AtomicU64]>,
     /// The words of `taken` in which ports of the range lie.
     words: Range<usize>,
     /// Bits of `taken` that stand for ports outside the range and are never freed.
@@ -107,6 +110,16 @@ impl Ports {
         self.relays.iter().find(matches).map(|ports| SocketAddr::new(ports.relay.address, port))
     }
 
+    /// Likewise, for connections (RFC 6062).
+    pub(crate) fn live_tcp_relay(&self, peer: SocketAddr) -> Option<SocketAddr> {
+        let (ip, port) = (peer.ip(), peer.port());
+        let matches = |ports: &&RelayPorts| {
+            (ports.relay.address == ip || ports.relay.external == Some(ip))
+                && ports.live_tcp[usize::from(port / 64)].load(Ordering::Relaxed) & mask(port) != 0
+        };
+        self.relays.iter().find(matches).map(|ports| SocketAddr::new(ports.relay.address, port))
+    }
+
     /// Keeps `port` for whoever shows `token` before `expires`.
     pub(crate) fn reserve(&self, token: [u8; 8], port: RelayedPort, expires: Timestamp) {
         self.reservations().insert(token, Reservation { port, expires });
@@ -147,10 +160,10 @@ impl RelayPorts {
             AtomicU64::new(bits)
         };
         let taken = (0..WORDS).map(word).collect();
-        let live = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
+        let [live, live_tcp] = [(); 2].map(|()| (0..WORDS).map(|_| AtomicU64::new(0)).collect());
         let words = usize::from(range.start() / 64)..usize::from(range.end() / 64) + 1;
         let in_range = u32::from(*range.end()).saturating_sub(u32::from(*range.start())) + 1;
-        RelayPorts { relay, taken, live, words, out_of_range: 65_536 - in_range }
+        RelayPorts { relay, taken, live, live_tcp, words, out_of_range: 65_536 - in_range }
     }
 
     fn is_live(&self, port: u16) -> bool {
@@ -185,8 +198,13 @@ impl RelayedPort {
     }
 
     /// Says whether a relayed transport address is open here.
-    pub(crate) fn set_live(&self, live: bool) {
-        let word = &self.relay_ports().live[usize::from(self.port / 64)];
+    pub(crate) fn set_live(&self, transport: PeerTransport, live: bool) {
+        let ports = self.relay_ports();
+        let words = match transport {
+            PeerTransport::Udp => &ports.live,
+            PeerTransport::Tcp => &ports.live_tcp,
+        };
+        let word = &words[usize::from(self.port / 64)];
         if live {
             word.fetch_or(mask(self.port), Ordering::Relaxed);
         } else {
@@ -201,7 +219,8 @@ impl RelayedPort {
 
 impl Drop for RelayedPort {
     fn drop(&mut self) {
-        self.set_live(false);
+        self.set_live(PeerTransport::Udp, false);
+        self.set_live(PeerTransport::Tcp, false);
         self.relay_ports().taken[usize::from(self.port / 64)].fetch_and(!mask(self.port), Ordering::AcqRel);
     }
 }
@@ -302,12 +321,16 @@ mod tests {
         let (port, _) = ports.take(0, Parity::Any, &mut random).expect("a port");
         let external = SocketAddr::new([203, 0, 113, 1].into(), port.port());
         assert_eq!(ports.live_relay(external), None);
-        port.set_live(true);
+        port.set_live(PeerTransport::Tcp, true);
+        assert_eq!(ports.live_relay(external), None, "for TCP only");
+        assert_eq!(ports.live_tcp_relay(external), Some(port.local()));
+        port.set_live(PeerTransport::Udp, true);
         assert_eq!(ports.live_relay(external), Some(port.local()));
         assert_eq!(ports.live_relay(port.local()), Some(port.local()));
         assert_eq!(ports.live_relay(SocketAddr::new([198, 51, 100, 9].into(), port.port())), None);
         drop(port);
         assert_eq!(ports.live_relay(external), None);
+        assert_eq!(ports.live_tcp_relay(external), None);
     }
 
     #[test]

@@ -55,6 +55,8 @@ reasons! {
     NoAllocation = "no_allocation";
     /// ChannelData for a channel that is not bound.
     NoChannel = "no_channel";
+    /// Request or data: UDP's where the relayed address speaks TCP, or TCP's where it speaks UDP.
+    OtherRelayTransport = "other_relay_transport";
     /// No permission for this peer.
     NoPermission = "no_permission";
     /// A Send indication without XOR-PEER-ADDRESS or DATA, or with one that cannot be read.
@@ -71,6 +73,8 @@ reasons! {
     StaleRelay = "stale_relay";
     /// The client's connection ended before its request was carried out.
     Disconnected = "disconnected";
+    /// A connection with a peer was closed because no ConnectionBind came for it in 30 s.
+    NeverBound = "never_bound";
     /// An ICMP error of a kind that clients are not told.
     UntoldIcmp = "untold_icmp";
     /// A retransmission of a request that is being worked on.
@@ -155,4 +159,16 @@ reasons! {
     BadChannelNumber = "bad_channel_number";
     /// Request: the channel is bound to another peer, or the peer to another channel.
     ChannelConflict = "channel_conflict";
+    /// Request: TCP relaying, over UDP or DTLS.
+    NeedsConnection = "needs_connection";
+    /// Request: the relayed address has a connection with this peer already.
+    ConnectionExists = "connection_exists";
+    /// Request: the peer refused the connection, or there is no way to it.
+    PeerUnreachable = "peer_unreachable";
+    /// Request: the peer did not answer for 30 s.
+    PeerTimeout = "peer_timeout";
+    /// Request: as many connections with peers as there may be.
+    TooManyConnections = "too_many_connections";
+    /// Request: CONNECTION-ID names no connection that waits for this user.
+    UnknownConnection = "unknown_connection";
 }

@@ -77,6 +77,9 @@ impl Server {
         let Some(relay) = self.allocations.towards(relay, &peer) else {
             return self.drop_packet(Reason::WrongFamily);
         };
+        if self.allocations.get(relay).is_some_and(|allocation| allocation.tcp.is_some()) {
+            return self.drop_packet(Reason::OtherRelayTransport);
+        }
         let dont_fragment = message.has(AttributeType::DONT_FRAGMENT);
         let span = data.offset..data.offset + data.value.len();
         self.relay_to_peer(now.monotonic, relay, peer, span, dont_fragment)

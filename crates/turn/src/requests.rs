@@ -7,6 +7,8 @@ mod allocate;
 mod binding;
 mod channel_bind;
 mod classic;
+mod connect;
+mod connection_bind;
 mod create_permission;
 mod refresh;
 mod relay_opening;
@@ -25,6 +27,7 @@ use crate::effect::{Effect, Event};
 use crate::peers::PeerAccess;
 use crate::reason::Reason;
 use crate::server::Server;
+use crate::tcp_relay::PeerConnectionId;
 use crate::time::Now;
 use crate::tuple::{Client, RelayId, SessionId, WaitId};
 use crate::verdict::Verdict;
@@ -50,12 +53,30 @@ pub(crate) enum Answer {
     Lifetime(u32),
     /// The allocation just made, or made by an earlier copy of this request.
     Allocated(RelayId),
+    /// A connection with a peer, which is there.
+    Connected(PeerConnectionId),
+    /// Later, when it is.
+    Connecting(PeerConnectionId),
+    /// Nothing: this worker is to see the request.
+    HandOver { worker: u16 },
     /// Later.
     Wait(WaitId),
     /// An earlier copy of this request is being worked on.
     InProgress,
     /// Nothing: its source has had as many answers of this kind as it may.
     Withheld,
+}
+
+impl Answer {
+    /// Whether the request has been worked on to its end here and now.
+    fn is_final(&self) -> bool {
+        match self {
+            Answer::Wait(_) | Answer::Connecting(_) | Answer::HandOver { .. } => false,
+            Answer::InProgress | Answer::Withheld => false,
+            Answer::Done | Answer::Mapped | Answer::Discovered(_) => true,
+            Answer::Lifetime(_) | Answer::Allocated(_) | Answer::Connected(_) => true,
+        }
+    }
 }
 
 /// A peer that may be reached.
@@ -110,6 +131,8 @@ impl Server {
         self.report_processed(request, session, &outcome);
         match outcome {
             Ok((Answer::Wait(wait), _)) => Verdict::Wait(wait),
+            Ok((Answer::Connecting(connection), _)) => Verdict::Connecting(connection),
+            Ok((Answer::HandOver { worker }, _)) => Verdict::HandOver { worker },
             Ok((Answer::InProgress, _)) => self.drop_packet(Reason::InProgress),
             Ok((Answer::Withheld, _)) => self.drop_packet(Reason::RateLimited),
             Ok((answer, user)) => self.succeed(request, answer, user.as_deref()),
@@ -124,6 +147,7 @@ impl Server {
             Method::ALLOCATE | Method::REFRESH | Method::CREATE_PERMISSION | Method::CHANNEL_BIND => {
                 self.config.relaying
             }
+            Method::CONNECT | Method::CONNECTION_BIND => self.config.relaying && self.config.tcp_relay,
             _ => return Err(Reason::UnknownMethod),
         };
         if switched_on { Ok(()) } else { Err(Reason::SwitchedOff) }
@@ -146,6 +170,8 @@ impl Server {
             (Method::REFRESH, Some(user)) => self.refresh(request, user),
             (Method::CREATE_PERMISSION, Some(user)) => self.create_permission(request, user),
             (Method::CHANNEL_BIND, Some(user)) => self.channel_bind(request, user),
+            (Method::CONNECT, Some(user)) => self.connect(request, user),
+            (Method::CONNECTION_BIND, Some(user)) => self.connection_bind(request, user),
             _ => self.binding(request, user.as_deref()),
         };
         match answer {
@@ -164,6 +190,13 @@ impl Server {
         }
         self.check_origin(request, allocation)?;
         Ok(relay)
+    }
+
+    /// Refuses what is not for relayed addresses of this kind: channels are for datagrams, connections for TCP.
+    fn expect_tcp(&self, relay: RelayId, tcp: bool) -> Result<(), Refused> {
+        let fits = self.allocations.get(relay).is_some_and(|allocation| allocation.tcp.is_some() == tcp);
+        let other = refused(ErrorNumber::FORBIDDEN, Reason::OtherRelayTransport);
+        if fits { Ok(()) } else { Err(other) }
     }
 
     /// The canonical form of a peer that a client asks for.
@@ -209,7 +242,7 @@ impl Server {
     ) {
         let method = request.message.method();
         let wanted = self.config.verbose && (method != Method::BINDING || self.config.log_binding);
-        if !wanted || matches!(outcome, Ok((Answer::Wait(_) | Answer::InProgress | Answer::Withheld, _))) {
+        if !wanted || outcome.as_ref().is_ok_and(|(answer, _)| !answer.is_final()) {
             return;
         }
         let (user, refusal) = match outcome {

@@ -4,8 +4,8 @@
 //! nor username, and counts against its source's budget.
 
 use turnpike_wire::attributes::{
-    AddressErrorCode, ErrorCode, Lifetime, MappedAddress, Nonce, Realm, ReservationToken, Software,
-    ThirdPartyAuthorization, UnknownAttributes, XorMappedAddress, XorRelayedAddress,
+    AddressErrorCode, ConnectionId, ErrorCode, Lifetime, MappedAddress, Nonce, Realm, ReservationToken,
+    Software, ThirdPartyAuthorization, UnknownAttributes, XorMappedAddress, XorRelayedAddress,
 };
 use turnpike_wire::{AttributeType, Class, Integrity, Message, MessageWriter, Method, TransactionId};
 
@@ -118,7 +118,13 @@ impl Server {
         Err(Reason::RateLimited)
     }
 
-    fn write_success(&mut self, now: Now, reply: &Reply, answer: Answer, user: Option<&User>) -> Verdict<'_> {
+    pub(crate) fn write_success(
+        &mut self,
+        now: Now,
+        reply: &Reply,
+        answer: Answer,
+        user: Option<&User>,
+    ) -> Verdict<'_> {
         let Server { scratch, allocations, config, stats, .. } = self;
         let mut writer =
             MessageWriter::new(&mut scratch[..], Class::Success, reply.method, reply.transaction);
@@ -150,7 +156,11 @@ impl Server {
                     }
                 }
             }
-            Answer::Done | Answer::Wait(_) | Answer::InProgress | Answer::Withheld => {}
+            Answer::Connected(connection) => {
+                writer.add(&ConnectionId(connection.number()));
+            }
+            Answer::Done | Answer::InProgress | Answer::Withheld => {}
+            Answer::Wait(_) | Answer::Connecting(_) | Answer::HandOver { .. } => {}
         }
         stats.successes += 1;
         let client = match answer {
@@ -162,7 +172,7 @@ impl Server {
         count_drop(stats, verdict)
     }
 
-    fn write_error(
+    pub(crate) fn write_error(
         &mut self,
         reply: &Reply,
         refusal: &Refusal,

@@ -24,6 +24,7 @@ use crate::random::{Random, halves};
 use crate::reason::Reason;
 use crate::requests::{Request, is_receivable};
 use crate::stats::Stats;
+use crate::tcp_relay::{PeerConnections, PeerTransport};
 use crate::time::{Now, Timestamp};
 use crate::timers::{Timer, Timers};
 use crate::tuple::{Client, FiveTuple, RelayId, Transport};
@@ -36,6 +37,7 @@ use crate::waiting::Waiting;
 pub struct Server {
     pub(crate) config: Arc<Config>,
     pub(crate) worker: u16,
+    pub(crate) workers: u16,
     pub(crate) ports: Arc<Ports>,
     pub(crate) quotas: Arc<Quotas>,
     pub(crate) nonce_key: NonceKey,
@@ -43,6 +45,7 @@ pub struct Server {
     pub(crate) budget: ChallengeBudget,
     pub(crate) allocations: Allocations,
     pub(crate) waiting: Waiting,
+    pub(crate) peer_connections: PeerConnections,
     pub(crate) deleted: Deleted,
     pub(crate) timers: Timers,
     pub(crate) effects: VecDeque<Effect>,
@@ -75,6 +78,7 @@ impl Server {
             nobody: init.config.credentials.nobody(),
             config: init.config,
             worker: init.worker,
+            workers: init.workers,
             ports: init.ports,
             quotas: init.quotas,
             nonce_key: init.nonce_key,
@@ -82,6 +86,7 @@ impl Server {
             budget: ChallengeBudget::new(challenge_rate, challenge_burst, sources),
             allocations: Allocations::new(tuples),
             waiting: Waiting::default(),
+            peer_connections: PeerConnections::default(),
             deleted: Deleted::default(),
             timers: Timers::default(),
             effects: VecDeque::new(),
@@ -164,6 +169,7 @@ impl Server {
                     self.effects.push_back(Effect::DropReserved { token });
                 }
                 Timer::Deleted(tuple) => self.deleted.forget(now.monotonic, &tuple),
+                Timer::Unbound(connection) => self.expire_connection(now.monotonic, connection),
             }
         }
     }
@@ -202,6 +208,7 @@ impl Server {
     /// Panics if the tables contradict each other: for tests and simulations.
     pub fn check_invariants(&self) {
         self.allocations.check_invariants();
+        self.check_connections();
         assert_eq!(self.allocations.count() as u64, self.stats.allocations(), "counted right");
     }
 
@@ -252,7 +259,7 @@ impl Server {
 
     /// Sets a timer, and takes out those that nobody waits for any more when there are many.
     pub(crate) fn set_timer(&mut self, due: Timestamp, timer: Timer) {
-        let Server { timers, allocations, deleted, .. } = self;
+        let Server { timers, allocations, deleted, peer_connections, .. } = self;
         timers.set(due, timer);
         if timers.are_crowded() {
             timers.retain(|due, timer| match timer {
@@ -260,6 +267,7 @@ impl Server {
                 // Even when the token was claimed through another worker, what is held for it is to be closed.
                 Timer::Reservation(_) => true,
                 Timer::Deleted(tuple) => deleted.expiry(tuple) == Some(due),
+                Timer::Unbound(connection) => peer_connections.deadline(*connection) == Some(due),
             });
         }
     }
@@ -336,7 +344,15 @@ impl Server {
             }
         };
         self.report(event);
-        allocation.port.set_live(false);
+        // RFC 6062 §5.5: what it has with peers ends with it.
+        let transport = match &allocation.tcp {
+            None => PeerTransport::Udp,
+            Some(tcp) => {
+                self.close_connections(&tcp.connections);
+                PeerTransport::Tcp
+            }
+        };
+        allocation.port.set_live(transport, false);
         self.effects.push_back(Effect::CloseRelay { relay, port: allocation.port });
     }
 }

@@ -46,6 +46,10 @@ pub struct Requests {
     pub create_permission: u64,
     /// ChannelBind.
     pub channel_bind: u64,
+    /// Connect.
+    pub connect: u64,
+    /// ConnectionBind.
+    pub connection_bind: u64,
     /// Anything else.
     pub other: u64,
 }
@@ -78,6 +82,8 @@ impl Stats {
             Method::REFRESH => &mut self.requests.refresh,
             Method::CREATE_PERMISSION => &mut self.requests.create_permission,
             Method::CHANNEL_BIND => &mut self.requests.channel_bind,
+            Method::CONNECT => &mut self.requests.connect,
+            Method::CONNECTION_BIND => &mut self.requests.connection_bind,
             _ => &mut self.requests.other,
         };
         *counter += 1;

@@ -5,6 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use crate::tcp_relay::PeerConnectionId;
 use crate::time::Timestamp;
 use crate::tuple::{FiveTuple, RelayId};
 
@@ -17,6 +18,8 @@ pub(crate) enum Timer {
     Reservation([u8; 8]),
     /// The memory of a deleted allocation.
     Deleted(FiveTuple),
+    /// A connection with a peer that waits for a ConnectionBind.
+    Unbound(PeerConnectionId),
 }
 
 /// Deadlines in order.

@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 use core::ops::Range;
 
 use crate::reason::Reason;
+use crate::tcp_relay::PeerConnectionId;
 use crate::tuple::{Client, RelayId, WaitId};
 
 /// The answer to one packet. Bytes leave by it; whatever needs a syscall or time is an
@@ -22,6 +23,14 @@ pub enum Verdict<'s> {
     },
     /// The request waits for the answer to an effect.
     Wait(WaitId),
+    /// The request waits for a connection to a peer.
+    Connecting(PeerConnectionId),
+    /// The client's connection belongs to another worker (RFC 6062: it alone has the peer's). This request, which has
+    /// been found to be authentic, is to be handed in there again, with all that comes after it.
+    HandOver {
+        /// That worker's number.
+        worker: u16,
+    },
     /// Nothing is sent.
     Drop(Reason),
 }

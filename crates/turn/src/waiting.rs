@@ -9,6 +9,7 @@ use crate::credentials::User;
 use crate::origin::PinnedOrigin;
 use crate::ports::{Parity, RelayedPort};
 use crate::quota::QuotaPlace;
+use crate::tcp_relay::PeerTransport;
 use crate::tuple::{Client, FiveTuple, RelayId, WaitId};
 
 /// An Allocate that waits for its relay socket.
@@ -29,6 +30,8 @@ pub(crate) struct PendingAllocation {
     /// The reserved successor of an even port, and its token.
     pub(crate) reserved: Option<(RelayedPort, [u8; 8])>,
     pub(crate) choice: PortChoice,
+    /// What the relayed addresses are to speak.
+    pub(crate) transport: PeerTransport,
     pub(crate) attempts: u8,
     /// Seconds of lifetime to grant.
     pub(crate) lifetime: u32,

@@ -16,8 +16,8 @@ use turnpike_dtls::DtlsAcceptor;
 use turnpike_net::{TcpListener, UdpOptions, raise_descriptor_limit};
 use turnpike_turn::{Init, NonceKey, Ports, Quotas};
 use turnpike_worker::{
-    Command, DtlsInit, DtlsLimits, HeldPorts, HttpAnswers, Listener, Mailbox, StreamLimits, TlsAcceptor,
-    Worker, WorkerInit,
+    Command, DtlsInit, DtlsLimits, HeldPorts, HttpAnswers, Listener, Mailbox, Siblings, StreamLimits,
+    TlsAcceptor, Worker, WorkerInit,
 };
 
 use crate::addresses::Addresses;
@@ -79,11 +79,12 @@ impl Running {
         let (sender, reports) = Reports::channel(log.clone(), config.realm.as_str().into(), verbose);
         let descriptors = limit.map_or(1024, |limit| limit.now);
         let limits = stream_limits(descriptors, threads, config.idle_connection);
-        let shared = Shared::new(config, &addresses, certificates.as_deref(), limits)?;
+        let shared = Shared::new(config, &addresses, certificates.as_deref(), limits, threads)?;
         let mut workers = Vec::new();
         for number in 0..threads {
             workers.push(shared.start_worker(number, listeners.share(), config, sender.clone())?);
         }
+        shared.siblings.introduce(workers.iter().map(|(mailbox, _)| mailbox.clone()).collect());
         drop(sender);
         if let Some(certificates) = &certificates {
             certificates.clone().watch(log.clone())?;
@@ -168,6 +169,8 @@ struct Shared {
     quotas: Arc<Quotas>,
     nonce_key: NonceKey,
     held_ports: HeldPorts,
+    siblings: Siblings,
+    threads: u16,
     tls: Option<Arc<TlsAcceptor>>,
     dtls: Option<Arc<DtlsAcceptor>>,
     stream_limits: StreamLimits,
@@ -179,13 +182,17 @@ impl Shared {
         addresses: &Addresses,
         certificates: Option<&Certificates>,
         stream_limits: StreamLimits,
+        threads: u16,
     ) -> anyhow::Result<Self> {
         let nonce_key = match &config.nonce_secret {
             Some(secret) => NonceKey::from_shared_secret(secret.expose().as_bytes()),
             None => NonceKey::new(random()?),
         };
+        let mut rules = rules(config, addresses);
+        // Of the descriptors that are not for clients' connections, half.
+        rules.worker_connections = stream_limits.total as usize / 2;
         Ok(Shared {
-            rules: Arc::new(rules(config, addresses)),
+            rules: Arc::new(rules),
             ports: Ports::new(&addresses.relays, config.min_port..=config.max_port),
             quotas: Quotas::with_bandwidth(
                 config.user_quota,
@@ -197,6 +204,8 @@ impl Shared {
             held_ports: HeldPorts::default(),
             tls: certificates.and_then(Certificates::tls),
             dtls: certificates.and_then(Certificates::dtls),
+            siblings: Siblings::default(),
+            threads,
             stream_limits,
         })
     }
@@ -215,6 +224,7 @@ impl Shared {
             server: Init {
                 config: self.rules.clone(),
                 worker: number,
+                workers: self.threads,
                 ports: self.ports.clone(),
                 quotas: self.quotas.clone(),
                 nonce_key: self.nonce_key.clone(),
@@ -238,6 +248,7 @@ impl Shared {
                 ..UdpOptions::default()
             },
             held_ports: self.held_ports.clone(),
+            siblings: self.siblings.clone(),
             report: Box::new(move |event| sender.send(event)),
         })?;
         let mailbox = worker.mailbox();

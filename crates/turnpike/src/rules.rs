@@ -29,6 +29,8 @@ pub(crate) fn rules(settings: &config::Config, addresses: &Addresses) -> Config 
     rules.alternates.clone_from(&addresses.alternates);
     rules.alternate_servers = Redirection::find(settings, addresses).servers;
     rules.relaying = !settings.stun_only;
+    rules.udp_relay = settings.udp_relay;
+    rules.tcp_relay = settings.tcp_relay;
     rules.channels = if settings.rfc5766_channels { ChannelRange::Rfc5766 } else { ChannelRange::Rfc8656 };
     rules.default_family = match settings.default_family {
         config::DefaultFamily::Ipv4 => DefaultFamily::Of(Family::Ipv4),
@@ -103,6 +105,6 @@ fn peer_rules(settings: &config::Config, addresses: &Addresses) -> PeerRules {
 fn listening_ports(settings: &config::Config, addresses: &Addresses) -> Vec<u16> {
     let second = (!addresses.alternates.is_empty()).then(|| settings.second_port());
     let auxiliary = settings.auxiliary.iter().map(SocketAddr::port);
-    let dtls = settings.serves_dtls().then_some(settings.tls_port);
-    [settings.listening_port].into_iter().chain(second).chain(auxiliary).chain(dtls).collect()
+    let secure = (settings.serves_tls() || settings.serves_dtls()).then_some(settings.tls_port);
+    [settings.listening_port].into_iter().chain(second).chain(auxiliary).chain(secure).collect()
 }

@@ -3,6 +3,8 @@
 //! Nothing here allocates, locks or logs per packet: queues and buffers have their size from the start.
 
 mod dtls;
+mod hand_over;
+mod splice;
 
 use std::net::SocketAddr;
 
@@ -10,8 +12,8 @@ use turnpike_net::{
     Clock, Egress, FlushReport, IcmpError, PacketPool, Poller, Received, Receiver, SocketId, Sockets, Span,
 };
 use turnpike_turn::{
-    Client, Effect, Event, FiveTuple, Link, Now, Reason, RelayId, RelayedPort, Reserve, Server, Timestamp,
-    Transport, UnixTime, Verdict, WaitId,
+    Client, Effect, Event, FiveTuple, Link, Now, PeerConnectionId, PeerTransport, Reason, RelayId,
+    RelayedPort, Reserve, Server, Timestamp, Transport, UnixTime, Verdict, WaitId,
 };
 use turnpike_wire::framing::{Frame, next_frame};
 
@@ -19,6 +21,8 @@ use crate::dtls::{Dtls, is_dtls};
 use crate::egress::Ways;
 use crate::http::HttpAnswer;
 use crate::links::Links;
+use crate::mailbox::Siblings;
+use crate::peer_connections::PeerConnections;
 use crate::relay_sockets::RelaySockets;
 use crate::stream::Fill;
 use crate::stream_output::Urgency;
@@ -34,6 +38,8 @@ pub(crate) struct Datapath {
     streams: Streams,
     dtls: Option<Box<Dtls>>,
     relays: RelaySockets,
+    peers: PeerConnections,
+    siblings: Siblings,
     sockets: Sockets,
     poller: Poller,
     report: Box<dyn Fn(Event) + Send>,
@@ -57,6 +63,8 @@ pub(crate) struct Parts {
     pub(crate) sockets: Sockets,
     pub(crate) poller: Poller,
     pub(crate) relays: RelaySockets,
+    pub(crate) peers: PeerConnections,
+    pub(crate) siblings: Siblings,
     pub(crate) report: Box<dyn Fn(Event) + Send>,
 }
 
@@ -70,6 +78,8 @@ impl Datapath {
             streams: parts.streams,
             dtls: parts.dtls.map(Box::new),
             relays: parts.relays,
+            peers: parts.peers,
+            siblings: parts.siblings,
             sockets: parts.sockets,
             poller: parts.poller,
             report: parts.report,
@@ -140,7 +150,9 @@ impl Datapath {
     /// Takes in a batch from a relayed address.
     pub(crate) fn receive_from_peers(&mut self, relay: RelayId) {
         self.make_room(RELAY_BATCH);
-        let Some(relay_socket) = self.relays.get_mut(relay) else { return };
+        let Some(relay_socket) = self.relays.get_mut(relay) else {
+            return self.accept_from_peers(relay);
+        };
         let Some(socket) = self.sockets.get(relay_socket.socket) else { return };
         let _ = self.receiver.receive(socket, RELAY_BATCH, &mut self.pool, &mut self.batch);
         if let Some(on) = relay_socket.gro.observe(&self.batch) {
@@ -184,6 +196,9 @@ impl Datapath {
 
     /// A connection is ready: to take more of what waits for its client, or to be read.
     pub(crate) fn serve_stream(&mut self, link: Link, readable: bool, writable: bool) {
+        if let Some(name) = self.streams.spliced(link) {
+            return self.pump(name);
+        }
         if writable && let Err(closing) = self.streams.resume(link, &self.poller) {
             return self.close_stream(link, closing);
         }
@@ -199,38 +214,52 @@ impl Datapath {
             self.make_room(1);
             match self.streams.fill(link, &mut self.pool, reading) {
                 Fill::Bytes(span) => {
-                    if !self.stream_bytes(link, span) {
-                        return self.close_stream(link, Closing::Invalid);
+                    if !self.follow_stream(link, span) {
+                        return;
                     }
                 }
                 Fill::Dry => return,
+                Fill::End => return self.close_stream(link, Closing::Ended),
                 Fill::Close(closing) => return self.close_stream(link, closing),
             }
             reading = false;
         }
     }
 
-    /// Cuts what came by a connection into messages. Returns whether it can be followed.
-    fn stream_bytes(&mut self, link: Link, mut rest: Span) -> bool {
-        let Some(client) = self.streams.client(link) else { return true };
+    /// Cuts what came by a connection into messages.
+    fn stream_bytes(&mut self, link: Link, mut rest: Span) -> Followed {
+        let Some(client) = self.streams.client(link) else { return Followed::Waits };
         // Nobody has a channel yet, and a request of HTTP would look like the beginning of much ChannelData.
         let begins_wrongly = self.pool.bytes(rest).first().is_some_and(|first| first & 0xC0 != 0);
         if begins_wrongly && !self.streams.has_begun(link) {
-            return self.answer_http(&client, rest);
+            let waits = self.answer_http(&client, rest);
+            return if waits { Followed::Waits } else { Followed::Invalid };
         }
         loop {
             match next_frame(self.pool.bytes(rest)) {
                 Frame::Whole { length, consumed } => {
                     self.streams.note_message(link, self.now.monotonic);
-                    self.client_packet(client, rest.part(0..length));
+                    let handled = self.client_packet(client, rest.part(0..length));
+                    if let Handled::Elsewhere { worker } = handled {
+                        // It is to find the request again, and all that follows.
+                        self.streams.keep(link, rest, &self.pool);
+                        return Followed::Elsewhere { worker };
+                    }
                     rest = rest.part(consumed..usize::MAX);
+                    if handled == Handled::Control
+                        && let Some(name) = self.streams.spliced(link)
+                    {
+                        self.splice_rest(name, rest);
+                        return Followed::Spliced(name);
+                    }
                 }
                 Frame::Partial { needed } => {
                     self.streams.keep(link, rest, &self.pool);
                     let allocated = self.server.is_allocated(&client.tuple);
-                    return needed <= if allocated { PacketPool::BUFFER } else { LARGEST_FROM_STRANGERS };
+                    let most = if allocated { PacketPool::BUFFER } else { LARGEST_FROM_STRANGERS };
+                    return if needed <= most { Followed::Waits } else { Followed::Invalid };
                 }
-                Frame::Invalid => return false,
+                Frame::Invalid => return Followed::Invalid,
             }
         }
     }
@@ -253,12 +282,17 @@ impl Datapath {
     fn close_stream(&mut self, link: Link, closing: Closing) {
         // What was just answered still goes.
         self.streams.flush(&self.poller);
+        let spliced = self.streams.spliced(link);
         if let Some(client) = self.streams.close(link, closing) {
             if let Closing::Header(reason) = closing {
                 let FiveTuple { transport, client: proxy, .. } = client.tuple;
                 self.server.handle_proxy_refused(self.now.monotonic, proxy, transport, reason);
             }
             self.server.handle_link_closed(self.now, client);
+        }
+        if let Some(name) = spliced {
+            self.peers.remove(name);
+            self.server.handle_peer_closed(name);
         }
     }
 
@@ -286,8 +320,8 @@ impl Datapath {
     /// When there is something to do without being asked.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         let dtls = self.dtls.as_ref().and_then(|dtls| dtls.next_deadline());
-        let due = [self.server.poll_timeout(), self.streams.next_deadline(), dtls];
-        due.into_iter().flatten().min()
+        let connections = [self.streams.next_deadline(), self.peers.next_deadline()];
+        [self.server.poll_timeout(), dtls].into_iter().chain(connections).flatten().min()
     }
 
     pub(crate) fn stream_counters(&self) -> StreamCounters {
@@ -298,6 +332,9 @@ impl Datapath {
     pub(crate) fn finish_turn(&mut self) {
         if self.server.poll_timeout().is_some_and(|due| due <= self.now.monotonic) {
             self.server.handle_timeout(self.now);
+        }
+        if self.peers.next_deadline().is_some_and(|due| due <= self.now.monotonic) {
+            self.serve_due_peers();
         }
         self.close_idle_streams();
         self.finish_dtls_turn();
@@ -323,15 +360,20 @@ impl Datapath {
     }
 
     #[inline]
-    fn client_packet(&mut self, client: Client, span: Span) {
+    fn client_packet(&mut self, client: Client, span: Span) -> Handled {
         self.make_room_to_send();
         let Datapath { server, pool, egress, links, streams, relays, dtls, .. } = self;
         let verdict = server.handle_client_packet(self.now, client, pool.bytes(span));
-        let control = !matches!(verdict, Verdict::Forward(_) | Verdict::Drop(_));
+        let handled = match &verdict {
+            Verdict::Forward(_) | Verdict::Drop(_) => Handled::Data,
+            Verdict::HandOver { worker } => Handled::Elsewhere { worker: *worker },
+            Verdict::Reply { .. } | Verdict::Wait(_) | Verdict::Connecting(_) => Handled::Control,
+        };
         Ways { pool, egress, links, streams, relays, dtls: dtls.as_deref_mut() }.queue(&verdict, span);
-        if control {
+        if handled == Handled::Control {
             self.carry_out_effects();
         }
+        handled
     }
 
     #[inline]
@@ -346,19 +388,36 @@ impl Datapath {
     pub(crate) fn carry_out_effects(&mut self) {
         while let Some(effect) = self.server.poll_effect() {
             match effect {
-                Effect::OpenRelay { wait, relay, address, reserve } => {
-                    self.open_relay(wait, relay, address, reserve);
+                Effect::OpenRelay { wait, relay, address, transport, reserve } => {
+                    self.open_relay(wait, (relay, transport), address, reserve);
                 }
+                Effect::ConnectPeer { connection, from, peer, deadline } => {
+                    self.connect_peer(connection, (from, peer), deadline);
+                }
+                Effect::Splice { client, connection } => self.splice(client, connection),
+                Effect::ClosePeer { connection } => self.close_peer(connection),
                 Effect::DropReserved { token } => self.relays.drop_held(token),
                 // At once: the next request may use the slot again.
-                Effect::CloseRelay { relay, port } => self.closing.push((self.relays.take(relay), port)),
+                Effect::CloseRelay { relay, port } => {
+                    self.peers.close_relay(relay);
+                    self.closing.push((self.relays.take(relay), port));
+                }
                 Effect::Report(event) => (self.report)(event),
             }
         }
     }
 
-    fn open_relay(&mut self, wait: WaitId, relay: RelayId, address: SocketAddr, reserve: Reserve) {
-        let opened = self.relays.open(relay, address, reserve, &mut self.sockets, &self.poller);
+    fn open_relay(
+        &mut self,
+        wait: WaitId,
+        (relay, transport): (RelayId, PeerTransport),
+        address: SocketAddr,
+        reserve: Reserve,
+    ) {
+        let opened = match transport {
+            PeerTransport::Udp => self.relays.open(relay, address, reserve, &mut self.sockets, &self.poller),
+            PeerTransport::Tcp => self.peers.open(relay, address, &self.poller),
+        };
         self.make_room_to_send();
         let Datapath { server, pool, egress, links, streams, relays, dtls, .. } = self;
         let verdict = server.handle_relay_opened(self.now, wait, opened);
@@ -391,6 +450,29 @@ impl Datapath {
 
 /// Bytes of plain text in a DTLS record.
 const LARGEST_RECORD: usize = 1 << 14;
+/// What came of a client's packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handled {
+    /// It was passed on, or dropped.
+    Data,
+    /// It was answered, or will be.
+    Control,
+    /// Another worker is to see it.
+    Elsewhere { worker: u16 },
+}
+
+/// What came of bytes of a connection.
+enum Followed {
+    /// They were messages, and more may come.
+    Waits,
+    /// They were nothing that is spoken here.
+    Invalid,
+    /// From here on they are a peer's.
+    Spliced(PeerConnectionId),
+    /// Another worker is to go on.
+    Elsewhere { worker: u16 },
+}
+
 /// Bytes of a message that are waited for on a connection without an allocation: far more than any request has, and
 /// far less than would fill the memory.
 const LARGEST_FROM_STRANGERS: usize = 8192;

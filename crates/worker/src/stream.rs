@@ -4,9 +4,9 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::IpAddr;
 
 use turnpike_net::{
-    Carrier, PacketPool, Poller, ProxiedPath, ProxyHeader, ProxyHeaderError, Span, TcpConnection,
+    Carrier, Interest, PacketPool, Poller, ProxiedPath, ProxyHeader, ProxyHeaderError, Span, TcpConnection,
 };
-use turnpike_turn::{Client, Reason, Timestamp, Transport};
+use turnpike_turn::{Client, PeerConnectionId, Reason, Timestamp, Transport};
 
 use crate::streams::Closing;
 use crate::tls::{TlsAcceptor, TlsSession};
@@ -25,9 +25,13 @@ pub(crate) struct Stream {
     pub(crate) counted: IpAddr,
     /// Bytes queued for it in this turn's output.
     pub(crate) queued: usize,
+    /// The connection with a peer that it is spliced with.
+    pub(crate) spliced: Option<PeerConnectionId>,
+    /// Whether it is to be read.
+    pub(crate) reads: bool,
     security: Security,
-    /// Whether the poller is asked to say when there is room to write.
-    watches_room: bool,
+    /// What the poller is asked for.
+    watched: Interest,
     /// The beginning of a message.
     unread: Vec<u8>,
     /// What the kernel has not taken yet: plain text.
@@ -49,6 +53,8 @@ pub(crate) enum Fill {
     Bytes(Span),
     /// Nothing more for now.
     Dry,
+    /// Nothing more for ever.
+    End,
     /// The connection is to be closed.
     Close(Closing),
 }
@@ -69,8 +75,10 @@ impl Stream {
             awaits_header,
             counted: client.tuple.client.ip(),
             queued: 0,
+            spliced: None,
+            reads: true,
             security: Security::Unknown,
-            watches_room: false,
+            watched: Interest::default(),
             unread: Vec::new(),
             unsent: Vec::new(),
         }
@@ -127,6 +135,7 @@ impl Stream {
                     let _ = self.resume();
                     Fill::Close(Closing::Invalid)
                 }
+                ErrorKind::UnexpectedEof => Fill::End,
                 _ => Fill::Close(Closing::Ended),
             },
         }
@@ -197,6 +206,19 @@ impl Stream {
         None
     }
 
+    /// Gives back what was kept, in one piece; `None` if there is nothing.
+    pub(crate) fn take_unread(&mut self, pool: &mut PacketPool) -> Option<Span> {
+        let unread = std::mem::take(&mut self.unread);
+        let copied = pool.fill_one(|buffer| match unread.len() {
+            0 => Err(ErrorKind::WouldBlock.into()),
+            length => {
+                buffer[..length].copy_from_slice(&unread);
+                Ok(length)
+            }
+        });
+        copied.ok()
+    }
+
     /// Keeps the beginning of a message.
     pub(crate) fn keep(&mut self, bytes: &[u8]) {
         self.unread.extend_from_slice(bytes);
@@ -244,6 +266,11 @@ impl Stream {
         Ok(())
     }
 
+    /// Whether something waits for the client.
+    pub(crate) fn is_behind(&self) -> bool {
+        !self.unsent.is_empty() || self.is_blocked()
+    }
+
     /// Whether TLS holds what the kernel has not taken.
     fn is_blocked(&self) -> bool {
         matches!(&self.security, Security::Tls(session) if session.wants_write())
@@ -251,12 +278,39 @@ impl Stream {
 
     /// Asks the poller for just what is needed.
     pub(crate) fn watch(&mut self, poller: &Poller) -> io::Result<()> {
-        let waits = !self.unsent.is_empty() || self.is_blocked();
-        if waits != self.watches_room {
-            poller.watch(&self.connection, self.client.link.0, waits, false)?;
-            self.watches_room = waits;
+        self.watch_for(Interest { reading: self.reads, writing: self.is_behind() }, poller)
+    }
+
+    /// Leaves the poller.
+    pub(crate) fn unwatch(&mut self, poller: &Poller) -> io::Result<()> {
+        self.watch_for(Interest::default(), poller)
+    }
+
+    fn watch_for(&mut self, wanted: Interest, poller: &Poller) -> io::Result<()> {
+        if wanted != self.watched {
+            poller.change(&self.connection, self.client.link.0, self.watched, wanted)?;
+            self.watched = wanted;
         }
         Ok(())
+    }
+
+    /// Sends the end of what is sent, behind everything else. Returns whether all of it is out.
+    pub(crate) fn finish(&mut self) -> io::Result<bool> {
+        if self.unsent.is_empty()
+            && let Security::Tls(session) = &mut self.security
+        {
+            session.end(&self.connection);
+        }
+        let finished = !self.is_behind();
+        if finished {
+            self.connection.shut_down();
+        }
+        Ok(finished)
+    }
+
+    /// Ends without a goodbye, so that the client does not take what it has got for everything.
+    pub(crate) fn abort(self) {
+        self.connection.abort();
     }
 
     /// Says goodbye.

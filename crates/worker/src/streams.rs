@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use turnpike_net::{PacketPool, Poller, Span, TcpConnection, TcpListener};
-use turnpike_turn::{Client, FiveTuple, Link, Reason, Timestamp, Transport};
+use turnpike_turn::{Client, FiveTuple, Link, PeerConnectionId, Reason, Timestamp, Transport};
 
 use crate::http::{HttpAnswer, HttpAnswers};
 use crate::proxies::{Opening, ProxyRules};
@@ -66,8 +66,19 @@ pub struct StreamCounters {
     pub invalid: u64,
     /// Connections closed because the client did not take its answers.
     pub stuck: u64,
+    /// Connections that went to the worker they belong to.
+    pub moved: u64,
     /// Messages dropped because the client did not take what was sent before.
     pub dropped: u64,
+}
+
+/// A connection on its way to another worker.
+pub struct MovedStream(Box<Stream>);
+
+impl std::fmt::Debug for MovedStream {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "MovedStream({})", self.0.client.tuple.client)
+    }
 }
 
 struct Slot {
@@ -88,6 +99,8 @@ pub(crate) enum Closing {
     Idle,
     /// The client does not read.
     Stuck,
+    /// What it was spliced with broke.
+    Broken,
 }
 
 impl Streams {
@@ -172,12 +185,25 @@ impl Streams {
     }
 
     fn admit(&mut self, connection: TcpConnection, proxied: bool, now: Timestamp, poller: &Poller) {
-        let source = connection.peer_address().ip();
+        let tuple = FiveTuple {
+            transport: Transport::Tcp,
+            server: connection.local_address(),
+            client: connection.peer_address(),
+        };
+        let stream = Stream::new(connection, Client { link: Link(0), tuple }, proxied, now);
+        if self.place(stream, now, poller).is_some() {
+            self.counters.accepted += 1;
+        }
+    }
+
+    /// Gives a connection that is not watched a link of its own, if there is room for one more.
+    fn place(&mut self, mut stream: Stream, now: Timestamp, poller: &Poller) -> Option<Link> {
+        let source = stream.counted;
         let open = self.slots.len() - self.free.len();
         let of_source = self.sources.get(&source).copied().unwrap_or_default();
         if open >= self.limits.total as usize || of_source >= self.limits.per_source {
             self.counters.refused += 1;
-            return;
+            return None;
         }
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, stream: None });
@@ -185,20 +211,72 @@ impl Streams {
         });
         let place = &mut self.slots[slot as usize];
         let link = link_of(slot, place.generation);
-        if poller.watch(&connection, link.0, false, true).is_err() {
+        stream.client.link = link;
+        if stream.watch(poller).is_err() {
             self.free.push(slot);
             self.counters.refused += 1;
-            return;
+            return None;
         }
-        let tuple = FiveTuple {
-            transport: Transport::Tcp,
-            server: connection.local_address(),
-            client: connection.peer_address(),
-        };
-        place.stream = Some(Stream::new(connection, Client { link, tuple }, proxied, now));
+        place.stream = Some(stream);
         *self.sources.entry(source).or_default() += 1;
         self.deadlines.push(Reverse((now + self.limits.idle, link.0)));
-        self.counters.accepted += 1;
+        Some(link)
+    }
+
+    /// Takes a connection out, for another worker.
+    pub(crate) fn release(&mut self, link: Link, poller: &Poller) -> Option<MovedStream> {
+        let mut stream = self.take(link)?;
+        stream.unwatch(poller).ok()?;
+        self.counters.moved += 1;
+        Some(MovedStream(Box::new(stream)))
+    }
+
+    /// Takes over a connection from another worker.
+    pub(crate) fn adopt(&mut self, moved: MovedStream, now: Timestamp, poller: &Poller) -> Option<Link> {
+        self.place(*moved.0, now, poller)
+    }
+
+    /// What a connection brought along, in one piece; `None` if that is nothing.
+    pub(crate) fn take_unread(&mut self, link: Link, pool: &mut PacketPool) -> Option<Span> {
+        find(&mut self.slots, link)?.take_unread(pool)
+    }
+
+    /// A connection could not go where it belongs.
+    pub(crate) fn count_refused(&mut self) {
+        self.counters.refused += 1;
+    }
+
+    /// Joins a connection with that of a peer. Returns whether it is there.
+    pub(crate) fn splice(&mut self, link: Link, name: PeerConnectionId) -> bool {
+        find(&mut self.slots, link).map(|stream| stream.spliced = Some(name)).is_some()
+    }
+
+    /// The connection with a peer that a client's is spliced with.
+    #[inline]
+    pub(crate) fn spliced(&self, link: Link) -> Option<PeerConnectionId> {
+        self.get(link)?.spliced
+    }
+
+    /// Sends bytes at once, as they are.
+    pub(crate) fn send_raw(&mut self, link: Link, bytes: &[u8]) -> std::io::Result<()> {
+        find(&mut self.slots, link).map_or(Ok(()), |stream| stream.send(&[std::io::IoSlice::new(bytes)]))
+    }
+
+    /// Whether a client has not taken everything.
+    pub(crate) fn is_blocked(&self, link: Link) -> bool {
+        self.get(link).is_some_and(Stream::is_behind)
+    }
+
+    /// Sends the end of what is sent. Returns whether everything is out.
+    pub(crate) fn finish(&mut self, link: Link) -> std::io::Result<bool> {
+        find(&mut self.slots, link).map_or(Ok(true), Stream::finish)
+    }
+
+    /// Whether a connection is to be read from here on.
+    pub(crate) fn read_on(&mut self, link: Link, reads: bool, poller: &Poller) -> std::io::Result<()> {
+        let Some(stream) = find(&mut self.slots, link) else { return Ok(()) };
+        stream.reads = reads;
+        stream.watch(poller)
     }
 
     /// Who is at the other end of a connection.
@@ -313,6 +391,23 @@ impl Streams {
 
     /// Forgets a connection, which closes it. Returns whose it was.
     pub(crate) fn close(&mut self, link: Link, closing: Closing) -> Option<Client> {
+        let stream = self.take(link)?;
+        match closing {
+            Closing::Ended | Closing::Broken => {}
+            Closing::Invalid | Closing::Header(_) => self.counters.invalid += 1,
+            Closing::Idle => self.counters.idle += 1,
+            Closing::Stuck => self.counters.stuck += 1,
+        }
+        let client = stream.client;
+        if closing == Closing::Broken {
+            stream.abort()
+        } else {
+            stream.end()
+        }
+        Some(client)
+    }
+
+    fn take(&mut self, link: Link) -> Option<Stream> {
         let (slot, generation) = parts_of(link)?;
         let place = self.slots.get_mut(slot as usize)?;
         if place.generation != generation {
@@ -322,15 +417,7 @@ impl Streams {
         place.generation = (generation + 1) & GENERATIONS;
         self.free.push(slot);
         count_out(&mut self.sources, stream.counted);
-        match closing {
-            Closing::Ended => {}
-            Closing::Invalid | Closing::Header(_) => self.counters.invalid += 1,
-            Closing::Idle => self.counters.idle += 1,
-            Closing::Stuck => self.counters.stuck += 1,
-        }
-        let client = stream.client;
-        stream.end();
-        Some(client)
+        Some(stream)
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
@@ -343,7 +430,8 @@ impl Streams {
         while self.deadlines.peek().is_some_and(|Reverse((due, _))| *due <= now) {
             let Reverse((_, bits)) = self.deadlines.pop()?;
             let Some(stream) = find(&mut self.slots, Link(bits)) else { continue };
-            let due = if is_used(&stream.client.tuple) { now } else { stream.heard } + self.limits.idle;
+            let used = stream.spliced.is_some() || is_used(&stream.client.tuple);
+            let due = if used { now } else { stream.heard } + self.limits.idle;
             if due <= now {
                 return Some(Link(bits));
             }
@@ -399,7 +487,7 @@ fn parts_of(link: Link) -> Option<(u32, u32)> {
 const STREAM: u64 = 1 << 63;
 const GENERATIONS: u32 = (1 << 30) - 1;
 /// How long to wait for a descriptor.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const PAUSE: Duration = Duration::from_millis(100);
 /// Connections taken from a listener in one turn.
 const ACCEPTED_AT_ONCE: usize = 64;
 /// Bytes that wait for a client beyond which data is dropped.

@@ -90,6 +90,7 @@ impl TlsSession {
 
     /// Says that nothing more will come.
     pub(crate) fn end(&mut self, socket: &TcpConnection) {
+        // Said once, however often it is asked for.
         self.connection.send_close_notify();
         let _ = self.flush(socket);
     }

@@ -11,7 +11,8 @@ use crate::datapath::{Datapath, Parts};
 use crate::dtls::{Dtls, DtlsCounters, DtlsInit};
 use crate::http::HttpAnswers;
 use crate::links::{Links, Listener};
-use crate::mailbox::{Command, Mailbox};
+use crate::mailbox::{Command, Mailbox, Siblings};
+use crate::peer_connections::{PeerConnections, is_peer_connection};
 use crate::proxies::ProxyRules;
 use crate::relay_sockets::{HeldPorts, RelaySockets};
 use crate::streams::{StreamCounters, StreamLimits, Streams, is_stream};
@@ -49,6 +50,8 @@ pub struct WorkerInit {
     pub relay_options: UdpOptions,
     /// Reserved ports, shared with the other workers: any of them may be asked for one.
     pub held_ports: HeldPorts,
+    /// The other workers.
+    pub siblings: Siblings,
     /// Who hears what happens; must not wait.
     pub report: Box<dyn Fn(Event) + Send>,
 }
@@ -90,12 +93,15 @@ impl Worker {
         let links = Links::open(init.listeners, init.proxies.clone(), &mut sockets, &poller, FIRST_LISTENER)?;
         let mailbox = Mailbox::new(poller.waker(WAKER)?);
         let server = Server::new(init.server);
+        let peers = PeerConnections::new(init.relay_options.device.clone());
+        let siblings = init.siblings;
         let relays = RelaySockets::new(init.relay_options, init.held_ports);
         let WorkerInit { stream_listeners, tls, stream_limits, http, proxies, .. } = init;
         let rules = (stream_limits, http, proxies);
         let streams = Streams::open(stream_listeners, tls, rules, &poller, FIRST_STREAM_LISTENER)?;
         let dtls = init.dtls.map(Dtls::new);
-        let parts = Parts { server, links, streams, dtls, sockets, poller, relays, report: init.report };
+        let report = init.report;
+        let parts = Parts { server, links, streams, dtls, sockets, poller, relays, peers, siblings, report };
         Ok(Worker {
             datapath: Datapath::new(parts),
             events: Events::with_capacity(EVENTS),
@@ -153,6 +159,7 @@ impl Worker {
                 let (readable, writable) = (events.has_input(event), events.is_writable(event));
                 datapath.serve_stream(Link(stream), readable, writable);
             }
+            peer if is_peer_connection(peer) => self.datapath.serve_peer_connection(peer),
             relay => {
                 let relay = RelayId::from_bits(relay);
                 if self.events.has_error(event) {
@@ -170,6 +177,7 @@ impl Worker {
         while let Some(command) = self.mailbox.take() {
             match command {
                 Command::Configure(config) => self.datapath.server.handle_config(config),
+                Command::Adopt(moved) => self.datapath.adopt(moved),
                 Command::Stop => {
                     self.datapath.server.handle_shutdown(self.datapath.now);
                     self.datapath.close_all_streams();

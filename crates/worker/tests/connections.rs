@@ -16,8 +16,8 @@ use turnpike_wire::attributes::RequestedTransport;
 use turnpike_wire::framing::{Frame, next_frame};
 use turnpike_wire::{Class, Message, MessageWriter, Method, TransactionId};
 use turnpike_worker::{
-    Command, HeldPorts, HttpAnswers, Mailbox, ProxyRules, Snapshot, StreamLimits, TlsAcceptor, Worker,
-    WorkerInit,
+    Command, HeldPorts, HttpAnswers, Mailbox, ProxyRules, Siblings, Snapshot, StreamLimits, TlsAcceptor,
+    Worker, WorkerInit,
 };
 
 #[test]
@@ -102,6 +102,7 @@ impl RunningWorker {
             server: Init {
                 config: Arc::new(config),
                 worker: 0,
+                workers: 1,
                 ports,
                 quotas: Quotas::new(0, 0),
                 nonce_key: NonceKey::new([1; 16]),
@@ -116,6 +117,7 @@ impl RunningWorker {
             http: HttpAnswers::default(),
             relay_options: UdpOptions::default(),
             held_ports: HeldPorts::default(),
+            siblings: Siblings::default(),
             report: Box::new(|_| {}),
         });
         let worker = worker.unwrap();

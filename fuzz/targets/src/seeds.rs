@@ -84,8 +84,35 @@ pub(crate) fn scripts() -> Seeds {
             script.extend_from_slice(&[12, 1, 44, 0]);
         }
         seeds.push((format!("allocations_{sockets_wait}"), script));
+        seeds.push((format!("relayed_tcp_{sockets_wait}"), relayed_tcp(sockets_wait)));
     }
     seeds
+}
+
+/// A TCP allocation, a connection to a peer and one from another, both claimed and used.
+fn relayed_tcp(sockets_wait: u8) -> Vec<u8> {
+    // Two callers of one user who come by TCP.
+    let (control, data) = (0x60_u8, 0xA0_u8);
+    let mut script = vec![0, sockets_wait];
+    script.extend_from_slice(&[control, 0x00, 0, 1, 0xE7]);
+    script.extend_from_slice(&[control, 0x10, 0, 2, 0xE7]);
+    script.extend_from_slice(&[13, 2]);
+    script.extend_from_slice(&[control, 0x10, 2, 3, 1, 1]);
+    // Connect, the attempt succeeds, the other caller claims it, bytes go both ways.
+    script.extend_from_slice(&[control, 0x10, 6, 4, 0, 2]);
+    script.extend_from_slice(&[15, 1, 9, 0]);
+    script.extend_from_slice(&[data, 0x00, 0, 1, 0xE7]);
+    script.extend_from_slice(&[data, 0x10, 7, 5, 0]);
+    script.extend_from_slice(&[15, 1, 2, 0, 0x12, 0x34]);
+    script.extend_from_slice(&[15, 1, 6, 0, 0x12, 0x34]);
+    // A peer with permission connects, and is claimed likewise.
+    script.extend_from_slice(&[15, 1, 0, 0, 1]);
+    script.extend_from_slice(&[data, 0x10, 7, 6, 0]);
+    // One ends, time passes, and the allocation takes the other along.
+    script.extend_from_slice(&[15, 1, 3, 0]);
+    script.extend_from_slice(&[12, 0, 31, 0]);
+    script.extend_from_slice(&[control, 0x10, 1, 7, 0]);
+    script
 }
 
 /// Streams of frames, after eight bytes that say how to cut them.

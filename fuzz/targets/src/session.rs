@@ -1,9 +1,10 @@
 //! A script of what happens to a server: clients with and without credentials, good and damaged messages, peers,
-//! passing time, relay sockets that open, fail or keep everybody waiting.
+//! passing time, relay sockets that open, fail or keep everybody waiting, and connections with peers that do so.
 //!
 //! After each step the server's tables must agree, and everything it wants to send must make sense.
 
 mod check;
+mod connections;
 mod messages;
 mod world;
 
@@ -67,6 +68,7 @@ fn step(world: &mut World, input: &mut Input<'_>) {
             let wait = WaitId { slot: u32::from(input.byte()), generation: u32::from(input.byte()) };
             world.stray_answer(wait);
         }
+        _ if input.byte() & 3 != 0 => world.peer_connection(input),
         _ => world.change(input),
     }
 }

@@ -19,6 +19,7 @@ pub(crate) struct Wanted {
     pub(super) asked: Asked,
     pub(super) owner: Identity,
     pub(super) family_is_ipv4: bool,
+    pub(super) tcp: bool,
     pub(super) even: bool,
     pub(super) pair: bool,
     /// Whether it is the port that was reserved before, which is this one.
@@ -109,10 +110,19 @@ impl Model {
         user: &Identity,
     ) -> Result<Wanted, (u16, Reason)> {
         let bad = (400, Reason::BadRequest);
-        match message.value(REQUESTED_TRANSPORT) {
-            Some([17, _, _, _]) => {}
+        let tcp = match message.value(REQUESTED_TRANSPORT) {
+            Some([17, _, _, _]) if self.settings.udp_relay => false,
+            Some([6, _, _, _]) if self.settings.tcp_relay => true,
             Some([_, _, _, _]) => return Err((442, Reason::UnsupportedTransport)),
             _ => return Err(bad),
+        };
+        // RFC 6062 §5.1.
+        if tcp && !source.client.tuple.transport.is_stream() {
+            return Err((400, Reason::NeedsConnection));
+        }
+        let datagrams = [DONT_FRAGMENT, EVEN_PORT, RESERVATION_TOKEN];
+        if tcp && datagrams.iter().any(|kind| message.value(*kind).is_some()) {
+            return Err(bad);
         }
         let even_port = of_length(message, EVEN_PORT, 1)?;
         let token = of_length(message, RESERVATION_TOKEN, 8)?;
@@ -141,6 +151,7 @@ impl Model {
             asked: asked.clone(),
             owner: user.clone(),
             family_is_ipv4: additional.is_some() || drafted || family.unwrap_or(default) == 1,
+            tcp,
             even: even_port.is_some(),
             pair,
             by_token: token.is_some(),
@@ -225,6 +236,7 @@ impl Model {
 const XOR_RELAYED_ADDRESS: u16 = 0x0016;
 const EVEN_PORT: u16 = 0x0018;
 const REQUESTED_TRANSPORT: u16 = 0x0019;
+const DONT_FRAGMENT: u16 = 0x001A;
 const RESERVATION_TOKEN: u16 = 0x0022;
 const ADDITIONAL_ADDRESS_FAMILY: u16 = 0x8000;
 const ADDRESS_ERROR_CODE: u16 = 0x8001;

@@ -86,7 +86,7 @@ impl Model {
         else {
             return Err(Refusal::plain(400, Reason::IncompleteCredentials));
         };
-        self.check_nonce(now, source, nonce)?;
+        self.check_nonce(now, source, nonce, message.method)?;
         let algorithm = self.chosen_algorithm(message)?;
         let name = match hash {
             Some(hash) => self.name_behind(hash, owner.as_ref()),
@@ -115,12 +115,15 @@ impl Model {
         })
     }
 
-    /// A nonce is good for the very address it was given to, as long as it is young enough.
-    fn check_nonce(&mut self, now: Now, source: &Source, nonce: &[u8]) -> Result<(), Refusal> {
+    /// A nonce is good for the very address it was given to, as long as it is young enough; for ConnectionBind on a
+    /// connection for other ports of it too.
+    fn check_nonce(&mut self, now: Now, source: &Source, nonce: &[u8], method: u16) -> Result<(), Refusal> {
         let client = source.client.tuple.client;
         let offer = (self.offered_list(), self.offers_anonymity());
         let mut issued = self.nonces.iter().rev().filter(|it| it.offer == offer);
-        let issued = issued.find(|it| it.value == nonce && it.client == client);
+        let binds = method == CONNECTION_BIND && source.client.tuple.transport.is_stream();
+        let fits = |it: &SocketAddr| if binds { it.ip() == client.ip() } else { *it == client };
+        let issued = issued.find(|it| it.value == nonce && fits(&it.client));
         let Some(issued) = issued else {
             return Err(Refusal::challenge(438, Reason::ForeignNonce));
         };
@@ -201,6 +204,7 @@ fn read_rest_name(name: &str) -> Option<(u64, String)> {
     Some((expiry, parts[..parts.len() - 1].join(":")))
 }
 
+const CONNECTION_BIND: u16 = 0x00B;
 const USERNAME: u16 = 0x0006;
 const USERHASH: u16 = 0x001E;
 const REALM: u16 = 0x0014;

@@ -43,7 +43,10 @@ impl Model {
         let peer = message.value(XOR_PEER_ADDRESS).ok_or(Reason::BadSend)?;
         let peer = read_xored(peer, &message.id).ok_or(Reason::BadSend)?;
         let peer = canonical(&self.settings, peer);
-        self.towards(&source, peer).ok_or(Reason::WrongFamily)?;
+        let at = self.towards(&source, peer).ok_or(Reason::WrongFamily)?;
+        if self.allocations[at].tcp {
+            return Err(Reason::OtherRelayTransport);
+        }
         self.data_to_peer(now, source, peer, data.to_vec(), message.value(DONT_FRAGMENT).is_some())
     }
 
@@ -152,7 +155,7 @@ impl Model {
     }
 
     /// How the allocation may reach a peer: by a permission for its IP address that has not expired.
-    fn access(&self, now: Now, at: usize, peer: SocketAddr) -> Option<Access> {
+    pub(super) fn access(&self, now: Now, at: usize, peer: SocketAddr) -> Option<Access> {
         let permissions = self.allocations[at].permissions.iter();
         let mut fitting = permissions.filter(|it| it.peer == peer.ip() && it.expires > now.monotonic);
         fitting.next().map(|permission| permission.access)
@@ -160,7 +163,7 @@ impl Model {
 
     /// The local form of a relayed transport address that is open, whichever worker it belongs to.
     fn live_relay(&self, peer: SocketAddr) -> Option<SocketAddr> {
-        let fits = |it: &&Allocation| it.local == peer || self.advertised(it.local) == peer;
+        let fits = |it: &&Allocation| !it.tcp && (it.local == peer || self.advertised(it.local) == peer);
         self.allocations.iter().find(fits).map(|it| it.local)
     }
 }

@@ -10,6 +10,7 @@ use super::credentials::{Identity, Refusal};
 use super::message::{Parsed, read_xored, write_address};
 use super::peers::{Access, canonical, judge};
 use super::response::Asked;
+use super::tcp_relay::{Attempt, CONNECTION_ID};
 use super::{Allocation, Channel, Deleted, Expected, Model, Permission, Source};
 use crate::observed::Report;
 
@@ -17,6 +18,8 @@ use crate::observed::Report;
 pub(super) enum Granted {
     Attributes(Vec<(u16, Vec<u8>)>),
     Open(Box<Wanted>),
+    Connect(Box<Attempt>),
+    HandOver(u16),
     InProgress,
 }
 
@@ -28,7 +31,8 @@ impl Model {
         match message.method {
             BINDING if self.settings.binding => {}
             ALLOCATE | REFRESH | CREATE_PERMISSION | CHANNEL_BIND if self.settings.relaying => {}
-            BINDING | ALLOCATE | REFRESH | CREATE_PERMISSION | CHANNEL_BIND => {
+            CONNECT | CONNECTION_BIND if self.settings.relaying && self.settings.tcp_relay => {}
+            BINDING | ALLOCATE | REFRESH | CREATE_PERMISSION | CHANNEL_BIND | CONNECT | CONNECTION_BIND => {
                 return Err(Reason::SwitchedOff);
             }
             _ => return Err(Reason::UnknownMethod),
@@ -45,6 +49,8 @@ impl Model {
         match granted {
             Ok(Granted::InProgress) => Err(Reason::InProgress),
             Ok(Granted::Open(wanted)) => Ok(Expected::Open(wanted)),
+            Ok(Granted::Connect(attempt)) => Ok(Expected::Connect(attempt)),
+            Ok(Granted::HandOver(worker)) => Ok(Expected::HandOver(worker)),
             Ok(Granted::Attributes(attributes)) => {
                 let response = self.success(source.worker, &asked, attributes, identity.as_ref());
                 Ok(Expected::Reply(Box::new(response)))
@@ -82,6 +88,8 @@ impl Model {
             (REFRESH, Some(user)) => self.refresh(now, source, message, user),
             (CREATE_PERMISSION, Some(user)) => self.create_permission(now, source, message, user),
             (CHANNEL_BIND, Some(user)) => self.channel_bind(now, source, message, user),
+            (CONNECT, Some(user)) => self.connect(source, message, asked, user),
+            (CONNECTION_BIND, Some(user)) => self.connection_bind(now, source, message, user),
             _ => Ok(Granted::Attributes(self.mapped(asked, self.settings.mapped_address))),
         };
         rule.map_err(refuse)
@@ -180,6 +188,9 @@ impl Model {
     /// RFC 8656 §12.2.
     fn channel_bind(&mut self, now: Now, source: Source, message: &Parsed, user: &Identity) -> Rule {
         let session = self.own_allocation(source, user)?;
+        if self.allocation(&source).is_some_and(|it| it.tcp) {
+            return Err((403, Reason::OtherRelayTransport));
+        }
         let channel = of_length(message, CHANNEL_NUMBER, 4)?.ok_or((400, Reason::BadRequest))?;
         let number = u16::from_be_bytes([channel[0], channel[1]]);
         let highest = if self.settings.rfc5766_channels { 0x7FFF } else { 0x4FFF };
@@ -210,12 +221,12 @@ impl Model {
         Ok(Granted::Attributes(Vec::new()))
     }
 
-    fn read_peer(&self, message: &Parsed, value: &[u8]) -> Result<SocketAddr, (u16, Reason)> {
+    pub(super) fn read_peer(&self, message: &Parsed, value: &[u8]) -> Result<SocketAddr, (u16, Reason)> {
         let peer = read_xored(value, &message.id).ok_or((400, Reason::BadRequest))?;
         Ok(canonical(&self.settings, peer))
     }
 
-    fn judge_peer(&mut self, source: Source, peer: SocketAddr) -> Result<Access, (u16, Reason)> {
+    pub(super) fn judge_peer(&mut self, source: Source, peer: SocketAddr) -> Result<Access, (u16, Reason)> {
         let tuple = source.client.tuple;
         let at = self.towards(&source, peer).ok_or((443, Reason::WrongFamily))?;
         let session = self.allocations[at].session;
@@ -264,7 +275,7 @@ impl Model {
     }
 
     /// The session on this 5-tuple, if `user` owns it (RFC 8656 §5).
-    fn own_allocation(
+    pub(super) fn own_allocation(
         &self,
         source: Source,
         user: &Identity,
@@ -306,7 +317,10 @@ pub(super) fn read_family(message: &Parsed, kind: u16) -> Result<Option<u8>, (u1
 /// The types a server must understand and does not, as UNKNOWN-ATTRIBUTES lists them.
 pub(super) fn unknown_attributes(message: &Parsed) -> Vec<u8> {
     let kinds = message.attributes.iter().map(|attribute| attribute.kind);
-    kinds.filter(|kind| *kind < 0x8000 && !KNOWN.contains(kind)).flat_map(u16::to_be_bytes).collect()
+    // RFC 6062 has one for a single method.
+    let known =
+        |kind: &u16| KNOWN.contains(kind) || *kind == CONNECTION_ID && message.method == CONNECTION_BIND;
+    kinds.filter(|kind| *kind < 0x8000 && !known(kind)).flat_map(u16::to_be_bytes).collect()
 }
 
 /// Comprehension-required attributes of RFC 8489 and RFC 8656; and BANDWIDTH, which coturn's client still sends.
@@ -320,6 +334,8 @@ const ALLOCATE: u16 = 0x003;
 const REFRESH: u16 = 0x004;
 const CREATE_PERMISSION: u16 = 0x008;
 const CHANNEL_BIND: u16 = 0x009;
+const CONNECT: u16 = 0x00A;
+const CONNECTION_BIND: u16 = 0x00B;
 
 const MAPPED_ADDRESS: u16 = 0x0001;
 const UNKNOWN_ATTRIBUTES: u16 = 0x000A;

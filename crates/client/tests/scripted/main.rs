@@ -5,5 +5,6 @@ mod authentication;
 mod data;
 mod lifetime;
 mod requests;
+mod tcp_relay;
 mod tokens;
 mod world;

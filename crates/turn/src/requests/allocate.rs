@@ -12,18 +12,20 @@ use turnpike_wire::attributes::{
 use turnpike_wire::{AttributeError, AttributeType, ErrorNumber, Family, Message};
 
 use super::{Answer, Refused, Request, refused};
-use crate::config::DefaultFamily;
+use crate::config::{Config, DefaultFamily};
 use crate::credentials::User;
 use crate::ports::{Parity, RelayedPort};
 use crate::reason::Reason;
 use crate::server::Server;
+use crate::tcp_relay::PeerTransport;
 use crate::time::UnixTime;
-use crate::tuple::Client;
+use crate::tuple::{Client, Transport};
 use crate::waiting::{Half, PendingAllocation, PortChoice};
 
 /// What an Allocate asks for.
 #[derive(Clone, Copy, Debug)]
 struct Wish {
+    transport: PeerTransport,
     family: Option<Family>,
     parity: Parity,
     token: Option<[u8; 8]>,
@@ -61,7 +63,7 @@ impl Server {
         if self.config.alternate_servers.are_for(&request.client.tuple) {
             return Err(refused(ErrorNumber::TRY_ALTERNATE, Reason::TryAlternate));
         }
-        let wish = Wish::read(&request.message)?;
+        let wish = Wish::read(&request.message, request.client.tuple.transport, &self.config)?;
         let origin = self.origin_to_pin(request)?;
         // RFC 8656 §7.2: token and family are judged before the quota, and capacity comes last.
         let mut plan = self.plan(request, &wish)?;
@@ -85,6 +87,7 @@ impl Server {
             lacks: plan.lacks,
             reserved,
             choice: wish.token.map_or(PortChoice::Free(wish.parity), PortChoice::Reserved),
+            transport: wish.transport,
             attempts: 1,
             lifetime: self.granted_lifetime(wish.lifetime, request.now.unix, user),
             fingerprint: request.reply().fingerprint,
@@ -219,15 +222,9 @@ impl Server {
 
 impl Wish {
     /// Reads the attributes in the order RFC 8656 §7.2 checks them.
-    fn read(message: &Message<'_>) -> Result<Self, Refused> {
+    fn read(message: &Message<'_>, client: Transport, config: &Config) -> Result<Self, Refused> {
         let bad = refused(ErrorNumber::BAD_REQUEST, Reason::BadRequest);
-        match message.get::<RequestedTransport>() {
-            Ok(Some(RequestedTransport::UDP)) => {}
-            Ok(Some(_)) => {
-                return Err(refused(ErrorNumber::UNSUPPORTED_TRANSPORT, Reason::UnsupportedTransport));
-            }
-            _ => return Err(bad),
-        }
+        let transport = read_transport(message, client, config)?;
         let even_port = message.get::<EvenPort>().map_err(|_| bad)?;
         let token = message.get::<ReservationToken>().map_err(|_| bad)?.map(|token| token.0);
         // Attributes that exclude each other do so whatever family they name.
@@ -253,7 +250,34 @@ impl Wish {
         let excluded = asks_family || token.is_some() || pair;
         let draft = message.value(DRAFT_ADDITIONAL_ADDRESS_FAMILY).filter(|_| !excluded);
         let drafted = draft.is_some_and(|value| matches!(value, [2, _, _, _]));
-        Ok(Wish { family, parity, token, lifetime, additional: additional.is_some() || drafted })
+        Ok(Wish { transport, family, parity, token, lifetime, additional: additional.is_some() || drafted })
+    }
+}
+
+/// What the relayed address is to speak. A TCP allocation is for connections only, and has none of what is about
+/// datagrams (RFC 6062 §5.1). A second family it may have: RFC 8656 §7.2 gives one to every allocation, and nothing in
+/// RFC 6062, which is older, speaks against it.
+fn read_transport(
+    message: &Message<'_>,
+    client: Transport,
+    config: &Config,
+) -> Result<PeerTransport, Refused> {
+    let bad = |reason| refused(ErrorNumber::BAD_REQUEST, reason);
+    match message.get::<RequestedTransport>() {
+        Ok(Some(RequestedTransport::UDP)) if config.udp_relay => Ok(PeerTransport::Udp),
+        Ok(Some(RequestedTransport::TCP)) if config.tcp_relay => {
+            const DATAGRAMS: [AttributeType; 3] =
+                [AttributeType::DONT_FRAGMENT, AttributeType::EVEN_PORT, AttributeType::RESERVATION_TOKEN];
+            if !client.is_stream() {
+                return Err(bad(Reason::NeedsConnection));
+            }
+            if DATAGRAMS.iter().any(|kind| message.has(*kind)) {
+                return Err(bad(Reason::BadRequest));
+            }
+            Ok(PeerTransport::Tcp)
+        }
+        Ok(Some(_)) => Err(refused(ErrorNumber::UNSUPPORTED_TRANSPORT, Reason::UnsupportedTransport)),
+        _ => Err(bad(Reason::BadRequest)),
     }
 }
 

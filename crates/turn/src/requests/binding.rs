@@ -10,7 +10,7 @@ use turnpike_wire::attributes::{
     ChangeRequest, ChangedAddress, MappedAddress, OtherAddress, Padding, ResponseOrigin, ResponsePort,
     SourceAddress, XorMappedAddress,
 };
-use turnpike_wire::{Attribute, AttributeType, ErrorNumber, MessageWriter};
+use turnpike_wire::{Attribute, AttributeType, ErrorNumber, MessageWriter, Method};
 
 use super::{Answer, Refused, Request, unknown_attributes};
 use crate::credentials::User;
@@ -76,11 +76,13 @@ impl Server {
         &self,
         request: &Request<'m>,
     ) -> impl Iterator<Item = AttributeType> + use<'m> {
-        let binding = request.message.method() == turnpike_wire::Method::BINDING;
-        let discovers = binding && self.config.discovers(&request.client.tuple);
-        let bears = self.config.credentials.oauth().is_some();
+        let method = request.message.method();
+        let discovers = method == Method::BINDING && self.config.discovers(&request.client.tuple);
+        let (binds, bears) = (method == Method::CONNECTION_BIND, self.config.credentials.oauth().is_some());
         unknown_attributes(&request.message).filter(move |kind| {
-            !(discovers && DISCOVERY.contains(kind) || bears && *kind == AttributeType::ACCESS_TOKEN)
+            !(discovers && DISCOVERY.contains(kind)
+                || binds && *kind == AttributeType::CONNECTION_ID
+                || bears && *kind == AttributeType::ACCESS_TOKEN)
         })
     }
 }

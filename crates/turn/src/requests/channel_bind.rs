@@ -23,6 +23,7 @@ impl Server {
         let bad = |reason| refused(ErrorNumber::BAD_REQUEST, reason);
         let now = request.now.monotonic;
         let relay = self.own_allocation(request, user)?;
+        self.expect_tcp(relay, false)?;
         let message = &request.message;
         let Ok(Some(ChannelNumber(number))) = message.get() else {
             return Err(bad(Reason::BadRequest));

@@ -19,6 +19,7 @@ use crate::ports::{Parity, RelayedPort};
 use crate::quota::QuotaPlace;
 use crate::reason::Reason;
 use crate::server::Server;
+use crate::tcp_relay::{PeerTransport, TcpRelay};
 use crate::time::{Now, Timestamp};
 use crate::timers::Timer;
 use crate::tuple::{Client, FiveTuple, SessionId, WaitId};
@@ -63,8 +64,9 @@ impl Server {
             (_, Some((next, token))) => Reserve::Next { token: *token, address: next.local() },
             _ => Reserve::No,
         };
+        let transport = pending.transport;
         let wait = self.waiting.insert(pending);
-        self.effects.push_back(Effect::OpenRelay { wait, relay, address, reserve });
+        self.effects.push_back(Effect::OpenRelay { wait, relay, address, transport, reserve });
         wait
     }
 
@@ -179,6 +181,7 @@ impl Server {
             session: SessionId::new(self.worker, self.sessions),
             transaction: pending.transaction,
             fingerprint: pending.fingerprint,
+            transport: pending.transport,
             limit: BandwidthLimit::new(place.rate()),
             reservation: reserved.map(|(port, token)| self.keep_reserved(now.monotonic, port, token)),
             lacks: pending.lacks,
@@ -236,6 +239,7 @@ struct Granted {
     session: SessionId,
     transaction: TransactionId,
     fingerprint: bool,
+    transport: PeerTransport,
     limit: Option<BandwidthLimit>,
     reservation: Option<[u8; 8]>,
     lacks: Option<(Family, ErrorNumber)>,
@@ -249,7 +253,7 @@ impl Granted {
 
     /// A relayed address on this port, which is live from here on.
     fn allocation(&self, port: RelayedPort, place: Option<QuotaPlace>) -> Box<Allocation> {
-        port.set_live(true);
+        port.set_live(self.transport, true);
         Box::new(Allocation {
             client: self.client,
             expires: self.expires(),
@@ -266,6 +270,7 @@ impl Granted {
             transaction: self.transaction,
             reservation: self.reservation,
             lacks: self.lacks,
+            tcp: (self.transport == PeerTransport::Tcp).then(Box::<TcpRelay>::default),
             sibling: None,
             place,
             origin: self.origin.clone(),

@@ -1,6 +1,7 @@
 //! A server in a box: a clock that moves when told, a worker that opens relays, clients that authenticate.
 
 mod caller;
+mod connections;
 mod outcome;
 mod setup;
 mod world;
@@ -10,6 +11,7 @@ use std::net::SocketAddr;
 use turnpike_wire::{Class, MessageWriter, Method, TransactionId};
 
 pub(crate) use caller::Caller;
+pub(crate) use connections::Connecting;
 pub(crate) use outcome::{Outcome, Reply};
 pub(crate) use setup::{Setup, credentials, range};
 pub(crate) use world::World;

@@ -5,6 +5,7 @@
 mod coturn;
 mod harness;
 mod rfc5780;
+mod rfc6062;
 mod rfc7635;
 mod rfc8489;
 mod rfc8656;

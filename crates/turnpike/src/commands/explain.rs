@@ -50,7 +50,7 @@ const MEANINGS: &[(Reason, &str)] = &[
     (Reason::UnknownMethod, "a STUN method this server does not offer"),
     (Reason::UnknownAttribute, "an indication with an attribute that must be understood and is not"),
     (Reason::KeepAlive, "a Binding indication: only a sign of life, nothing to do"),
-    (Reason::SwitchedOff, "the function is off: see stun-only and no-stun"),
+    (Reason::SwitchedOff, "the function is off: see stun-only, no-stun and no-tcp-relay"),
     (Reason::BadChannelData, "ChannelData longer than its datagram; the path may cut off large packets"),
     (
         Reason::NoAllocation,
@@ -155,7 +155,10 @@ const MEANINGS: &[(Reason, &str)] = &[
         Reason::OriginMismatch,
         "another web origin than the session began with: see check-origin-consistency; sessions must not be shared by pages",
     ),
-    (Reason::UnsupportedTransport, "a transport towards peers that is not offered: only UDP is"),
+    (
+        Reason::UnsupportedTransport,
+        "a transport towards peers that is not offered: neither UDP nor TCP, or see no-udp-relay, no-tcp-relay",
+    ),
     (
         Reason::UnsupportedFamily,
         "no relay address of this family: see relay-ip, and allocation-default-address-family for clients that name none",
@@ -171,6 +174,35 @@ const MEANINGS: &[(Reason, &str)] = &[
         "channels go from 0x4000 to 0x4FFF; for old clients see rfc5766-channel-numbers",
     ),
     (Reason::ChannelConflict, "the channel is bound to another peer, or the peer to another channel"),
+    (
+        Reason::OtherRelayTransport,
+        "channels and Send indications on an allocation that relays TCP, or Connect on one that relays UDP",
+    ),
+    (
+        Reason::NeedsConnection,
+        "TCP is relayed for clients that come by TCP or TLS; this one came by datagrams",
+    ),
+    (Reason::ConnectionExists, "the allocation has a connection with this peer, or is about to"),
+    (
+        Reason::PeerUnreachable,
+        "the peer refused the connection, or no way leads there from the relay address",
+    ),
+    (
+        Reason::PeerTimeout,
+        "the peer did not answer for 30 s; perhaps a firewall drops what comes from the relay",
+    ),
+    (
+        Reason::TooManyConnections,
+        "the allocation has 64 connections with peers, or there are as many as the file descriptors suffice for",
+    ),
+    (
+        Reason::UnknownConnection,
+        "a ConnectionBind for a connection that has ended, is taken or is another user's; or somebody guesses",
+    ),
+    (
+        Reason::NeverBound,
+        "the client did not come for a connection with a peer within 30 s, so it was closed",
+    ),
 ];
 
 #[cfg(test)]

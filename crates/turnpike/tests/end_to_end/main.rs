@@ -32,5 +32,6 @@ mod starting;
 mod stopping;
 mod streams;
 mod switches;
+mod tcp_relay;
 mod tls_options;
 mod uclient;

@@ -86,6 +86,23 @@ fn connections_carry_what_datagrams_do() {
 }
 
 #[test]
+fn tcp_is_relayed_as_it_is_actively_and_passively() {
+    let directory = Directory::new();
+    let made = rcgen::generate_simple_self_signed([loopback_address().to_string()]).unwrap();
+    let certificate = directory.write("cert.pem", &made.cert.pem());
+    let key = directory.write("key.pem", &made.signing_key.serialize_pem());
+    let server = Server::start(&["-m", "3", "--cert", &certificate, "--pkey", &key]);
+    for way in ["-t", "-t -S"] {
+        assert_lossless(&uclient(&server, &format!("{way} -T -m 10 -l 1171")), 30, 1171);
+        assert_lossless(&uclient(&server, &format!("{way} -P -m 10 -l 171")), 30, 171);
+    }
+    let closed = Server::start(&["--no-tcp-relay"]);
+    let refused = uclient(&closed, "-T");
+    assert_eq!(refused.code, Some(255));
+    assert!(refused.stdout.contains("allocate: error 442"), "{}", refused.stdout);
+}
+
+#[test]
 fn tls_is_checked_against_the_authorities_given() {
     let directory = Directory::new();
     let made = rcgen::generate_simple_self_signed([loopback_address().to_string()]).unwrap();
@@ -187,7 +204,7 @@ fn flags_that_cannot_be_used_are_told_before_anything_is_sent() {
     for (arguments, said) in [
         (&["127.0.0.1"][..], "Either -e peer_address or -y must be specified"),
         (&["-y"], "the server's address is missing"),
-        (&["-y", "-T", "127.0.0.1"], "-T: TCP relaying (RFC 6062) is not in this version"),
+        (&["-T", "-s", "127.0.0.1"], "-T and -P relay TCP between clients, which -s does not go with"),
         (&["-y", "-S", "-E", "none.pem", "127.0.0.1"], "-E: none.pem cannot be read"),
         (&["-y", "-t", "-S", "-E", "none.pem", "127.0.0.1"], "-E: none.pem cannot be read"),
         (&["-y", "-p", "x", "127.0.0.1"], "-p cannot be x"),

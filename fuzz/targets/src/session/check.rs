@@ -41,6 +41,17 @@ pub(super) fn verdict(
             assert!(head.as_slice().is_empty() && tail.as_slice().is_empty(), "peers get bare data");
             Learnt::default()
         }
+        Verdict::Connecting(_) | Verdict::HandOver { .. } => {
+            let request = must(Message::parse(packet), "only messages are worked on");
+            let connecting = matches!(verdict, Verdict::Connecting(_));
+            let method = if connecting { Method::CONNECT } else { Method::CONNECTION_BIND };
+            assert_eq!((request.class(), request.method()), (Class::Request, method));
+            assert!(from.tuple.transport.is_stream(), "connections are for who comes by one");
+            if let Verdict::HandOver { worker } = verdict {
+                assert!(*worker != super::world::WORKER && *worker < super::world::WORKERS, "to another one");
+            }
+            Learnt::default()
+        }
         Verdict::Wait(_) | Verdict::Drop(_) => Learnt::default(),
     }
 }
@@ -116,6 +127,7 @@ pub(super) fn answer(verdict: &Verdict<'_>, known: impl Fn(Client) -> bool) -> O
         }
         Verdict::Wait(_) | Verdict::Drop(_) => None,
         Verdict::Forward(_) => panic!("there is nothing to forward"),
+        Verdict::Connecting(_) | Verdict::HandOver { .. } => panic!("no request is at hand"),
     }
 }
 

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use turnpike_wire::attributes::{
-    AdditionalAddressFamily, ChannelNumber, Data, DontFragment, EvenPort, Lifetime, Nonce, PasswordAlgorithm,
-    PasswordAlgorithms, Realm, RequestedAddressFamily, RequestedTransport, ReservationToken, UserHash,
-    Username, XorPeerAddress,
+    AdditionalAddressFamily, ChannelNumber, ConnectionId, Data, DontFragment, EvenPort, Lifetime, Nonce,
+    PasswordAlgorithm, PasswordAlgorithms, Realm, RequestedAddressFamily, RequestedTransport,
+    ReservationToken, UserHash, Username, XorPeerAddress,
 };
 use turnpike_wire::{
     Class, Family, LongTermKey, MessageWriter, Method, PasswordDigest, TransactionId, channel_data_header,
@@ -25,7 +25,11 @@ impl World {
         let token = self.token;
         let mut room = vec![0; 4096];
         let mut writer = MessageWriter::new(&mut room, class, method, id);
-        add_usual(&mut writer, method, token, input);
+        match method {
+            Method::CONNECT => _ = writer.add(&XorPeerAddress(self.reachable_peer(input))),
+            Method::CONNECTION_BIND => _ = writer.add(&ConnectionId(self.connections.name(input.byte()))),
+            _ => add_usual(&mut writer, method, token, input),
+        }
         if damaged {
             AnyAttribute::from_input(input).write(&mut writer);
         }
@@ -98,13 +102,15 @@ impl Caller {
 }
 
 fn kind(input: &mut Input<'_>, flags: u8) -> (Class, Method) {
-    const METHODS: [Method; 6] = [
+    const METHODS: [Method; 8] = [
         Method::ALLOCATE,
         Method::REFRESH,
         Method::CREATE_PERMISSION,
         Method::CHANNEL_BIND,
         Method::BINDING,
         Method::ALLOCATE,
+        Method::CONNECT,
+        Method::CONNECTION_BIND,
     ];
     let choice = input.byte();
     if choice < 0xE0 {
@@ -125,7 +131,7 @@ fn add_usual(writer: &mut MessageWriter<'_>, method: Method, token: [u8; 8], inp
     let choice = input.byte();
     match method {
         Method::ALLOCATE => {
-            writer.add(if choice % 32 == 31 { &RequestedTransport::TCP } else { &RequestedTransport::UDP });
+            writer.add(if choice % 8 == 7 { &RequestedTransport::TCP } else { &RequestedTransport::UDP });
             match choice >> 5 {
                 0 => _ = writer.add(&EvenPort { reserve: choice & 1 != 0 }),
                 1 => _ = writer.add(&ReservationToken(token)),

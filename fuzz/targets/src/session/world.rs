@@ -8,22 +8,24 @@ use std::time::Duration;
 
 use turnpike_turn::{
     AlternateAddress, Alternates, ChannelRange, Client, Config, Credentials, Effect, FiveTuple, IcmpError,
-    Init, Link, NonceKey, Now, PeerRules, Ports, Quotas, RelayAddress, RelayError, RelayId, RelayedPort,
-    Reserve, Server, Timestamp, Transport, UnixTime, WaitId,
+    Init, Link, NonceKey, Now, PeerRules, PeerTransport, Ports, Quotas, RelayAddress, RelayError, RelayId,
+    RelayedPort, Reserve, Server, Timestamp, Transport, UnixTime, WaitId,
 };
 
 use super::check;
+use super::connections::Connections;
 use super::messages;
 use crate::input::Input;
 
 pub(super) struct World {
-    server: Server,
+    pub(super) server: Server,
     config: Config,
-    now: Now,
+    pub(super) now: Now,
     ports: Arc<Ports>,
     quotas: Arc<Quotas>,
     pub(super) callers: Vec<Caller>,
     pub(super) open: Vec<OpenRelay>,
+    pub(super) connections: Connections,
     /// Relay sockets asked for and not answered yet.
     asked: VecDeque<Asked>,
     /// Sockets of reserved ports, by token.
@@ -41,6 +43,7 @@ pub(super) struct World {
 pub(super) struct OpenRelay {
     pub(super) relay: RelayId,
     pub(super) local: SocketAddr,
+    pub(super) transport: PeerTransport,
 }
 
 /// A relay socket the server wants.
@@ -48,6 +51,7 @@ struct Asked {
     wait: WaitId,
     relay: RelayId,
     local: SocketAddr,
+    transport: PeerTransport,
     reserve: Reserve,
 }
 
@@ -71,7 +75,8 @@ impl World {
         let quotas = if flags & 1 == 0 { Quotas::new(0, 0) } else { Quotas::new(2, 5) };
         let server = Server::new(Init {
             config: Arc::new(config.clone()),
-            worker: 3,
+            worker: WORKER,
+            workers: WORKERS,
             ports: ports.clone(),
             quotas: quotas.clone(),
             nonce_key: NonceKey::new([9; 16]),
@@ -85,6 +90,7 @@ impl World {
             quotas,
             callers: (0..CALLERS).map(Caller::new).collect(),
             open: Vec::new(),
+            connections: Connections::default(),
             asked: VecDeque::new(),
             held: HashMap::new(),
             closing: Vec::new(),
@@ -243,6 +249,7 @@ impl World {
         self.closing.clear();
         let left = (self.open.len(), self.held.len(), self.quotas.taken(), self.ports.taken());
         assert_eq!(left, (0, 0, 0, 0), "nothing is left");
+        assert!(self.connections.is_empty(), "no connection is left");
     }
 
     fn tell_time(&mut self) {
@@ -253,11 +260,11 @@ impl World {
     }
 
     fn answer(&mut self, asked: Asked, opened: Result<(), RelayError>) {
-        let Asked { wait, relay, local, reserve } = asked;
+        let Asked { wait, relay, local, transport, reserve } = asked;
         let opened = opened.and_then(|()| self.bind(local, reserve));
         if opened.is_ok() {
             assert!(self.open.iter().all(|open| open.relay != relay), "{relay:?} twice");
-            self.open.push(OpenRelay { relay, local });
+            self.open.push(OpenRelay { relay, local, transport });
         }
         let verdict = self.server.handle_relay_opened(self.now, wait, opened);
         let known = |client: Client| self.callers.iter().any(|caller| caller.client == client);
@@ -283,15 +290,15 @@ impl World {
     }
 
     /// Does what the server asks of its worker.
-    fn carry_out(&mut self) {
+    pub(super) fn carry_out(&mut self) {
         while let Some(effect) = self.server.poll_effect() {
             match effect {
-                Effect::OpenRelay { wait, relay, address, reserve } => {
+                Effect::OpenRelay { wait, relay, address, transport, reserve } => {
                     // Even if the answer takes its time: whoever claims has it from now on.
                     if let Reserve::Held { token } = reserve {
                         assert_eq!(self.held.remove(&token), Some(address), "what was reserved is held");
                     }
-                    let asked = Asked { wait, relay, local: address, reserve };
+                    let asked = Asked { wait, relay, local: address, transport, reserve };
                     if self.at_once {
                         self.answer(asked, Ok(()));
                     } else {
@@ -303,13 +310,34 @@ impl World {
                     let at = self.open.iter().position(|open| open.relay == relay);
                     let at = at.unwrap_or_else(|| panic!("{relay:?} is not open"));
                     assert_eq!(self.open.swap_remove(at).local, port.local());
+                    assert!(!self.connections.come_from(port.local()), "it takes its connections along");
                     self.closing.push(port);
                 }
+                Effect::ConnectPeer { connection, from, peer, deadline } => {
+                    assert!(deadline > self.now.monotonic);
+                    assert!(self.open.iter().any(|open| open.local == from), "{from} is not open");
+                    self.connections.connect(connection, from, peer);
+                }
+                Effect::Splice { client, connection } => {
+                    self.connections.splice(client, connection);
+                    self.reconnect(client);
+                }
+                Effect::ClosePeer { connection } => self.connections.close(connection),
                 Effect::Report(event) => assert!(!format!("{event:?}").is_empty()),
             }
         }
         if self.closing.len() > 2 {
             self.closing.clear();
+        }
+    }
+}
+
+impl World {
+    /// What a spliced connection carries are no messages any more: its caller goes on with another one.
+    fn reconnect(&mut self, client: Client) {
+        for caller in self.callers.iter_mut().filter(|caller| caller.client == client) {
+            let port = caller.client.tuple.client.port();
+            caller.client.tuple.client.set_port(port.checked_add(16).unwrap_or(4000));
         }
     }
 }
@@ -323,7 +351,7 @@ impl Caller {
             (client, SocketAddr::new(RELAY_V6, 3478))
         };
         let transport = match number {
-            5 => Transport::Tcp,
+            3..=5 => Transport::Tcp,
             7 => Transport::Tls,
             _ => Transport::Udp,
         };
@@ -398,6 +426,8 @@ fn config(flags: u16) -> Config {
 }
 
 const CALLERS: u8 = 8;
+pub(super) const WORKER: u16 = 3;
+pub(super) const WORKERS: u16 = 4;
 const MOST_TIMERS: usize = 20_000;
 const LISTENER: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 3478);
 const RELAY_V6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::new(0x2600, 9, 0, 0, 0, 0, 0, 5));

@@ -38,7 +38,7 @@ fn errors(phrases: bool) -> Vec<Reply> {
         Caller::new("203.0.113.1:4000").named("bob", "builder").refresh(&mut world, 600).expect_error(441),
         stranger
             .request(&mut world, Method::ALLOCATE, |writer| {
-                writer.add(&RequestedTransport::TCP);
+                writer.add(&RequestedTransport(132));
             })
             .expect_error(442),
         caller.permit(&mut world, &[PEER_V6]).expect_error(443),

@@ -83,6 +83,7 @@ impl Setup {
         let server = Server::new(Init {
             config: Arc::new(self.config),
             worker: self.worker,
+            workers: 2,
             ports: ports.clone(),
             quotas: self.quotas.clone(),
             nonce_key: NonceKey::new([9; 16]),

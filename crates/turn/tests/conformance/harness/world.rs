@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use turnpike_turn::{
-    Client, Effect, Egress, Event, Forward, IcmpError, Now, Ports, Quotas, RelayError, RelayId, RelayedPort,
-    Server, Timestamp, UnixTime, Verdict, WaitId,
+    Client, Effect, Egress, Event, Forward, IcmpError, Now, PeerConnectionId, PeerTransport, Ports, Quotas,
+    RelayError, RelayId, RelayedPort, Server, Timestamp, UnixTime, Verdict, WaitId,
 };
 
-use super::{Outcome, Reply};
+use super::{Connecting, Outcome, Reply};
 
 pub(crate) struct World {
     pub(crate) server: Server,
@@ -21,6 +21,14 @@ pub(crate) struct World {
     pub(crate) events: Vec<Event>,
     /// Relay sockets that are open.
     pub(crate) open: Vec<(RelayId, SocketAddr)>,
+    /// Those of them that listen.
+    pub(crate) listening: Vec<RelayId>,
+    /// Connections with peers that were asked for.
+    pub(crate) connecting: Vec<Connecting>,
+    /// Connections that were spliced.
+    pub(crate) spliced: Vec<(Client, PeerConnectionId)>,
+    /// Connections with peers that were to be closed.
+    pub(crate) closed: Vec<PeerConnectionId>,
     /// Relay sockets asked for and not answered yet; only with `answers` off.
     pub(crate) asked: VecDeque<(WaitId, RelayId, SocketAddr)>,
     /// Whether relay sockets are opened at once.
@@ -44,6 +52,10 @@ impl World {
             quotas,
             events: Vec::new(),
             open: Vec::new(),
+            listening: Vec::new(),
+            connecting: Vec::new(),
+            spliced: Vec::new(),
+            closed: Vec::new(),
             asked: VecDeque::new(),
             answers: true,
             failures: VecDeque::new(),
@@ -127,7 +139,10 @@ impl World {
     pub(crate) fn drain(&mut self) {
         while let Some(effect) = self.server.poll_effect() {
             match effect {
-                Effect::OpenRelay { wait, relay, address, .. } => {
+                Effect::OpenRelay { wait, relay, address, transport, .. } => {
+                    if transport == PeerTransport::Tcp {
+                        self.listening.push(relay);
+                    }
                     self.attempts.push(address);
                     self.asked.push_back((wait, relay, address));
                 }
@@ -141,12 +156,17 @@ impl World {
                 }
                 // Nobody else takes ports in this world, so none need to be held.
                 Effect::DropReserved { .. } => {}
+                Effect::ConnectPeer { connection, from, peer, deadline } => {
+                    self.connecting.push(Connecting { connection, from, peer, deadline });
+                }
+                Effect::Splice { client, connection } => self.spliced.push((client, connection)),
+                Effect::ClosePeer { connection } => self.closed.push(connection),
                 Effect::Report(event) => self.events.push(event),
             }
         }
     }
 
-    fn settle(&mut self, outcome: Outcome) -> Outcome {
+    pub(super) fn settle(&mut self, outcome: Outcome) -> Outcome {
         self.drain();
         match outcome {
             Outcome::Wait(wait) if self.answers => {
@@ -168,10 +188,12 @@ impl World {
     }
 }
 
-fn carry_out(verdict: Verdict<'_>, packet: &[u8]) -> Outcome {
+pub(super) fn carry_out(verdict: Verdict<'_>, packet: &[u8]) -> Outcome {
     match verdict {
         Verdict::Reply { to, bytes } => Outcome::Reply(Reply { to, bytes: bytes.to_vec() }),
         Verdict::Wait(wait) => Outcome::Wait(wait),
+        Verdict::Connecting(connection) => Outcome::Connecting(connection),
+        Verdict::HandOver { worker } => Outcome::HandOver { worker },
         Verdict::Drop(reason) => Outcome::Drop(reason),
         Verdict::Forward(Forward { to, head, span, tail, dont_fragment }) => {
             let bytes = [head.as_slice(), &packet[span], tail.as_slice()].concat();

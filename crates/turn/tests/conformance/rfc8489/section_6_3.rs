@@ -7,8 +7,15 @@ use turnpike_wire::{AttributeType, Class, Method, TransactionId};
 use crate::harness::{Caller, PEER, Setup, World, address, indication, message, request};
 
 const CALLER: &str = "203.0.113.1:4000";
-const METHODS: [Method; 5] =
-    [Method::BINDING, Method::ALLOCATE, Method::REFRESH, Method::CREATE_PERMISSION, Method::CHANNEL_BIND];
+const METHODS: [Method; 7] = [
+    Method::BINDING,
+    Method::ALLOCATE,
+    Method::REFRESH,
+    Method::CREATE_PERMISSION,
+    Method::CHANNEL_BIND,
+    Method::CONNECT,
+    Method::CONNECTION_BIND,
+];
 /// A comprehension-required attribute nobody has defined.
 const UNKNOWN: AttributeType = AttributeType(0x7ABC);
 const OTHER_UNKNOWN: AttributeType = AttributeType(0x0050);

@@ -57,7 +57,7 @@ fn a_busy_5_tuple_is_a_mismatch_before_anything_in_the_request_is_looked_at() {
 }
 
 #[test]
-fn requested_transport_must_be_there_well_formed_and_udp() {
+fn requested_transport_must_be_there_well_formed_and_known() {
     // Conformance 65.
     let (mut world, mut caller) = world_with_caller();
     caller.request(&mut world, Method::ALLOCATE, |_| {}).expect_error(400);
@@ -67,7 +67,7 @@ fn requested_transport_must_be_there_well_formed_and_udp() {
         });
         outcome.expect_error(400);
     }
-    for protocol in [0, 1, 6, 16, 18, 132, 255] {
+    for protocol in [0, 1, 5, 7, 16, 18, 132, 255] {
         let outcome = caller.request(&mut world, Method::ALLOCATE, |writer| {
             writer.add(&RequestedTransport(protocol));
         });

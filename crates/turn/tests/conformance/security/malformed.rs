@@ -168,8 +168,15 @@ fn a_wrong_cookie_is_dropped_whatever_follows() {
 fn every_class_of_every_method_is_answered_only_if_it_is_a_request_served_here() {
     // Responses and indications where requests belong, requests of methods that are indications only.
     let (mut world, mut caller, relayed) = world_with_session();
-    let served =
-        [Method::BINDING, Method::ALLOCATE, Method::REFRESH, Method::CREATE_PERMISSION, Method::CHANNEL_BIND];
+    let served = [
+        Method::BINDING,
+        Method::ALLOCATE,
+        Method::REFRESH,
+        Method::CREATE_PERMISSION,
+        Method::CHANNEL_BIND,
+        Method::CONNECT,
+        Method::CONNECTION_BIND,
+    ];
     for number in 0..0x100 {
         let method = Method::new(number);
         for class in [Class::Request, Class::Indication, Class::Success, Class::Error] {

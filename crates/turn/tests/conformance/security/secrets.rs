@@ -93,6 +93,7 @@ fn what_is_written_for_programmers_tells_no_secret() {
         ports: Ports::new(&config.peers.relays, 50_000..=50_001),
         config: std::sync::Arc::new(config),
         worker: 0,
+        workers: 1,
         quotas: Quotas::new(1, 1),
         nonce_key: NonceKey::new([9; 16]),
         seed: [SEED; 32],

@@ -11,7 +11,7 @@ use sha1::Sha1;
 use turnpike_client::{ClientConfig, Credentials, TokenSource, Transport};
 use turnpike_wire::Family;
 
-use super::settings::{Load, MAX_LENGTH, MIN_LENGTH, Peers, Settings};
+use super::settings::{Load, MAX_LENGTH, MIN_LENGTH, Peers, Settings, TcpRelay};
 use super::tokens::TestTokens;
 use super::transport::{DtlsSettings, TlsFlags, TlsSettings, Way};
 use crate::tools::arguments::{Argument, Shape, split};
@@ -50,6 +50,8 @@ pub(super) fn parse(arguments: Vec<String>) -> Result<Parsed, Refusal> {
 struct Typed {
     server: Option<String>,
     tcp: bool,
+    tcp_relay: bool,
+    passive: bool,
     secure: bool,
     tls: TlsFlags,
     port: Option<u16>,
@@ -105,6 +107,8 @@ impl Typed {
     fn apply_switch(&mut self, name: &str) {
         let switch = match name {
             "t" => &mut self.tcp,
+            "T" => &mut self.tcp_relay,
+            "P" => &mut self.passive,
             "S" => &mut self.secure,
             "v" => &mut self.verbose,
             "s" => &mut self.send_indications,
@@ -163,7 +167,8 @@ impl Typed {
         Ok(())
     }
 
-    fn into_settings(self) -> Result<Settings, Refusal> {
+    fn into_settings(mut self) -> Result<Settings, Refusal> {
+        let tcp_relay = self.relay_tcp()?;
         let Some(server) = &self.server else {
             return unusable("the server's address is missing (--help explains the flags)".to_owned());
         };
@@ -179,6 +184,9 @@ impl Typed {
             Some(Load::Packet | Load::Invalid) => self.interval.unwrap_or(0),
             Some(Load::Alloc) | None => self.interval.unwrap_or(DEFAULT_INTERVAL),
         };
+        let clients = Settings::round_up(self.clients.unwrap_or(1), rtcp, peers == Peers::Clients);
+        // Of two that would talk to each other, one is a peer.
+        let sessions = if tcp_relay == Some(TcpRelay::Passive) { clients / 2 } else { clients };
         Ok(Settings {
             server,
             client: Arc::new(self.client_config(&way)?),
@@ -186,8 +194,9 @@ impl Typed {
             local: self.local,
             device: self.device.clone(),
             peers,
+            tcp_relay,
             load: self.load,
-            sessions: Settings::round_up(self.clients.unwrap_or(1), rtcp, peers == Peers::Clients),
+            sessions,
             rtcp,
             even_port: !self.no_even_port,
             family,
@@ -208,6 +217,28 @@ impl Typed {
             length,
             interval: Duration::from_millis(interval),
         })
+    }
+
+    /// Relaying TCP is for clients that come by connections and talk to each other; what is about datagrams and ports
+    /// does not go with it.
+    fn relay_tcp(&mut self) -> Result<Option<TcpRelay>, Refusal> {
+        if !(self.tcp_relay || self.passive) {
+            return Ok(None);
+        }
+        let unfit = [
+            (self.send_indications, "-s"),
+            (self.peer.is_some(), "-e"),
+            (self.peer_port.is_some(), "-r"),
+            (self.dont_fragment, "-g"),
+            (self.load.is_some(), "-Y"),
+            (self.extra_requests, "-G"),
+            (self.dual, "-Z"),
+        ];
+        if let Some((_, flag)) = unfit.iter().find(|(given, _)| *given) {
+            return unusable(format!("-T and -P relay TCP between clients, which {flag} does not go with"));
+        }
+        (self.tcp, self.client_to_client, self.no_rtcp) = (true, true, true);
+        Ok(Some(if self.passive { TcpRelay::Passive } else { TcpRelay::Active }))
     }
 
     /// Certificates and ciphers mean nothing without TLS or DTLS.
@@ -287,8 +318,6 @@ impl Typed {
 fn refusal_of(flag: &str) -> Option<&'static str> {
     Some(match flag {
         "b" => "SCTP between client and server is not in this version; use -t for TCP",
-        "T" => "TCP relaying (RFC 6062) is not in this version",
-        "P" => "passive TCP relaying (RFC 6062) is not in this version",
         "U" => "a null cipher encrypts nothing, and there is none here; leave -S away to send in the clear",
         "M" => "mobility (RFC 8016) is not in this version",
         _ => return None,
@@ -400,8 +429,23 @@ mod tests {
     }
 
     #[test]
+    fn relaying_tcp_means_clients_that_come_by_connections_and_talk_to_each_other() {
+        let settings = parsed("-T -m 3 127.0.0.1").unwrap();
+        assert!(matches!(settings.way, Way::Tcp));
+        assert_eq!((settings.peers, settings.rtcp, settings.sessions), (Peers::Clients, false, 4));
+        assert_eq!(settings.tcp_relay, Some(TcpRelay::Active));
+        let settings = parsed("-P -S 127.0.0.1").unwrap();
+        assert!(matches!(settings.way, Way::Tls(_)));
+        assert_eq!((settings.tcp_relay, settings.sessions), (Some(TcpRelay::Passive), 1));
+        assert_eq!(parsed("-T -P -m 8 127.0.0.1").unwrap().sessions, 4);
+        for unfit in ["-s", "-e 127.0.0.1", "-r 5000", "-g", "-Y alloc", "-Z"] {
+            assert!(parsed(&format!("-T {unfit} 127.0.0.1")).is_err(), "{unfit}");
+        }
+    }
+
+    #[test]
     fn what_there_is_not_is_named() {
-        for flag in ["-T", "-P", "-M", "-b", "-U"] {
+        for flag in ["-M", "-b", "-U"] {
             let refusal = parsed(&format!("{flag} -y 127.0.0.1"));
             let Err(Refusal::Unusable(why)) = refusal else { panic!("{flag}") };
             assert!(why.starts_with(flag), "{why}");

@@ -9,6 +9,7 @@ mod session;
 mod sessions;
 mod settings;
 mod summary;
+mod tcp_relay;
 mod tokens;
 mod traffic;
 mod transport;

@@ -8,6 +8,7 @@ use turnpike_client::{Client, RequestId};
 use turnpike_wire::attributes::ReservationToken;
 
 use super::settings::Settings;
+use super::tcp_relay::DataConnection;
 use super::transport::{Interest, Transport};
 use crate::tools::output::{family, info};
 use crate::tools::randomness;
@@ -25,10 +26,14 @@ pub(super) struct Session {
     /// The relayed transport address, and the second one of a dual allocation.
     pub(super) relayed: Option<SocketAddr>,
     pub(super) relayed_additional: Option<SocketAddr>,
+    /// Its own address as the server sees it.
+    pub(super) mapped: Option<SocketAddr>,
     /// The next port, kept for the other half of the pair.
     pub(super) reservation: Option<ReservationToken>,
     pub(super) peer: Option<SocketAddr>,
     pub(super) channel: u16,
+    /// What its data goes over, where TCP is relayed.
+    pub(super) data: Vec<DataConnection>,
     /// Requests the run depends on.
     pub(super) essential: Vec<RequestId>,
     /// How often this session began again on another socket.
@@ -50,6 +55,8 @@ pub(super) enum Stage {
     Allocated,
     /// Waits for its permission or channel.
     Opening,
+    /// Waits for connections that carry its data.
+    Joining,
     /// May send.
     Open,
     /// Waits for its allocation to be deleted.
@@ -109,9 +116,11 @@ impl Session {
             stage: Stage::Idle,
             relayed: None,
             relayed_additional: None,
+            mapped: None,
             reservation: None,
             peer: None,
             channel: FIRST_CHANNEL + (number % CHANNELS) as u16,
+            data: Vec::new(),
             essential: Vec::new(),
             restarts: 0,
             written_off: 0,

@@ -10,7 +10,7 @@ use turnpike_net::{Events, Poller};
 use turnpike_wire::{ErrorNumber, Method};
 
 use super::session::{Session, Stage};
-use super::settings::{Peers, Settings};
+use super::settings::{Peers, Settings, TcpRelay};
 use super::transport::Interest;
 use super::{message, verbose};
 use crate::tools::output::{error, info, warning};
@@ -67,10 +67,13 @@ impl Sessions {
         for number in 0..self.all.len() {
             self.all[number].peer = match self.settings.echo_peer(number) {
                 Some(peer) => Some(peer),
+                // The peer is on this host, which the server sees under the client's address.
+                None if self.settings.tcp_relay == Some(TcpRelay::Passive) => self.all[number].mapped,
                 None => self.all[self.settings.partner(number)].relayed,
             };
         }
-        self.advance_all(Stage::Allocated, Stage::Open, Sessions::open_way)
+        self.advance_all(Stage::Allocated, Stage::Open, Sessions::open_way)?;
+        self.join_all()
     }
 
     /// Allocates for all.
@@ -101,6 +104,9 @@ impl Sessions {
         for index in 0..self.events.len() {
             if let Some(number) = self.heard_of(index) {
                 self.receive(number)?;
+            } else if let Some((number, end)) = self.events.token(index).and_then(|it| self.data_heard_of(it))
+            {
+                self.receive_data(number, end)?;
             }
         }
         let now = self.now();
@@ -118,6 +124,9 @@ impl Sessions {
         for index in 0..self.events.len() {
             if let Some(number) = self.heard_of(index).filter(|_| self.events.is_writable(index)) {
                 self.all[number].transport.flush();
+            } else if let Some((number, end)) = self.events.token(index).and_then(|it| self.data_heard_of(it))
+            {
+                self.all[number].data[end].transport.flush();
             }
         }
         Ok(())
@@ -130,6 +139,10 @@ impl Sessions {
         watch(&self.poller, &session, number, true)?;
         self.all[number] = session;
         Ok(())
+    }
+
+    pub(super) fn poller(&self) -> &Poller {
+        &self.poller
     }
 
     /// Whether something that was sent has not left yet.
@@ -162,7 +175,7 @@ impl Sessions {
                 self.handle_trouble(number)?;
             }
         }
-        Ok(())
+        self.watch_data()
     }
 
     fn advance_all(
@@ -225,7 +238,8 @@ impl Sessions {
         let session = &mut self.all[number];
         let Some(peer) = session.peer else { bail!("the session has no peer to talk to") };
         let mut requests = Vec::new();
-        if !self.settings.send_indications {
+        let channels = !self.settings.send_indications && self.settings.tcp_relay.is_none();
+        if channels {
             requests.push(session.client.bind_channel(now, session.channel, peer)?);
             verbose!(self.settings, "channel bind sent");
         } else if self.settings.permissions {
@@ -276,7 +290,7 @@ impl Sessions {
         match session.stage {
             Stage::Allocating => bail!(trouble.about(session.server)),
             _ if !session.transport.has_ended() => {}
-            Stage::Allocated | Stage::Opening => bail!(trouble.about(session.server)),
+            Stage::Allocated | Stage::Opening | Stage::Joining => bail!(trouble.about(session.server)),
             Stage::Open => {
                 warning!("{}", trouble.about(session.server));
                 session.stage = Stage::Closed;
@@ -299,6 +313,7 @@ impl Sessions {
                 }
                 self.all[number].transmit(&mut self.output);
             }
+            self.handle_data_timers(number, now)?;
         }
         Ok(())
     }
@@ -331,6 +346,10 @@ impl Sessions {
                 let essential = session.essential.contains(&request);
                 return self.handle_failure(number, essential, method, &failure);
             }
+            Event::Connected { .. } | Event::ConnectionAttempt { .. } => {
+                return self.handle_connection(number, &event);
+            }
+            Event::ConnectionBound { .. } => {}
             Event::Data { .. } | Event::Binding(_) | Event::CustomSucceeded { .. } => {}
         }
         Ok(())
@@ -339,6 +358,7 @@ impl Sessions {
     fn handle_allocated(&mut self, number: usize, allocated: &Allocated) {
         let session = &mut self.all[number];
         session.relayed = Some(allocated.relayed);
+        session.mapped = allocated.mapped;
         session.relayed_additional = allocated.relayed_additional;
         session.reservation = allocated.reservation;
         session.stage = Stage::Allocated;
@@ -387,6 +407,7 @@ impl Sessions {
         match method {
             Method::ALLOCATE => bail!("Cannot complete Allocation"),
             Method::CHANNEL_BIND => bail!("Cannot bind channel"),
+            Method::CONNECT => bail!("Cannot connect to the peer"),
             _ => bail!("Cannot create permission"),
         }
     }
@@ -423,6 +444,7 @@ fn request_name(method: Method) -> &'static str {
         Method::REFRESH => "refresh",
         Method::CREATE_PERMISSION => "create permission",
         Method::CHANNEL_BIND => "channel bind",
+        Method::CONNECT => "connect",
         Method::BINDING => "binding",
         _ => "request",
     }

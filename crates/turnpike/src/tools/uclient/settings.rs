@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use turnpike_client::{AllocateOptions, ClientConfig, Port};
 use turnpike_wire::Family;
+use turnpike_wire::attributes::RequestedTransport;
 
 use super::transport::Way;
 
@@ -18,6 +19,8 @@ pub(super) struct Settings {
     pub(super) device: Option<String>,
     pub(super) client: Arc<ClientConfig>,
     pub(super) peers: Peers,
+    /// Whether data goes over connections of its own.
+    pub(super) tcp_relay: Option<TcpRelay>,
     pub(super) load: Option<Load>,
     /// Sockets, rounded up already: see [`Settings::round_up`].
     pub(super) sessions: usize,
@@ -56,6 +59,15 @@ pub(super) enum Peers {
     Nobody,
 }
 
+/// Who makes the connections that are relayed (RFC 6062).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TcpRelay {
+    /// One of two clients asks for it.
+    Active,
+    /// A peer does.
+    Passive,
+}
+
 /// The endless modes of `-Y`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Load {
@@ -79,6 +91,11 @@ impl Settings {
         self.rtcp && session % 2 == 1
     }
 
+    /// How many connections carry a session's data.
+    pub(super) fn ends(&self) -> usize {
+        if self.tcp_relay == Some(TcpRelay::Passive) { 2 } else { 1 }
+    }
+
     /// The session that talks to this one when clients talk to each other.
     pub(super) fn partner(&self, session: usize) -> usize {
         if self.rtcp { session ^ 2 } else { session ^ 1 }
@@ -93,6 +110,10 @@ impl Settings {
             family: self.family.filter(|_| !reserved && !additional),
             additional_family: additional.then_some(Family::Ipv6),
             port,
+            transport: match self.tcp_relay {
+                Some(_) => RequestedTransport::TCP,
+                None => RequestedTransport::UDP,
+            },
             dont_fragment: self.dont_fragment,
             bandwidth: self.bandwidth,
             ..AllocateOptions::default()

@@ -11,6 +11,7 @@ use super::session::Stage;
 use super::sessions::{Sessions, TIMER_TICK};
 use super::settings::Load;
 use super::summary::Totals;
+use super::tcp_relay::next_end;
 use crate::tools::output::info;
 
 /// Sends all messages and returns when they came back, or when nothing came for a while.
@@ -105,6 +106,9 @@ impl Traffic {
         self.held_back = false;
         let attempts = session.counts.sent + session.counts.send_dropped;
         message::write_head(&mut self.payload, number as u32, attempts as u32, now);
+        if settings.tcp_relay.is_some() {
+            return self.send_as_it_is(sessions, number, attempts);
+        }
         let Some(peer) = session.peer else { return false };
         let written = if settings.send_indications {
             session.client.write_send_indication(peer, &self.payload, &mut sessions.output)
@@ -128,6 +132,23 @@ impl Traffic {
             return false;
         }
         settings.messages.is_none_or(|messages| attempts + 1 < messages)
+    }
+
+    /// Sends a message over one of a session's own connections.
+    fn send_as_it_is(&mut self, sessions: &mut Sessions, number: usize, attempts: u64) -> bool {
+        let session = &mut sessions.all[number];
+        let Some(end) = next_end(session, attempts) else { return false };
+        if end.transport.is_congested() {
+            return true;
+        }
+        if end.transport.send(&self.payload) {
+            session.counts.sent += 1;
+            session.counts.sent_bytes += self.payload.len() as u64;
+        } else {
+            session.counts.send_dropped += 1;
+        }
+        let settings = &sessions.settings;
+        settings.messages.is_none_or(|messages| attempts + 1 < messages * settings.ends() as u64)
     }
 
     /// Messages that did not come back for a while hold nobody up any longer.

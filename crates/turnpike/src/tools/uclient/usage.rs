@@ -15,6 +15,8 @@ WHO TALKS TO WHOM
     -c             no RTCP: every client is one session
     -t             over TCP: each client is a connection
     -S             encrypted: over DTLS, with -t over TLS
+    -T             relay TCP (RFC 6062): clients connect to each other's relayed addresses (implies -t -y -c)
+    -P             likewise, but each client waits for a plain connection, which is made here too
     -p PORT        the server's port (3478; with -S 5349)
     -L ADDRESS     local address
     -d DEVICE      local interface
@@ -69,7 +71,7 @@ OTHER
     --help         this text
 
 NOT IN THIS VERSION
-    -b (SCTP), -T and -P (TCP relaying), -M (mobility), -U (null cipher)
+    -b (SCTP), -M (mobility), -U (null cipher)
 
 EXIT STATUS
     0 when the run went to its end, even if messages were lost: read the last lines;

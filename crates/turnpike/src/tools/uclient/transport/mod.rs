@@ -98,6 +98,11 @@ impl Transport {
         })
     }
 
+    /// Opens a plain connection to somebody who is no server.
+    pub(super) fn connect_plain(settings: &Settings, peer: SocketAddr) -> Result<Self> {
+        Ok(Transport::Tcp(Tcp::new(tcp::connect(settings, peer)?)))
+    }
+
     /// Sends a whole message, or keeps it until the socket has room; `false` when it will not be sent.
     pub(super) fn send(&mut self, message: &[u8]) -> bool {
         match self {
@@ -131,6 +136,15 @@ impl Transport {
             Transport::Tcp(tcp) => tcp.receive(buffer),
             Transport::Tls(tls) => tls.receive(buffer),
             Transport::Dtls(dtls) => dtls.receive(buffer),
+        }
+    }
+
+    /// Bytes as they are, from behind the last message on, if there are any. Of datagrams there are none.
+    pub(super) fn receive_bytes(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        match self {
+            Transport::Udp(_) | Transport::Dtls(_) => None,
+            Transport::Tcp(tcp) => tcp.receive_bytes(buffer),
+            Transport::Tls(tls) => tls.receive_bytes(buffer),
         }
     }
 

@@ -101,6 +101,17 @@ impl<S: Read + Write> Tcp<S> {
         }
     }
 
+    /// What comes behind the last message, as it is.
+    pub(super) fn receive_bytes(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        loop {
+            match self.frames.take_bytes(buffer) {
+                0 if self.trouble.is_none() && self.fill() => {}
+                0 => return None,
+                length => return Some(length),
+            }
+        }
+    }
+
     /// Reads once and says whether something came.
     fn fill(&mut self) -> bool {
         let mut bytes = [0; READ];
