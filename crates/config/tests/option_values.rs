@@ -223,5 +223,4 @@ const VALUES: &[Row] = &[
 const REFUSED: &[(&str, &[&str], &str)] = &[
     ("bps-capacity", &["64000"], "bps-capacity needs max-bps"),
     ("no-auth", &[""], "no-auth contradicts"),
-    ("no-udp-relay", &[""], "no-udp-relay leaves nothing to relay"),
 ];
