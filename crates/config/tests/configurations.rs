@@ -166,6 +166,7 @@ fn wrong_values_name_their_place_range_and_unit() {
     assert!(text.starts_with("/etc/turnserver.conf:2: allowed-peer-ip:"), "{text}");
     assert!(refusal("-n --no-auth --min-port 60000 --max-port 50000").contains("swap"));
     assert!(refusal("-n --no-auth --no-udp-relay --no-tcp-relay").contains("stun-only"));
+    assert!(refusal("-n --no-auth --no-udp-relay --no-tcp").contains("by TCP or TLS"));
     assert!(refusal("-n --no-auth --no-udp --no-tcp").contains("leave nobody to serve"));
     assert!(refusal("-n --no-auth --verbos3").contains("did you mean `--verbose`?"));
     assert!(refusal("-c /nowhere.conf").contains("no such file"));

@@ -221,6 +221,32 @@ fn over_tls_it_is_the_same() {
 }
 
 #[test]
+fn a_tls_client_that_has_said_everything_still_gets_the_answer() {
+    let (directory, authority) = certificate();
+    let (cert, key) = (directory.file("cert.pem"), directory.file("key.pem"));
+    let server = Server::start(&["--cert", &cert, "--pkey", &key]);
+    let mut control = Connection::control_over(Connection::tls(server.address, &authority));
+    let listener = listener();
+    let connection = control.connect(listener.local_addr().unwrap()).unwrap();
+    let (mut peer, _) = listener.accept().unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut client = Connection::tls(server.address, &authority);
+    client.bind_with(connection, b"a question");
+    client.say_goodbye();
+    let mut question = String::new();
+    peer.read_to_string(&mut question).unwrap();
+    assert_eq!(question, "a question");
+    let answer = pattern(11, 1_000_000);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            finish_sending(&peer, &answer);
+            peer.shutdown(Shutdown::Write).unwrap();
+        });
+        assert!(client.read_to_end().unwrap() == answer, "the answer is another");
+    });
+}
+
+#[test]
 fn one_that_breaks_does_not_look_finished_to_the_other() {
     let server = Server::start(&[]);
     let mut control = Connection::control(server.address);

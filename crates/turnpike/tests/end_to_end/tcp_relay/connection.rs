@@ -241,6 +241,14 @@ impl Connection {
         self.stream.write_all(bytes).and_then(|()| self.stream.flush()).unwrap();
     }
 
+    /// Says by TLS that nothing more will be sent.
+    pub(super) fn say_goodbye(&mut self) {
+        if let Stream::Tls(stream) = &mut self.stream {
+            stream.conn.send_close_notify();
+        }
+        self.stream.flush().unwrap();
+    }
+
     pub(super) fn read_exactly(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
         self.stream.read_exact(&mut bytes).unwrap();
