@@ -43,7 +43,8 @@ impl Options {
             // The servers are started in a directory of their own.
             program: matches.get_one::<PathBuf>(program).map(in_full).unwrap_or_default(),
             extra: matches.get_many::<String>(extra).into_iter().flatten().cloned().collect(),
-            certificate: None, dtls: false,
+            certificate: None,
+            dtls: false,
         };
         let number = |name: &str| matches.get_one::<usize>(name).copied().unwrap_or_default();
         let quick = matches.get_flag("quick");

@@ -61,13 +61,7 @@ impl Front {
         }
     }
 
-    fn cookie(
-        &self,
-        minute: u64,
-        server: SocketAddr,
-        client: SocketAddr,
-        hello: &ClientHello<'_>,
-    ) -> Cookie {
+    fn cookie(&self, minute: u64, server: SocketAddr, client: SocketAddr, hello: &ClientHello<'_>) -> Cookie {
         let mut key = SipHasher24::new_with_key(&self.secret);
         key.write_u64(minute);
         let mut hasher = SipHasher24::new_with_key(&key.finish128().as_bytes());
@@ -159,9 +153,8 @@ mod tests {
     fn a_cookie_admits_its_own_hello_from_its_own_address_for_one_to_two_minutes() {
         let front = Front::new([1; 16]);
         let cookie = cookie_of(&front.judge(at(59), server(), client(), &hello(&[], 3)));
-        let judge = |seconds, client, random| {
-            front.judge(at(seconds), server(), client, &hello(&cookie, random))
-        };
+        let judge =
+            |seconds, client, random| front.judge(at(seconds), server(), client, &hello(&cookie, random));
         for seconds in [59, 60, 119] {
             assert_eq!(judge(seconds, client(), 3), Judged::Admit(cookie), "{seconds}");
         }

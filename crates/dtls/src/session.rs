@@ -205,11 +205,7 @@ impl Session {
     }
 
     /// Does a step of OpenSSL's with the exchange and buffers at hand.
-    fn within<R>(
-        &mut self,
-        exchange: &mut Exchange,
-        step: impl FnOnce(&mut SslStream<Lent>) -> R,
-    ) -> R {
+    fn within<R>(&mut self, exchange: &mut Exchange, step: impl FnOnce(&mut SslStream<Lent>) -> R) -> R {
         // What an earlier step has left would be taken for this one's.
         drop(ErrorStack::get());
         let busy = self.is_busy();

@@ -143,12 +143,7 @@ impl World {
     }
 }
 
-fn read(
-    session: &mut Session,
-    exchange: &mut Exchange,
-    datagram: &[u8],
-    failed: &mut bool,
-) -> Vec<Vec<u8>> {
+fn read(session: &mut Session, exchange: &mut Exchange, datagram: &[u8], failed: &mut bool) -> Vec<Vec<u8>> {
     let mut messages = Vec::new();
     let mut room = vec![0; 1 << 14];
     session.handle_datagram(exchange, datagram);
@@ -279,8 +274,7 @@ fn a_goodbye_is_heard() {
 #[test]
 fn a_foreign_protocol_alone_is_refused_and_none_is_not() {
     let chain = chain(&PKCS_ECDSA_P256_SHA256);
-    for (protocols, agrees) in
-        [(&b""[..], true), (b"\x02h2\x12stun.nat-discovery", true), (b"\x02h2", false)]
+    for (protocols, agrees) in [(&b""[..], true), (b"\x02h2\x12stun.nat-discovery", true), (b"\x02h2", false)]
     {
         let mut world =
             World::new(acceptor(&files(&chain)), &ClientFiles { protocols, ..ClientFiles::default() });
@@ -300,8 +294,7 @@ fn clients_show_a_certificate_where_the_server_asks_for_one() {
     for (authority, certificate, agrees) in
         [(&client.root, own, true), (&client.root, None, false), (&server.root, own, false)]
     {
-        let mut world =
-            World::new(asking(authority), &ClientFiles { certificate, ..ClientFiles::default() });
+        let mut world = World::new(asking(authority), &ClientFiles { certificate, ..ClientFiles::default() });
         world.settle(|_| false);
         assert_eq!(world.is_established(), agrees);
     }

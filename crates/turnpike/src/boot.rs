@@ -16,8 +16,8 @@ use turnpike_dtls::DtlsAcceptor;
 use turnpike_net::{TcpListener, UdpOptions, raise_descriptor_limit};
 use turnpike_turn::{Init, NonceKey, Ports, Quotas};
 use turnpike_worker::{
-    Command, DtlsInit, DtlsLimits, HeldPorts, HttpAnswers, Listener, Mailbox, StreamLimits, TlsAcceptor, Worker,
-    WorkerInit,
+    Command, DtlsInit, DtlsLimits, HeldPorts, HttpAnswers, Listener, Mailbox, StreamLimits, TlsAcceptor,
+    Worker, WorkerInit,
 };
 
 use crate::addresses::Addresses;

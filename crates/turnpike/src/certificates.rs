@@ -149,8 +149,7 @@ impl Certificates {
         let key = read(&self.key, "the private key")?;
         let authorities = self.client_authorities.as_deref();
         let authorities = authorities.map(|path| read(path, "those who vouch for clients")).transpose()?;
-        let files =
-            ServerFiles { chain: &chain, key: &key, client_authorities: authorities.as_deref() };
+        let files = ServerFiles { chain: &chain, key: &key, client_authorities: authorities.as_deref() };
         ServerContext::new(&files).with_context(|| {
             format!("{} and {} cannot be used for DTLS", self.chain.display(), self.key.display())
         })

@@ -333,7 +333,8 @@ impl Datapath {
         let Datapath { server, pool, egress, links, streams, relays, dtls, .. } = self;
         let verdict = server.handle_relay_opened(self.now, wait, opened);
         // What was asked for may have come by now, but no packet is at hand: the verdict can only be a reply.
-        Ways { pool, egress, links, streams, relays, dtls: dtls.as_deref_mut() }.queue(&verdict, Span { buffer: 0, start: 0, end: 0 });
+        Ways { pool, egress, links, streams, relays, dtls: dtls.as_deref_mut() }
+            .queue(&verdict, Span { buffer: 0, start: 0, end: 0 });
     }
 
     /// Sees to it that a batch finds free buffers; what is queued is sent before its bytes are given up.

@@ -8,9 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use turnpike_dtls::{
-    Cookie, DtlsAcceptor, Exchange, Front, Judged, Unsealed, first_epoch, later_records,
-};
+use turnpike_dtls::{Cookie, DtlsAcceptor, Exchange, Front, Judged, Unsealed, first_epoch, later_records};
 use turnpike_turn::{Client, FiveTuple, Link, Timestamp, Transport};
 
 use crate::associations::{Associations, Place, source};
@@ -185,7 +183,8 @@ impl Dtls {
     }
 
     fn admit(&mut self, now: Timestamp, hello: Hello) -> Heard {
-        let DtlsLimits { per_source, total, half_open_per_source, begun_in_a_turn, waiting, .. } = self.limits;
+        let DtlsLimits { per_source, total, half_open_per_source, begun_in_a_turn, waiting, .. } =
+            self.limits;
         let ip = hello.tuple.client.ip();
         let (of_source, half_open) = self.associations.of_source(ip);
         let waits = |waiting: &&Hello| source(waiting.tuple.client.ip()) == source(ip);

@@ -58,7 +58,11 @@ pub(crate) fn hellos() -> Seeds {
         [&record[..], &message, &body].concat()
     };
     let sealed = [&[23, 0xFE, 0xFD, 0, 1, 0, 0, 0, 0, 0, 1, 0, 30][..], &[5; 30]].concat();
-    vec![("hello".to_owned(), hello(&[])), ("cookie".to_owned(), hello(&[3; 16])), ("sealed".to_owned(), sealed)]
+    vec![
+        ("hello".to_owned(), hello(&[])),
+        ("cookie".to_owned(), hello(&[3; 16])),
+        ("sealed".to_owned(), sealed),
+    ]
 }
 
 /// Scripts: random decisions, and for `session` some that lead to an allocation.

@@ -161,7 +161,12 @@ fn garbage_is_ignored_by_whoever_it_is_meant_for() {
         let (high, low) = ((noise >> 24) as u8, (noise >> 8) as u8);
         let damaged = match round % 4 {
             0 => vec![20 + high % 44; 1 + usize::from(low)],
-            1 => record([20, 21, 22, 23][usize::from(low & 3)], u16::from(high & 3), noise, &vec![low; usize::from(high)]),
+            1 => record(
+                [20, 21, 22, 23][usize::from(low & 3)],
+                u16::from(high & 3),
+                noise,
+                &vec![low; usize::from(high)],
+            ),
             2 => template[..usize::from(low) % template.len()].to_vec(),
             _ => {
                 let mut bytes = template.clone();
@@ -256,7 +261,10 @@ fn without_udp_only_dtls_is_served_on_its_port() {
     let server = files.server(&["--no-udp"]);
     let address = SocketAddr::new(server.address.ip(), 5349);
     let said = server.program.so_far();
-    assert!(said.contains("UDP clients: off (no-udp)") && said.contains("DTLS clients: on, port 5349,"), "{said}");
+    assert!(
+        said.contains("UDP clients: off (no-udp)") && said.contains("DTLS clients: on, port 5349,"),
+        "{said}"
+    );
     let stranger = stranger(address, 1);
     stranger.send(&binding_request()).unwrap();
     let answer = exchange(&stranger, &hello(DTLS_1_2, 1, &[])).unwrap();
