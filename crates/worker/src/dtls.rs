@@ -397,3 +397,6 @@ pub(crate) fn is_dtls(datagram: &[u8]) -> bool {
 const MOST_EARLY_RECORDS: usize = 4;
 /// OpenSSL's clock and the worker's need not agree to the microsecond.
 const SOONEST: Duration = Duration::from_millis(1);
+
+#[cfg(test)]
+mod tests;
