@@ -170,7 +170,8 @@ fn who_is_silent_without_an_allocation_is_closed_after_a_minute() {
     talking.say(&mut world, b"hello");
     assert_eq!((&world.messages[..], world.closed.len()), (&[b"hello".to_vec()][..], 0));
     world.advance(1, false);
-    let closed: Vec<_> = world.closed.iter().map(|(client, parting)| (client.tuple.client, *parting)).collect();
+    let closed: Vec<_> =
+        world.closed.iter().map(|(client, parting)| (client.tuple.client, *parting)).collect();
     assert_eq!(closed, [(silent.carrier.tuple.client, Parting::Idle)]);
     world.advance(59, false);
     assert_eq!((world.closed.len(), world.dtls.links().len(), world.dtls.counters().idle), (2, 0, 2));
@@ -293,9 +294,8 @@ fn a_busy_session_is_put_to_rest_once_it_is_quiet() {
     caller.associate(&mut world);
     (0..100).for_each(|_| caller.say(&mut world, b"data"));
     let link = world.dtls.links()[0];
-    let is_busy = |world: &World| {
-        world.dtls.associations.get(link).unwrap().session.records_while_busy().is_some()
-    };
+    let is_busy =
+        |world: &World| world.dtls.associations.get(link).unwrap().session.records_while_busy().is_some();
     world.end_turn();
     assert!(is_busy(&world));
     caller.say(&mut world, b"more");
