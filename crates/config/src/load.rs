@@ -330,6 +330,15 @@ impl Loading {
         match option.effect {
             Effect::Switch(set) => set(config, boolean(value)?),
             Effect::Set(set) => set(config, value)?,
+            Effect::Deprecated(set, instead) => {
+                let on = boolean(value)?;
+                set(config, on);
+                let (severity, said) = match on {
+                    true => (Severity::Info, name.to_owned()),
+                    false => (Severity::Warning, format!("{name}=false")),
+                };
+                self.loaded.notice(severity, origin, format!("{said} is deprecated: {instead}"));
+            }
             Effect::Later(needs) => {
                 if !option.is_switch() || boolean(value)? {
                     let text = format!("{name} has no effect yet: this version does not have {needs}");

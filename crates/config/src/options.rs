@@ -66,6 +66,8 @@ pub enum Effect {
     LaterFatal(fn(&mut Config), &'static str),
     /// Nothing: this server always does so, or never does; says which.
     Settled(&'static str),
+    /// An old switch that says what is so anyway: only its denial changes something; says what to use.
+    Deprecated(fn(&mut Config, bool), &'static str),
     /// Nothing: an old option; says what to use.
     Obsolete(&'static str),
     /// It is about the command line itself, and has no place in a file.

@@ -456,6 +456,20 @@ fn every_option_of_coturn_is_known_and_in_the_help_text() {
 }
 
 #[test]
+fn dtls_is_off_unless_it_is_asked_for_in_the_new_or_the_old_way() {
+    let of = |words: &str| {
+        let loaded = run(&format!("-n --no-auth --cert=c --pkey=k {words}")).unwrap();
+        (loaded.config.serves_dtls(), loaded.notices.iter().any(|notice| notice.text.contains("deprecated")))
+    };
+    assert_eq!(of(""), (false, false));
+    assert_eq!(of("--dtls"), (true, false));
+    assert_eq!(of("--dtls=false"), (false, false));
+    assert_eq!(of("--no-dtls"), (false, true));
+    assert_eq!(of("--no-dtls=false"), (true, true));
+    assert!(!run("-n --no-auth --dtls").unwrap().config.serves_dtls(), "no certificate");
+}
+
+#[test]
 fn no_two_options_share_a_name_or_a_letter() {
     let (mut names, mut letters): (Vec<&str>, Vec<char>) = Default::default();
     for option in options::all() {

@@ -221,7 +221,5 @@ const VALUES: &[Row] = &[
 ];
 
 /// What this version rather refuses than does wrongly, and why.
-const REFUSED: &[(&str, &[&str], &str)] = &[
-    ("bps-capacity", &["64000"], "bps-capacity needs max-bps"),
-    ("no-auth", &[""], "no-auth contradicts"),
-];
+const REFUSED: &[(&str, &[&str], &str)] =
+    &[("bps-capacity", &["64000"], "bps-capacity needs max-bps"), ("no-auth", &[""], "no-auth contradicts")];

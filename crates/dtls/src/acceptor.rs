@@ -6,7 +6,7 @@ use openssl::x509::X509;
 use openssl::x509::store::X509StoreBuilder;
 use std::sync::Arc;
 
-use crate::context::{CIPHERS, ConfigError, build, builder, set_certificate};
+use crate::context::{ConfigError, DTLS_CIPHERS, build, builder, set_certificate};
 use crate::exchange::Exchange;
 use crate::session::Session;
 
@@ -41,7 +41,7 @@ impl ServerContext {
     /// # Errors
     /// One of them is no good.
     pub fn new(files: &ServerFiles<'_>) -> Result<Self, ConfigError> {
-        let mut builder = builder(SslMethod::dtls_server(), CIPHERS)?;
+        let mut builder = builder(SslMethod::dtls_server(), DTLS_CIPHERS)?;
         set_certificate(&mut builder, files.chain, files.key)?;
         // The front has looked at the cookie before OpenSSL sees it.
         builder.set_cookie_verify_cb(|_, _| true);

@@ -2,7 +2,7 @@
 
 use openssl::ssl::{Ssl, SslContext, SslMethod, SslVerifyMode};
 
-use crate::context::{CIPHERS, ConfigError, build, builder, set_certificate};
+use crate::context::{ConfigError, DTLS_CIPHERS, build, builder, set_certificate};
 use crate::exchange::Exchange;
 use crate::session::Session;
 
@@ -28,7 +28,7 @@ impl DtlsConnector {
     /// # Errors
     /// Something of it is no good.
     pub fn new(files: &ClientFiles<'_>) -> Result<Self, ConfigError> {
-        let mut builder = builder(SslMethod::dtls_client(), files.ciphers.unwrap_or(CIPHERS))?;
+        let mut builder = builder(SslMethod::dtls_client(), files.ciphers.unwrap_or(DTLS_CIPHERS))?;
         builder.set_verify(SslVerifyMode::NONE);
         if let Some((chain, key)) = files.certificate {
             set_certificate(&mut builder, chain, key)?;

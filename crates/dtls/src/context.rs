@@ -78,4 +78,4 @@ pub(crate) fn build(builder: SslContextBuilder) -> SslContext {
 }
 
 /// Suites of DTLS 1.2 with ephemeral keys and authenticated encryption.
-pub(crate) const CIPHERS: &str = "ECDHE+AESGCM:ECDHE+CHACHA20";
+pub const DTLS_CIPHERS: &str = "ECDHE+AESGCM:ECDHE+CHACHA20";

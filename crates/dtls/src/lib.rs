@@ -30,7 +30,7 @@ pub use records::{first_epoch, later_records};
 pub use self::{
     acceptor::{DtlsAcceptor, Refused, ServerContext, ServerFiles},
     connector::{ClientFiles, DtlsConnector},
-    context::{ConfigError, library_version},
+    context::{ConfigError, DTLS_CIPHERS, library_version},
     exchange::Exchange,
     session::{Session, Unsealed},
 };

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use turnpike_config::{Config, Loaded, Severity};
 use turnpike_control::Log;
-use turnpike_dtls::library_version;
+use turnpike_dtls::{DTLS_CIPHERS, library_version};
 use turnpike_net::DescriptorLimit;
 use turnpike_turn::{PeerRules, refused_by_default};
 
@@ -54,8 +54,9 @@ pub(crate) fn tell_transports(log: &Log, config: &Config, certificates: Option<&
             let also = if config.udp { format!(" and {port}") } else { String::new() };
             let (chain, library) = (certificates.chain().display(), library_version());
             tell("DTLS", &format!("on, port {}{also}, certificate {chain}, by {library}", config.tls_port));
+            log.info(&format!("DTLS cipher suite: {DTLS_CIPHERS}"));
         }
-        (_, false) => tell("DTLS", "off (set dtls to serve them)"),
+        (_, false) => tell("DTLS", "off (set dtls to serve them): DTLS listeners are not started"),
         (None, true) if config.serves_dtls() => tell("DTLS", "off (see the error above)"),
         (None, true) => tell("DTLS", "off (no certificate: set cert and pkey)"),
     }

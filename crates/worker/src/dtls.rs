@@ -245,8 +245,9 @@ impl Dtls {
             place.established = None;
         }
         if let Some(association) = place.half_open.and_then(|link| self.associations.get_mut(link)) {
-            association.early_records += later_records(datagram);
-            if association.early_records > MOST_EARLY_RECORDS {
+            let early_records = later_records(datagram);
+            association.early_records += early_records;
+            if early_records > 0 && association.early_records > MOST_EARLY_RECORDS {
                 place.half_open = None;
             }
         }
@@ -394,6 +395,9 @@ pub(crate) fn is_dtls(datagram: &[u8]) -> bool {
 
 /// Encrypted records that are kept for a client before its handshake is over: its last flight, and some that it may
 /// send right behind.
-const MOST_EARLY_RECORDS: usize = 4;
+const MOST_EARLY_RECORDS: usize = 8;
 /// OpenSSL's clock and the worker's need not agree to the microsecond.
 const SOONEST: Duration = Duration::from_millis(1);
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Where clients come in.
 
-use super::Effect::{Later, Settled};
+use super::Effect::{Deprecated, Later, Settled};
 use super::{OptionSpec, Secrecy};
 use crate::config::Config;
 use crate::endpoints::listener;
@@ -158,11 +158,14 @@ pub(super) const TLS: &[OptionSpec] = &[
         |config, on| config.dtls = on,
         "Serve DTLS 1.2 clients, on the UDP port and on the TLS port's number; needs cert and pkey.",
     ),
-    OptionSpec::switch(
+    OptionSpec::with(
         &["no-dtls"],
         // Nobody is served unless asked for, so that only its denial means something.
-        |config, on| config.dtls |= !on,
-        "Do not serve DTLS clients, which is so anyway; no-dtls=false is an old way to write dtls.",
+        Deprecated(
+            |config, on| config.dtls |= !on,
+            "DTLS clients are not served unless dtls is set, and that is the way to say it",
+        ),
+        "Do not serve DTLS clients, which is so anyway; no-dtls=false stands for dtls.",
     ),
     OptionSpec::set(
         &["tls-listening-port"],

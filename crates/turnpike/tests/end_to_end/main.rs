@@ -13,6 +13,7 @@ mod checking;
 mod credentials;
 mod discovery_tools;
 mod dtls;
+mod dtls_strangers;
 mod dual;
 mod first_run;
 mod help;
