@@ -344,6 +344,8 @@ impl World {
                 }
                 // Nobody else takes ports in this world, so none need to be held.
                 Effect::DropReserved { .. } => {}
+                // Mobility is off in these worlds, and nothing else makes workers talk to each other.
+                Effect::Post { to, letter } => return Err(format!("{letter:?} to worker {to}")),
                 Effect::Report(event) => reports.push(Report::of(&event)),
             }
         }

@@ -79,6 +79,8 @@ pub struct Config {
     pub nonce_secret: Option<Secret>,
     /// Whether Binding needs credentials.
     pub secure_stun: bool,
+    /// Whether allocations may follow their clients to other addresses (RFC 8016).
+    pub mobility: bool,
     /// Most allocations of a user at once; zero for no limit.
     pub user_quota: u32,
     /// Most allocations in all; zero for no limit.
@@ -190,6 +192,7 @@ impl Default for Config {
             nonce_lifetime: Duration::from_secs(600),
             nonce_secret: None,
             secure_stun: false,
+            mobility: false,
             user_quota: 0,
             total_quota: 0,
             max_lifetime: Duration::from_secs(3600),

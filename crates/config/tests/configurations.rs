@@ -173,12 +173,12 @@ fn wrong_values_name_their_place_range_and_unit() {
 
 #[test]
 fn what_this_version_does_not_have_is_said_plainly() {
-    let loaded = run("-n --no-auth --alt-tls-listening-port=5350 --mobility").unwrap();
+    let loaded = run("-n --no-auth --alt-tls-listening-port=5350 --rfc3489-compatibility").unwrap();
     let texts: Vec<_> = loaded.notices.iter().map(|notice| notice.text.as_str()).collect();
     assert!(texts.iter().any(|text| {
         text.contains("alt-tls-listening-port has no effect yet: this version does not have NAT behaviour")
     }));
-    assert!(texts.iter().any(|text| text.contains("mobility has no effect yet")));
+    assert!(texts.iter().any(|text| text.contains("rfc3489-compatibility has no effect yet")));
 }
 
 #[test]

@@ -42,6 +42,19 @@ pub fn line_of(event: &Event, realm: &str) -> Vec<Line> {
                 lifetime.as_secs()
             ))]
         }
+        Event::Moved { session, user, from, to } => vec![info(format!(
+            "session {session}: mobility handoff completed, {}, from {} {} to {} {}",
+            named(user),
+            from.transport,
+            from.client,
+            to.transport,
+            to.client
+        ))],
+        Event::Disconnected { session, user, tuple } => vec![info(format!(
+            "session {session}: connection of {} ended, {}, kept for its mobility ticket",
+            tuple.client,
+            named(user)
+        ))],
         Event::RelayEnded { session, user, relayed, cause } => {
             let (named, cause) = (named(user), cause.phrase());
             vec![info(format!("session {session}: relay {relayed} closed, {named}, reason: {cause}"))]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use turnpike_wire::{ErrorNumber, Method};
 
 use crate::credentials::User;
+use crate::mobility::Letter;
 use crate::ports::RelayedPort;
 use crate::reason::Reason;
 use crate::tuple::{FiveTuple, RelayId, SessionId, WaitId};
@@ -38,6 +39,13 @@ pub enum Effect {
         relay: RelayId,
         /// Its port.
         port: RelayedPort,
+    },
+    /// Hand this in at another worker.
+    Post {
+        /// Its number.
+        to: u16,
+        /// What it is told or asked.
+        letter: Letter,
     },
     /// Something happened that people or metrics may want to know.
     Report(Event),
@@ -89,6 +97,26 @@ pub enum Event {
         user: Arc<User>,
         /// Granted lifetime; zero asks for deletion.
         lifetime: Duration,
+    },
+    /// An allocation follows its client to another 5-tuple (RFC 8016).
+    Moved {
+        /// Its name.
+        session: SessionId,
+        /// Its owner.
+        user: Arc<User>,
+        /// Where the client was.
+        from: FiveTuple,
+        /// Where it is about to be.
+        to: FiveTuple,
+    },
+    /// A client's connection ended, and its allocation waits for it to come back with its ticket.
+    Disconnected {
+        /// The allocation's name.
+        session: SessionId,
+        /// Its owner.
+        user: Arc<User>,
+        /// The 5-tuple it had.
+        tuple: FiveTuple,
     },
     /// One of an allocation's two relayed addresses ended, and the other lives on. What it relayed counts as the
     /// other's from here.
@@ -197,6 +225,8 @@ pub enum EndCause {
     Disconnected,
     /// The server is stopping.
     Shutdown,
+    /// Its socket could not be taken over by another worker.
+    Lost,
 }
 
 impl EndCause {
@@ -207,6 +237,7 @@ impl EndCause {
             EndCause::Expired => "allocation timeout",
             EndCause::Disconnected => "TCP connection closed by client (callback)",
             EndCause::Shutdown => "Forceful shutdown",
+            EndCause::Lost => "the relay socket could not be watched",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The rules of a STUN/TURN server: what happens to each packet and request.
 //!
-//! RFC 8489 (STUN), RFC 8656 (TURN) and RFC 5780 (NAT behaviour discovery) as a state machine without I/O, clock or
+//! RFC 8489 (STUN), RFC 8656 (TURN), RFC 8016 (mobility) and RFC 5780 (NAT behaviour discovery) as a state machine without I/O, clock or
 //! randomness of its own. Bytes leave by return value ([`Verdict`]); whatever needs a syscall, a thread or time is an
 //! [`Effect`].
 //!
@@ -15,6 +15,7 @@ mod credentials;
 mod deleted;
 mod discovery;
 mod effect;
+mod mobility;
 mod nonce;
 mod offer;
 mod peer_icmp;
@@ -38,6 +39,7 @@ pub use config::{ChannelRange, Config, DefaultFamily, Init};
 pub use credentials::{Credentials, RestName, User, rest_password};
 pub use discovery::{AlternateAddress, Alternates};
 pub use effect::{Effect, EndCause, Event, Reserve, Usage};
+pub use mobility::{Claim, ClaimOutcome, ClaimRefusal, Claimed, Letter};
 pub use nonce::NonceKey;
 pub use peer_icmp::IcmpError;
 pub use peers::{IpRange, PeerAccess, PeerRules, RelayAddress, peer_rule, refused_by_default};

@@ -69,6 +69,10 @@ reasons! {
     OverBandwidth = "over_bandwidth";
     /// A packet for a relayed address that has been closed.
     StaleRelay = "stale_relay";
+    /// A packet of a 5-tuple whose allocation has moved to another worker, which gets it.
+    PassedOn = "passed_on";
+    /// Data for a client whose connection has ended and who has not come back with its ticket yet.
+    ClientAway = "client_away";
     /// An ICMP error of a kind that clients are not told.
     UntoldIcmp = "untold_icmp";
     /// A retransmission of a request that is being worked on.
@@ -127,6 +131,12 @@ reasons! {
     RelayFailed = "relay_failed";
     /// Request: the allocation has as many permissions as it may have.
     TooManyPermissions = "too_many_permissions";
+    /// Request: a mobility ticket is asked for or shown, and mobility is off.
+    MobilityForbidden = "mobility_forbidden";
+    /// Request: a mobility ticket where none belongs, or one that this server has not sealed.
+    BadTicket = "bad_ticket";
+    /// Request: a mobility ticket that has been used.
+    UsedTicket = "used_ticket";
     /// Request: the channel number is out of range.
     BadChannelNumber = "bad_channel_number";
     /// Request: the channel is bound to another peer, or the peer to another channel.

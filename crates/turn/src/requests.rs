@@ -9,8 +9,10 @@ mod channel_bind;
 mod create_permission;
 mod refresh;
 mod relay_opening;
+mod resume;
 
 pub(crate) use binding::Discovered;
+pub(crate) use refresh::Renewal;
 pub use relay_opening::RelayError;
 
 use std::net::{IpAddr, SocketAddr};
@@ -47,6 +49,8 @@ pub(crate) enum Answer {
     Discovered(Discovered),
     /// A lifetime in seconds.
     Lifetime(u32),
+    /// Likewise, and the next ticket of the session that has moved.
+    Moved(u32, SessionId),
     /// The allocation just made, or made by an earlier copy of this request.
     Allocated(RelayId),
     /// Later.
@@ -102,7 +106,7 @@ impl Server {
             return self.drop_packet(reason);
         }
         // The session is named before the request may end it.
-        let relay = self.allocations.find(&request.client.tuple);
+        let relay = self.allocation_on(&request.client.tuple);
         let session =
             relay.and_then(|relay| self.allocations.get(relay)).map(|allocation| allocation.session);
         let outcome = self.process(request);
@@ -153,7 +157,7 @@ impl Server {
     /// The allocation on the request's 5-tuple, if `user` owns it.
     fn own_allocation(&self, request: &Request<'_>, user: &User) -> Result<RelayId, Refused> {
         let mismatch = refused(ErrorNumber::ALLOCATION_MISMATCH, Reason::AllocationMismatch);
-        let relay = self.allocations.find(&request.client.tuple).ok_or(mismatch)?;
+        let relay = self.allocation_on(&request.client.tuple).ok_or(mismatch)?;
         let allocation = self.allocations.get(relay).ok_or(mismatch)?;
         if allocation.user.name() != user.name() {
             return Err(refused(ErrorNumber::WRONG_CREDENTIALS, Reason::NotTheOwner));

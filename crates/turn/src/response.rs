@@ -4,7 +4,7 @@
 //! nor username, and counts against its source's budget.
 
 use turnpike_wire::attributes::{
-    AddressErrorCode, ErrorCode, Lifetime, MappedAddress, Nonce, Realm, ReservationToken, Software,
+    AddressErrorCode, ErrorCode, Lifetime, MappedAddress, MobilityTicket, Nonce, Realm, ReservationToken, Software,
     UnknownAttributes, XorMappedAddress, XorRelayedAddress,
 };
 use turnpike_wire::{AttributeType, Class, Integrity, Message, MessageWriter, Method, TransactionId};
@@ -12,6 +12,7 @@ use turnpike_wire::{AttributeType, Class, Integrity, Message, MessageWriter, Met
 use crate::challenge_budget::Allowance;
 use crate::credentials::User;
 use crate::effect::Event;
+use crate::mobility::PendingClaim;
 use crate::reason::Reason;
 use crate::requests::{Answer, Refusal, Request};
 use crate::server::Server;
@@ -49,6 +50,18 @@ impl PendingAllocation {
         Reply {
             client: self.client,
             method: Method::ALLOCATE,
+            transaction: self.transaction,
+            fingerprint: self.fingerprint,
+            integrity: self.integrity,
+        }
+    }
+}
+
+impl PendingClaim {
+    pub(crate) fn reply(&self) -> Reply {
+        Reply {
+            client: self.client,
+            method: Method::REFRESH,
             transaction: self.transaction,
             fingerprint: self.fingerprint,
             integrity: self.integrity,
@@ -102,6 +115,15 @@ impl Server {
         self.write_error(&pending.reply(), refusal, &[], &[])
     }
 
+    /// Answers a Refresh that has waited for its allocation.
+    pub(crate) fn succeed_claim(&mut self, now: Now, reply: &Reply, answer: Answer, user: &User) -> Verdict<'_> {
+        self.write_success(now, reply, answer, Some(user))
+    }
+
+    pub(crate) fn refuse_claim(&mut self, reply: &Reply, refusal: &Refusal) -> Verdict<'_> {
+        self.write_error(reply, refusal, &[], &[])
+    }
+
     /// Takes a token from the source's budget for an answer to somebody unknown.
     pub(crate) fn spend_budget(&mut self, request: &Request<'_>) -> Result<(), Reason> {
         let source = request.client.tuple.client.ip();
@@ -114,7 +136,7 @@ impl Server {
     }
 
     fn write_success(&mut self, now: Now, reply: &Reply, answer: Answer, user: Option<&User>) -> Verdict<'_> {
-        let Server { scratch, allocations, config, stats, .. } = self;
+        let Server { scratch, allocations, config, stats, mobile, worker, .. } = self;
         let mut writer =
             MessageWriter::new(&mut scratch[..], Class::Success, reply.method, reply.transaction);
         match answer {
@@ -127,6 +149,11 @@ impl Server {
             Answer::Discovered(discovered) => discovered.write(&mut writer),
             Answer::Lifetime(seconds) => {
                 writer.add(&Lifetime(seconds));
+            }
+            Answer::Moved(seconds, session) => {
+                let ticket = mobile.ticket(*worker, session);
+                writer.add(&Lifetime(seconds));
+                writer.add_some(ticket.as_ref().map(|ticket| MobilityTicket(ticket)).as_ref());
             }
             Answer::Allocated(relay) => {
                 if let Some(allocation) = allocations.get(relay) {
@@ -143,6 +170,8 @@ impl Server {
                         let reason = if config.reason_phrases { number.reason() } else { "" };
                         writer.add(&AddressErrorCode { family, number, reason });
                     }
+                    let ticket = mobile.ticket(*worker, allocation.session);
+                    writer.add_some(ticket.as_ref().map(|ticket| MobilityTicket(ticket)).as_ref());
                 }
             }
             Answer::Done | Answer::Wait(_) | Answer::InProgress | Answer::Withheld => {}

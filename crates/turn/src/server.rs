@@ -16,6 +16,7 @@ use crate::config::{Config, Init};
 use crate::credentials::User;
 use crate::deleted::Deleted;
 use crate::effect::{Effect, EndCause, Event};
+use crate::mobility::Mobile;
 use crate::nonce::NonceKey;
 use crate::ports::Ports;
 use crate::quota::Quotas;
@@ -25,7 +26,7 @@ use crate::requests::{Request, is_receivable};
 use crate::stats::Stats;
 use crate::time::{Now, Timestamp};
 use crate::timers::{Timer, Timers};
-use crate::tuple::{Client, FiveTuple, RelayId};
+use crate::tuple::{Client, FiveTuple, Link, RelayId};
 use crate::verdict::Verdict;
 use crate::waiting::Waiting;
 
@@ -43,6 +44,7 @@ pub struct Server {
     pub(crate) allocations: Allocations,
     pub(crate) waiting: Waiting,
     pub(crate) deleted: Deleted,
+    pub(crate) mobile: Mobile,
     pub(crate) timers: Timers,
     pub(crate) effects: VecDeque<Effect>,
     pub(crate) stats: Stats,
@@ -72,6 +74,7 @@ impl Server {
             worker: init.worker,
             ports: init.ports,
             quotas: init.quotas,
+            mobile: Mobile::new(&init.nonce_key),
             nonce_key: init.nonce_key,
             random: Random::new(seed),
             budget: ChallengeBudget::new(challenge_rate, challenge_burst, sources),
@@ -112,14 +115,17 @@ impl Server {
         self.relay_to_client(now, relay, peer, packet.len(), packet)
     }
 
-    /// A client's connection has ended: ends its allocation.
+    /// A client's connection has ended: ends its allocation, unless that has a ticket.
     pub fn handle_link_closed(&mut self, now: Now, client: Client) {
+        if self.lose_link(&client) {
+            return;
+        }
         self.end_allocation(now.monotonic, &client.tuple, EndCause::Disconnected);
     }
 
-    /// Whether there is an allocation on this 5-tuple.
+    /// Whether there is an allocation on this 5-tuple, be it in another worker's tables.
     pub fn is_allocated(&self, tuple: &FiveTuple) -> bool {
-        self.allocations.find(tuple).is_some()
+        self.allocation_on(tuple).is_some() || self.mobile.has_departed(tuple)
     }
 
     /// Time has passed: ends what is due.
@@ -132,6 +138,7 @@ impl Server {
                     self.effects.push_back(Effect::DropReserved { token });
                 }
                 Timer::Deleted(tuple) => self.deleted.forget(now.monotonic, &tuple),
+                Timer::Overlap(session) => self.end_overlap(now.monotonic, session),
             }
         }
     }
@@ -149,6 +156,8 @@ impl Server {
             if let Some(tuple) = self.allocations.get(relay).map(|allocation| allocation.client.tuple) {
                 self.end_allocation(now.monotonic, &tuple, EndCause::Shutdown);
             }
+            // One whose client is away is on no 5-tuple.
+            self.end_relay(now.monotonic, relay, EndCause::Shutdown);
         }
     }
 
@@ -171,6 +180,9 @@ impl Server {
     pub fn check_invariants(&self) {
         self.allocations.check_invariants();
         assert_eq!(self.allocations.count() as u64, self.stats.allocations(), "counted right");
+        self.mobile.check_invariants(|relay| {
+            self.allocations.get(relay).map(|allocation| (allocation.session, allocation.client))
+        });
     }
 
     fn handle_message(&mut self, now: Now, client: Client, packet: &[u8]) -> Verdict<'_> {
@@ -191,7 +203,10 @@ impl Server {
             }
             (Class::Indication, Method::BINDING) => self.drop_packet(Reason::KeepAlive),
             (Class::Indication, _) => self.drop_packet(Reason::UnknownMethod),
-            _ => self.handle_request(&Request { now, client, message }),
+            _ => match self.passed_to(&client, &message) {
+                Some(worker) => self.pass_on(worker, client, packet),
+                None => self.handle_request(&Request { now, client, message }),
+            },
         }
     }
 
@@ -217,7 +232,7 @@ impl Server {
 
     /// Sets a timer, and takes out those that nobody waits for any more when there are many.
     pub(crate) fn set_timer(&mut self, due: Timestamp, timer: Timer) {
-        let Server { timers, allocations, deleted, .. } = self;
+        let Server { timers, allocations, deleted, mobile, .. } = self;
         timers.set(due, timer);
         if timers.are_crowded() {
             timers.retain(|due, timer| match timer {
@@ -225,6 +240,7 @@ impl Server {
                 // Even when the token was claimed through another worker, what is held for it is to be closed.
                 Timer::Reservation(_) => true,
                 Timer::Deleted(tuple) => deleted.expiry(tuple) == Some(due),
+                Timer::Overlap(session) => mobile.overlap_end(*session) == Some(due),
             });
         }
     }
@@ -265,8 +281,9 @@ impl Server {
     /// Ends those of an allocation's relayed addresses whose lifetime has run out: the first one first, whichever's timer
     /// it was.
     fn expire(&mut self, now: Timestamp, relay: RelayId) {
-        let tuple = self.allocations.get(relay).map(|allocation| allocation.client.tuple);
-        let Some(first) = tuple.and_then(|tuple| self.allocations.find(&tuple)) else { return };
+        let Some(client) = self.allocations.get(relay).map(|allocation| allocation.client) else { return };
+        let indexed = (client.link != Link::NOWHERE).then(|| self.allocations.find(&client.tuple)).flatten();
+        let first = indexed.unwrap_or(relay);
         for relay in self.allocations.family_of(first) {
             if self.allocations.get(relay).is_some_and(|allocation| allocation.expires <= now) {
                 self.end_relay(now, relay, EndCause::Expired);
@@ -286,6 +303,8 @@ impl Server {
         let Some(mut allocation) = self.allocations.remove(relay) else { return };
         let (session, user) = (allocation.session, allocation.user.clone());
         let relayed = allocation.port.advertised();
+        let left = allocation.sibling.filter(|sibling| self.allocations.get(*sibling).is_some());
+        self.forget_mobility(session, left, allocation.client);
         let event = match allocation.sibling.and_then(|sibling| self.allocations.get_mut(sibling)) {
             // One session, one account of what it used, one place in the quotas: the other carries them on.
             Some(sibling) => {

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::time::Timestamp;
-use crate::tuple::{FiveTuple, RelayId};
+use crate::tuple::{FiveTuple, RelayId, SessionId};
 
 /// What a deadline is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(crate) enum Timer {
     Reservation([u8; 8]),
     /// The memory of a deleted allocation.
     Deleted(FiveTuple),
+    /// The time for which a session that moves has two 5-tuples.
+    Overlap(SessionId),
 }
 
 /// Deadlines in order.

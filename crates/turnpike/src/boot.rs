@@ -15,7 +15,7 @@ use turnpike_control::{Level, Log, LogDestination, LogOptions, ReportSender, Rep
 use turnpike_net::{TcpListener, UdpOptions, UdpSocket, raise_descriptor_limit};
 use turnpike_turn::{Init, NonceKey, Ports, Quotas};
 use turnpike_worker::{
-    Command, HeldPorts, HttpAnswers, Listener, Mailbox, StreamLimits, TlsAcceptor, Worker, WorkerInit,
+    Command, HeldPorts, HttpAnswers, Listener, Mailbox, Neighbours, StreamLimits, TlsAcceptor, Worker, WorkerInit,
 };
 
 use crate::addresses::Addresses;
@@ -78,6 +78,7 @@ impl Running {
         for number in 0..threads {
             workers.push(shared.start_worker(number, listeners.share(), config, sender.clone())?);
         }
+        shared.neighbours.introduce(workers.iter().map(|(mailbox, _)| mailbox.clone()).collect());
         drop(sender);
         if let Some(certificates) = &certificates {
             certificates.clone().watch(log.clone())?;
@@ -162,6 +163,7 @@ struct Shared {
     quotas: Arc<Quotas>,
     nonce_key: NonceKey,
     held_ports: HeldPorts,
+    neighbours: Neighbours,
     tls: Option<Arc<TlsAcceptor>>,
     stream_limits: StreamLimits,
 }
@@ -188,6 +190,7 @@ impl Shared {
             ),
             nonce_key,
             held_ports: HeldPorts::default(),
+            neighbours: Neighbours::default(),
             tls,
             stream_limits,
         })
@@ -225,6 +228,7 @@ impl Shared {
                 ..UdpOptions::default()
             },
             held_ports: self.held_ports.clone(),
+            neighbours: self.neighbours.clone(),
             report: Box::new(move |event| sender.send(event)),
         })?;
         let mailbox = worker.mailbox();

@@ -27,17 +27,17 @@ pub(crate) struct Datapath {
     pub(crate) now: Now,
     /// What became of everything sent so far.
     pub(crate) sent: FlushReport,
-    links: Links,
-    streams: Streams,
-    relays: RelaySockets,
-    sockets: Sockets,
-    poller: Poller,
+    pub(crate) links: Links,
+    pub(crate) streams: Streams,
+    pub(crate) relays: RelaySockets,
+    pub(crate) sockets: Sockets,
+    pub(crate) poller: Poller,
     report: Box<dyn Fn(Event) + Send>,
     receiver: Receiver,
-    pool: PacketPool,
+    pub(crate) pool: PacketPool,
     batch: Vec<Received>,
     icmp_errors: Vec<IcmpError>,
-    egress: Egress,
+    pub(crate) egress: Egress,
     /// Relays to close once what they still have to send is out.
     closing: Vec<(Option<SocketId>, RelayedPort)>,
 }
@@ -298,6 +298,7 @@ impl Datapath {
                 Effect::DropReserved { token } => self.relays.drop_held(token),
                 // At once: the next request may use the slot again.
                 Effect::CloseRelay { relay, port } => self.closing.push((self.relays.take(relay), port)),
+                Effect::Post { to, letter } => self.post(to, letter),
                 Effect::Report(event) => (self.report)(event),
             }
         }
@@ -313,7 +314,7 @@ impl Datapath {
     }
 
     /// Sees to it that a batch finds free buffers; what is queued is sent before its bytes are given up.
-    fn make_room(&mut self, buffers: usize) {
+    pub(crate) fn make_room(&mut self, buffers: usize) {
         if self.pool.free() < buffers {
             self.flush();
             self.pool.clear();
@@ -321,13 +322,13 @@ impl Datapath {
     }
 
     #[inline]
-    fn make_room_to_send(&mut self) {
+    pub(crate) fn make_room_to_send(&mut self) {
         if self.egress.is_full() || self.streams.is_full() {
             self.flush();
         }
     }
 
-    fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         let report = self.egress.flush(&self.sockets, &self.pool);
         self.sent.add(&report);
         self.streams.flush(&self.poller);

@@ -43,7 +43,13 @@ impl Ways<'_> {
             Destination::Client(client) => (client.tuple.client, self.links.way_to(client)),
         };
         // A verdict names only what is open; were it not so, the datagram would be one more that is lost.
-        let Some((socket, source)) = way else { return };
+        let Some((socket, source)) = way else {
+            if let Destination::Client(client) = &forward.to {
+                let parts = [forward.head.as_slice(), self.pool.bytes(body), forward.tail.as_slice()];
+                self.links.abroad.send(client.link, parts, Urgency::Data);
+            }
+            return;
+        };
         self.egress.push(&Datagram {
             socket,
             to,
@@ -67,7 +73,9 @@ impl Ways<'_> {
         if is_stream(to.link.0) {
             return self.streams.send(to.link, [bytes, &[], &[]], urgency);
         }
-        let Some((socket, source)) = self.links.way_to(to) else { return };
+        let Some((socket, source)) = self.links.way_to(to) else {
+            return self.links.abroad.send(to.link, [bytes, &[], &[]], urgency);
+        };
         self.egress.push(&Datagram {
             socket,
             to: to.tuple.client,

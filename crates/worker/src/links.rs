@@ -6,6 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use turnpike_net::{GroPolicy, Poller, Received, SocketId, Sockets, UdpSocket};
 use turnpike_turn::{Client, FiveTuple, Link, Transport};
 
+use crate::migration::Abroad;
+
 /// A bound listening socket, one of several that share an address.
 #[derive(Debug)]
 pub struct Listener {
@@ -14,9 +16,11 @@ pub struct Listener {
 }
 
 /// A worker's listeners.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Links {
     listeners: Vec<Open>,
+    /// And the connections that other workers have.
+    pub(crate) abroad: Abroad,
 }
 
 #[derive(Debug)]
@@ -33,8 +37,9 @@ impl Links {
         sockets: &mut Sockets,
         poller: &Poller,
         first_token: u64,
+        abroad: Abroad,
     ) -> io::Result<Self> {
-        let mut links = Links::default();
+        let mut links = Links { listeners: Vec::new(), abroad };
         for (index, Listener { socket }) in listeners.into_iter().enumerate() {
             poller.add(&socket, first_token - index as u64)?;
             let local = socket.local_address();

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use turnpike_net::Waker;
 use turnpike_turn::Config;
 
+use crate::migration::Mail;
+
 /// Something to do between two packets.
 #[derive(Clone, Debug)]
 pub enum Command {
@@ -19,18 +21,47 @@ pub enum Command {
 #[derive(Clone, Debug)]
 pub struct Mailbox {
     commands: Arc<Mutex<VecDeque<Command>>>,
+    mail: Arc<Mutex<MailBag>>,
     waker: Waker,
+}
+
+/// What other workers have sent.
+#[derive(Debug, Default)]
+struct MailBag {
+    waiting: VecDeque<Mail>,
+    /// How much of it is packets.
+    packet_bytes: usize,
 }
 
 impl Mailbox {
     pub(crate) fn new(waker: Waker) -> Self {
-        Mailbox { commands: Arc::default(), waker }
+        Mailbox { commands: Arc::default(), mail: Arc::default(), waker }
     }
 
     /// Hands in a command and wakes the worker.
     pub fn send(&self, command: Command) {
         self.commands.lock().unwrap_or_else(PoisonError::into_inner).push_back(command);
         self.waker.wake();
+    }
+
+    /// Hands in what one worker has for another; a packet is dropped when too many wait.
+    pub(crate) fn post(&self, mail: Mail) {
+        let bytes = mail.packet_bytes();
+        let mut bag = self.mail.lock().unwrap_or_else(PoisonError::into_inner);
+        if bytes > 0 && bag.packet_bytes + bytes > MOST_PACKET_BYTES {
+            return;
+        }
+        bag.packet_bytes += bytes;
+        bag.waiting.push_back(mail);
+        drop(bag);
+        self.waker.wake();
+    }
+
+    pub(crate) fn take_mail(&self) -> Option<Mail> {
+        let mut bag = self.mail.lock().unwrap_or_else(PoisonError::into_inner);
+        let mail = bag.waiting.pop_front()?;
+        bag.packet_bytes -= mail.packet_bytes();
+        Some(mail)
     }
 
     pub(crate) fn acknowledge(&self) {
@@ -41,3 +72,6 @@ impl Mailbox {
         self.commands.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 }
+
+/// Bytes of packets of other workers' clients that may wait: more than a burst of a fast client, far less than memory.
+const MOST_PACKET_BYTES: usize = 1024 * 1024;

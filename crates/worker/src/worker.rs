@@ -11,6 +11,7 @@ use crate::datapath::{Datapath, Parts};
 use crate::http::HttpAnswers;
 use crate::links::{Links, Listener};
 use crate::mailbox::{Command, Mailbox};
+use crate::migration::{Abroad, Neighbours};
 use crate::relay_sockets::{HeldPorts, RelaySockets};
 use crate::streams::{StreamCounters, StreamLimits, Streams, is_stream};
 use crate::tls::TlsAcceptor;
@@ -43,6 +44,8 @@ pub struct WorkerInit {
     pub relay_options: UdpOptions,
     /// Reserved ports, shared with the other workers: any of them may be asked for one.
     pub held_ports: HeldPorts,
+    /// The other workers, to whom allocations may go (RFC 8016).
+    pub neighbours: Neighbours,
     /// Who hears what happens; must not wait.
     pub report: Box<dyn Fn(Event) + Send>,
 }
@@ -79,7 +82,8 @@ impl Worker {
     pub fn new(init: WorkerInit) -> io::Result<Self> {
         let poller = Poller::new()?;
         let mut sockets = Sockets::default();
-        let links = Links::open(init.listeners, &mut sockets, &poller, FIRST_LISTENER)?;
+        let abroad = Abroad::new(init.server.worker, init.neighbours);
+        let links = Links::open(init.listeners, &mut sockets, &poller, FIRST_LISTENER, abroad)?;
         let mailbox = Mailbox::new(poller.waker(WAKER)?);
         let server = Server::new(init.server);
         let relays = RelaySockets::new(init.relay_options, init.held_ports);
@@ -158,6 +162,9 @@ impl Worker {
 
     fn read_mail(&mut self) {
         self.mailbox.acknowledge();
+        while let Some(mail) = self.mailbox.take_mail() {
+            self.datapath.receive_mail(mail);
+        }
         while let Some(command) = self.mailbox.take() {
             match command {
                 Command::Configure(config) => self.datapath.server.handle_config(config),

@@ -29,6 +29,8 @@ struct Wish {
     lifetime: Option<u32>,
     /// A second family was asked for (RFC 8656 §7.1).
     additional: bool,
+    /// A ticket was asked for (RFC 8016 §3.1).
+    mobile: bool,
 }
 
 /// Which relayed addresses an allocation can have.
@@ -57,6 +59,9 @@ impl Server {
             return Ok(answer);
         }
         let wish = Wish::read(&request.message)?;
+        if wish.mobile && !self.offers_mobility() {
+            return Err(refused(ErrorNumber::MOBILITY_FORBIDDEN, Reason::MobilityForbidden));
+        }
         // RFC 8656 §7.2: token and family are judged before the quota, and capacity comes last.
         let mut plan = self.plan(request, &wish)?;
         let place = self
@@ -81,6 +86,7 @@ impl Server {
             choice: wish.token.map_or(PortChoice::Free(wish.parity), PortChoice::Reserved),
             attempts: 1,
             lifetime: self.granted_lifetime(wish.lifetime),
+            mobile: wish.mobile,
             fingerprint: request.reply().fingerprint,
             integrity: request.reply().integrity,
         };
@@ -97,7 +103,7 @@ impl Server {
     fn repeated(&self, request: &Request<'_>, user: &User) -> Result<Option<Answer>, Refused> {
         let mismatch = Err(refused(ErrorNumber::ALLOCATION_MISMATCH, Reason::AllocationMismatch));
         let transaction = request.message.transaction_id();
-        if let Some(relay) = self.allocations.find(&request.client.tuple) {
+        if let Some(relay) = self.allocation_on(&request.client.tuple) {
             let same = self.allocations.get(relay).is_some_and(|allocation| {
                 allocation.transaction == transaction && allocation.user.name() == user.name()
             });
@@ -106,6 +112,7 @@ impl Server {
         match self.waiting.find(&request.client.tuple) {
             Some(pending) if pending.transaction == transaction => Ok(Some(Answer::InProgress)),
             Some(_) => mismatch,
+            None if self.mobile.claims.find(&request.client.tuple).is_some() => mismatch,
             None => Ok(None),
         }
     }
@@ -243,7 +250,13 @@ impl Wish {
         let excluded = asks_family || token.is_some() || pair;
         let draft = message.value(DRAFT_ADDITIONAL_ADDRESS_FAMILY).filter(|_| !excluded);
         let drafted = draft.is_some_and(|value| matches!(value, [2, _, _, _]));
-        Ok(Wish { family, parity, token, lifetime, additional: additional.is_some() || drafted })
+        // RFC 8016 §3.1.2: who asks for a ticket has none to show.
+        let ticket = message.value(AttributeType::MOBILITY_TICKET);
+        if ticket.is_some_and(|ticket| !ticket.is_empty()) {
+            return Err(refused(ErrorNumber::BAD_REQUEST, Reason::BadTicket));
+        }
+        let (additional, mobile) = (additional.is_some() || drafted, ticket.is_some());
+        Ok(Wish { family, parity, token, lifetime, additional, mobile })
     }
 }
 

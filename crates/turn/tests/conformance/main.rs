@@ -5,6 +5,7 @@
 mod coturn;
 mod harness;
 mod rfc5780;
+mod rfc8016;
 mod rfc8489;
 mod rfc8656;
 mod security;

@@ -75,15 +75,16 @@ fn an_option_this_version_does_not_have_is_said_once_and_plainly() {
     let directory = Directory::new();
     let file = directory.write(
         "turnserver.conf",
-        "use-auth-secret\nstatic-auth-secret=s\nsyslog\nalt-tls-listening-port=5350\nmobility\ntlsv1\n",
+        "use-auth-secret\nstatic-auth-secret=s\nsyslog\nalt-tls-listening-port=5350\nrfc3489-compatibility\ntlsv1\n",
     );
     let ip = loopback_address().to_string();
     let mut server = Program::start(TURNSERVER, &["-c", &file, "-L", &ip, "--prometheus"]);
     server.expect("Total auth threads");
     let said = server.so_far();
-    for (line, option, what) in
-        [(4, "alt-tls-listening-port", "NAT behaviour discovery over TLS"), (5, "mobility", "mobility")]
-    {
+    for (line, option, what) in [
+        (4, "alt-tls-listening-port", "NAT behaviour discovery over TLS"),
+        (5, "rfc3489-compatibility", "RFC 3489"),
+    ] {
         let whole = format!("{file}:{line}: {option} has no effect yet: this version does not have {what}");
         assert_eq!(said.matches(&format!("WARNING {whole}")).count(), 1, "{whole} in:\n{said}");
     }

@@ -291,6 +291,8 @@ impl World {
                     assert_eq!(self.open.swap_remove(at).local, port.local());
                     self.closing.push(port);
                 }
+                // There is no other worker.
+                Effect::Post { to, letter } => panic!("{letter:?} to worker {to}"),
                 Effect::Report(event) => assert!(!format!("{event:?}").is_empty()),
             }
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use turnpike_turn::{
-    Client, Effect, Egress, Event, Forward, IcmpError, Now, Ports, Quotas, RelayError, RelayId, RelayedPort,
+    Client, Effect, Egress, Event, Forward, IcmpError, Letter, Now, Ports, Quotas, RelayError, RelayId, RelayedPort,
     Server, Timestamp, UnixTime, Verdict, WaitId,
 };
 
@@ -32,6 +32,8 @@ pub(crate) struct World {
     /// Whether ports are kept after their socket was closed.
     pub(crate) keeps_ports: bool,
     pub(crate) kept_ports: Vec<RelayedPort>,
+    /// What other workers are to be told.
+    pub(crate) posted: VecDeque<(u16, Letter)>,
     transactions: u64,
 }
 
@@ -50,6 +52,7 @@ impl World {
             attempts: Vec::new(),
             keeps_ports: false,
             kept_ports: Vec::new(),
+            posted: VecDeque::new(),
             transactions: 0,
         }
     }
@@ -141,15 +144,21 @@ impl World {
                 }
                 // Nobody else takes ports in this world, so none need to be held.
                 Effect::DropReserved { .. } => {}
+                Effect::Post { to, letter } => self.posted.push_back((to, letter)),
                 Effect::Report(event) => self.events.push(event),
             }
         }
     }
 
+    /// Whether this is a wait for another worker.
+    fn has_claimed(&self, wait: WaitId) -> bool {
+        self.posted.iter().any(|(_, letter)| matches!(letter, Letter::Claim(claim) if claim.wait == wait))
+    }
+
     fn settle(&mut self, outcome: Outcome) -> Outcome {
         self.drain();
         match outcome {
-            Outcome::Wait(wait) if self.answers => {
+            Outcome::Wait(wait) if self.answers && !self.has_claimed(wait) => {
                 let (asked, relay, address) = self.asked.pop_front().expect("a wait has its effect");
                 assert_eq!(asked, wait);
                 let opened = self.failures.pop_front().map_or(Ok(()), Err);
@@ -168,7 +177,7 @@ impl World {
     }
 }
 
-fn carry_out(verdict: Verdict<'_>, packet: &[u8]) -> Outcome {
+pub(crate) fn carry_out(verdict: Verdict<'_>, packet: &[u8]) -> Outcome {
     match verdict {
         Verdict::Reply { to, bytes } => Outcome::Reply(Reply { to, bytes: bytes.to_vec() }),
         Verdict::Wait(wait) => Outcome::Wait(wait),
