@@ -69,6 +69,7 @@ struct Typed {
     dual: bool,
     dont_fragment: bool,
     bandwidth: Option<u32>,
+    mobility: bool,
     send_indications: bool,
     pad: bool,
     no_permissions: bool,
@@ -112,6 +113,7 @@ impl Typed {
             "x" => &mut self.ipv6,
             "X" => &mut self.ipv4,
             "g" => &mut self.dont_fragment,
+            "M" => &mut self.mobility,
             "D" => &mut self.pad,
             "N" => &mut self.negative_tests,
             "R" => &mut self.malformed_traffic,
@@ -191,6 +193,7 @@ impl Typed {
             dual: self.dual,
             dont_fragment: self.dont_fragment,
             bandwidth: self.bandwidth,
+            mobility: self.mobility,
             send_indications: self.send_indications,
             pad_channel_data: self.pad,
             permissions: !self.no_permissions,
@@ -286,7 +289,6 @@ fn refusal_of(flag: &str) -> Option<&'static str> {
         "T" => "TCP relaying (RFC 6062) is not in this version",
         "P" => "passive TCP relaying (RFC 6062) is not in this version",
         "U" => "a null cipher encrypts nothing, and there is none here; leave -S away to send in the clear",
-        "M" => "mobility (RFC 8016) is not in this version",
         "J" => "third-party authorization (RFC 7635) is not in this version",
         _ => return None,
     })
@@ -396,7 +398,7 @@ mod tests {
 
     #[test]
     fn what_there_is_not_is_named() {
-        for flag in ["-T", "-P", "-M", "-J", "-b", "-U"] {
+        for flag in ["-T", "-P", "-J", "-b", "-U"] {
             let refusal = parsed(&format!("{flag} -y 127.0.0.1"));
             let Err(Refusal::Unusable(why)) = refusal else { panic!("{flag}") };
             assert!(why.starts_with(flag), "{why}");

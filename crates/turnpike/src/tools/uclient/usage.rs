@@ -46,6 +46,7 @@ WHAT IS ASKED OF THE SERVER
     -Z             one of each (implies -c)
     -g             DONT-FRAGMENT
     -a BYTES/S     bandwidth
+    -M             mobility: each session moves to another port with the ticket it gets (RFC 8016)
     --no-even-port do not ask for an even port and the next one for RTCP
     -I             no permissions
     -G             more permissions, channels and refreshes than needed
@@ -67,7 +68,7 @@ OTHER
     --help         this text
 
 NOT IN THIS VERSION
-    -S without -t (DTLS), -b (SCTP), -T and -P (TCP relaying), -M (mobility), -J (OAuth), -U (null cipher)
+    -S without -t (DTLS), -b (SCTP), -T and -P (TCP relaying), -J (OAuth), -U (null cipher)
 
 EXIT STATUS
     0 when the run went to its end, even if messages were lost: read the last lines;
