@@ -40,7 +40,7 @@ async function runPairing(run, pairing) {
   const bench = await Bench.start(run, pairing, directory);
   try {
     const cases = [
-      ...DATA_VARIANTS.map((variant) => [variant.name, (at) => dataCase(bench, variant, at)]),
+      ...DATA_VARIANTS.filter(({ only }) => !only || only === pairing.name).map((variant) => [variant.name, (at) => dataCase(bench, variant, at)]),
       ...REFUSED_VARIANTS.map((variant) => [variant.name, (at) => refusedCase(bench, variant, at)]),
       ...HOSTILE_VARIANTS.map((variant) => [variant.name, (at) => hostileCase(bench, variant, at)]),
       ...[4, 6].map((family) => [`stunclient IPv${family}`, (at) => bindingCase(bench, family, at)]),
@@ -92,6 +92,8 @@ class Bench {
       open: await start("open", ["--allow-loopback-peers"], { certificate }),
       secret: await start("secret", ["--allow-loopback-peers"], { secret: true }),
       guarded: await start("guarded", []),
+      // Several threads: a client that moves is likely to come to another.
+      mobile: await start("mobile", ["--allow-loopback-peers", "--mobility", "-m", "4"], { certificate }),
     };
     return new Bench(run, pairing, servers, await startPeer(run, pairing, directory), certificate);
   }

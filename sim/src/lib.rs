@@ -5,6 +5,7 @@
 //! RFCs. Start reading at [`simulation::run`].
 
 mod actors;
+mod letters;
 mod model;
 mod network;
 mod observed;

@@ -75,6 +75,8 @@ pub(crate) struct Settings {
     pub(crate) max_permissions: usize,
     /// Whether clients hear of ICMP errors.
     pub(crate) icmp_errors: bool,
+    /// Whether allocations may follow their clients.
+    pub(crate) mobility: bool,
     /// Whether every request and permission is reported.
     pub(crate) verbose: bool,
     /// Allocations a user may have; zero for any number.
@@ -120,6 +122,7 @@ impl Settings {
             challenge_burst: *random.pick(&[3, 20, 200]),
             max_permissions: 1024,
             icmp_errors: true,
+            mobility: random.chance(600),
             verbose: random.chance(500),
             user_quota: *random.pick(&[0, 0, 2, 5]),
             total_quota: *random.pick(&[0, 0, 8, 20]),
@@ -149,6 +152,7 @@ impl Settings {
         self.max_permissions = *random.pick(&[1024, 1024, 5, 1]);
         self.allow_loopback = random.chance(100);
         self.icmp_errors = !random.chance(150);
+        self.mobility = random.chance(600);
         self.allowed = random.pick(&self.choices_of_ranges()).clone();
         self.denied = random.pick(&self.choices_of_ranges()).clone();
         self.realm = if random.chance(50) { "example.net".into() } else { "example.org".into() };
@@ -205,6 +209,7 @@ impl Settings {
         config.challenge_burst = self.challenge_burst;
         config.max_permissions = self.max_permissions;
         config.icmp_errors = self.icmp_errors;
+        config.mobility = self.mobility;
         config.verbose = self.verbose;
         config.log_binding = self.verbose;
         Arc::new(config)

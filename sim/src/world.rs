@@ -8,10 +8,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use turnpike_turn::{
-    Client, Effect, Egress, FiveTuple, IcmpError, Init, Link, NonceKey, Now, Ports, Quotas, RelayError,
-    RelayId, RelayedPort, Server, Timestamp, Transport, UnixTime, WaitId,
+    Client, Egress, FiveTuple, IcmpError, Init, Link, NonceKey, Now, Ports, Quotas, RelayError, RelayId,
+    RelayedPort, Server, Timestamp, Transport, UnixTime, WaitId,
 };
 
+use crate::letters::Consequences;
 use crate::model::{Expected, Model, Source};
 use crate::network::{Datagram, Faults, SECOND};
 use crate::observed::{Action, Observed, Opening, Report};
@@ -37,11 +38,11 @@ pub(crate) struct World {
     pub(crate) inputs: u64,
     /// How the core reacted, for the tally.
     pub(crate) actions: BTreeMap<String, u64>,
-    model: Model,
-    servers: Vec<Server>,
+    pub(crate) model: Model,
+    pub(crate) servers: Vec<Server>,
     ports: Arc<Ports>,
     quotas: Arc<Quotas>,
-    sockets: Vec<Socket>,
+    pub(crate) sockets: Vec<Socket>,
     queue: BTreeMap<(u64, u64), Happening>,
     sequence: u64,
     unix_offset: i64,
@@ -71,10 +72,10 @@ pub(crate) enum Happening {
 }
 
 #[derive(Debug)]
-struct Socket {
-    worker: u16,
-    relay: RelayId,
-    local: SocketAddr,
+pub(crate) struct Socket {
+    pub(crate) worker: u16,
+    pub(crate) relay: RelayId,
+    pub(crate) local: SocketAddr,
 }
 
 impl World {
@@ -165,7 +166,10 @@ impl World {
         let tuple = FiveTuple { transport: Transport::Udp, server: datagram.to, client: datagram.from };
         let worker = self.worker_of(datagram.from);
         let client = Client { link: Link(worker.into()), tuple };
-        self.wake_if_due(worker)?;
+        // Others may have to do with it.
+        for worker in 0..self.settings.workers {
+            self.wake_if_due(worker)?;
+        }
         let now = self.clocks();
         let expected = self.model.client_packet(now, Source { worker, client }, &datagram.bytes);
         let verdict = self.servers[usize::from(worker)].handle_client_packet(now, client, &datagram.bytes);
@@ -330,25 +334,8 @@ impl World {
         action: Action,
     ) -> Result<(), String> {
         self.inputs += 1;
-        let server = &mut self.servers[usize::from(worker)];
-        let (mut openings, mut closings, mut reports) = (Vec::new(), Vec::new(), Vec::new());
-        let mut ports = Vec::new();
-        while let Some(effect) = server.poll_effect() {
-            match effect {
-                Effect::OpenRelay { wait, relay, address, .. } => {
-                    openings.push(Opening { wait, relay, address })
-                }
-                Effect::CloseRelay { relay, port } => {
-                    closings.push((relay, port.local()));
-                    ports.push(port);
-                }
-                // Nobody else takes ports in this world, so none need to be held.
-                Effect::DropReserved { .. } => {}
-                // Mobility is off in these worlds, and nothing else makes workers talk to each other.
-                Effect::Post { to, letter } => return Err(format!("{letter:?} to worker {to}")),
-                Effect::Report(event) => reports.push(Report::of(&event)),
-            }
-        }
+        let (last, action, consequences) = self.follow(worker, action);
+        let Consequences { openings, closings, reports, ports, .. } = consequences;
         let observed = Observed { action, openings, closings, reports };
         let now = self.clocks();
         let text = || format!("{} worker {worker} {kind} {input:?}\n    -> {observed:?}", self.now);
@@ -359,13 +346,15 @@ impl World {
                 self.now
             )
         })?;
-        let server = &self.servers[usize::from(worker)];
-        server.check_invariants();
-        let (due, expiry) = (server.poll_timeout(), self.model.next_expiry(worker));
-        if expiry.is_some_and(|expiry| due.is_none_or(|due| due > expiry)) {
-            return Err(format!("the next timer is at {due:?}, an allocation expires at {expiry:?}"));
+        for worker in [worker, last] {
+            let server = &self.servers[usize::from(worker)];
+            server.check_invariants();
+            let (due, expiry) = (server.poll_timeout(), self.model.next_expiry(worker));
+            if expiry.is_some_and(|expiry| due.is_none_or(|due| due > expiry)) {
+                return Err(format!("the next timer is at {due:?}, an allocation expires at {expiry:?}"));
+            }
         }
-        self.carry_out(worker, observed, ports);
+        self.carry_out(last, observed, ports);
         Ok(())
     }
 
@@ -393,6 +382,7 @@ impl World {
             let tally = match report {
                 Report::Allocated { additional: Some(_), .. } => "two relayed addresses",
                 Report::RelayEnded { .. } => "one of two relayed addresses ended",
+                Report::Moved { .. } => "moved",
                 _ => continue,
             };
             *self.actions.entry(tally.into()).or_default() += 1;

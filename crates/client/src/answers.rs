@@ -6,7 +6,8 @@ use core::time::Duration;
 
 use turnpike_wire::attributes::{
     AddressErrorCode, AlternateDomain, AlternateServer, ErrorCode, Lifetime, MappedAddress, MobilityTicket,
-    OtherAddress, Padding, ReservationToken, ResponseOrigin, UnknownAttributes, XorMappedAddress, XorRelayedAddress,
+    OtherAddress, Padding, ReservationToken, ResponseOrigin, UnknownAttributes, XorMappedAddress,
+    XorRelayedAddress,
 };
 use turnpike_wire::{Attribute, AttributeType, Class, ErrorNumber, Integrity, Message};
 

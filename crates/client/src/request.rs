@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
 use turnpike_wire::attributes::{
-    AdditionalAddressFamily, ChangeRequest, ChannelNumber, DontFragment, EvenPort, Lifetime, MobilityTicket, Origin, Padding,
-    RequestedAddressFamily, ResponsePort, Software, XorPeerAddress,
+    AdditionalAddressFamily, ChangeRequest, ChannelNumber, DontFragment, EvenPort, Lifetime, MobilityTicket,
+    Origin, Padding, RequestedAddressFamily, ResponsePort, Software, XorPeerAddress,
 };
 use turnpike_wire::{AttributeType, Class, Family, MessageWriter, Method, TransactionId};
 

@@ -151,8 +151,7 @@ impl Allocations {
     pub(crate) fn relink(&mut self, relay: RelayId, client: Client) {
         let Some(before) = self.get(relay).map(|allocation| allocation.client) else { return };
         let slots = self.family_of(relay).map(|half| half.slot).collect::<Vec<u32>>();
-        let entry =
-            self.by_tuple.find_entry(self.hash.hash_one(before.tuple), |slot| slots.contains(slot));
+        let entry = self.by_tuple.find_entry(self.hash.hash_one(before.tuple), |slot| slots.contains(slot));
         if before.link == Link::NOWHERE {
             self.away -= 1;
         } else if let Ok(entry) = entry {

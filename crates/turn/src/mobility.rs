@@ -2,7 +2,7 @@
 //!
 //! A client that asks for it is given a ticket with its allocation, and shows it in a Refresh from wherever it has moved
 //! to. Make before break (§3.2.2): data from peers goes to the old 5-tuple, and what comes from there is served, until
-//! the client sends data by the new one, its old connection ends, or [`OVERLAP`] has passed.
+//! the client sends data by the new one or another request, its old connection ends, or [`OVERLAP`] has passed.
 //!
 //! Invariants: an allocation has at most one 5-tuple besides the one that leads to it, however often it moves; a ticket
 //! is good for one move, by the allocation's owner alone, and only the very same Refresh is answered again; what an
@@ -177,7 +177,7 @@ impl Server {
         self.allocations.find(tuple).or_else(|| self.mobile.arriving(tuple))
     }
 
-    /// Data has come by a 5-tuple without an allocation: if one is on its way there, it has arrived (RFC 8016 §3.2.2).
+    /// Something has come by a 5-tuple without an allocation: if one is on its way there, it has arrived (RFC 8016 §3.2.2).
     #[cold]
     pub(crate) fn arrived(&mut self, tuple: &FiveTuple) -> Option<RelayId> {
         let session = *self.mobile.arriving.get(tuple)?;
@@ -197,8 +197,7 @@ impl Server {
     /// brings it back, and Binding has nothing to do with it.
     pub(crate) fn passed_to(&self, client: &Client, message: &Message<'_>) -> Option<u16> {
         let departed = self.mobile.departed.get(&client.tuple)?;
-        let comes_back =
-            message.method() == Method::REFRESH && message.has(AttributeType::MOBILITY_TICKET);
+        let comes_back = message.method() == Method::REFRESH && message.has(AttributeType::MOBILITY_TICKET);
         let belongs = message.class() == Class::Request && message.method() != Method::BINDING;
         (belongs && !comes_back).then_some(departed.to)
     }

@@ -155,13 +155,16 @@ impl Server {
     }
 
     /// The allocation on the request's 5-tuple, if `user` owns it.
-    fn own_allocation(&self, request: &Request<'_>, user: &User) -> Result<RelayId, Refused> {
+    fn own_allocation(&mut self, request: &Request<'_>, user: &User) -> Result<RelayId, Refused> {
         let mismatch = refused(ErrorNumber::ALLOCATION_MISMATCH, Reason::AllocationMismatch);
         let relay = self.allocation_on(&request.client.tuple).ok_or(mismatch)?;
         let allocation = self.allocations.get(relay).ok_or(mismatch)?;
         if allocation.user.name() != user.name() {
             return Err(refused(ErrorNumber::WRONG_CREDENTIALS, Reason::NotTheOwner));
         }
+        // RFC 8016 §3.2.2 waits for data. A request says no less: its client works by this 5-tuple from here on, and one
+        // that only listens may never send any data.
+        self.arrived(&request.client.tuple);
         Ok(relay)
     }
 

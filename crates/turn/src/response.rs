@@ -4,8 +4,8 @@
 //! nor username, and counts against its source's budget.
 
 use turnpike_wire::attributes::{
-    AddressErrorCode, ErrorCode, Lifetime, MappedAddress, MobilityTicket, Nonce, Realm, ReservationToken, Software,
-    UnknownAttributes, XorMappedAddress, XorRelayedAddress,
+    AddressErrorCode, ErrorCode, Lifetime, MappedAddress, MobilityTicket, Nonce, Realm, ReservationToken,
+    Software, UnknownAttributes, XorMappedAddress, XorRelayedAddress,
 };
 use turnpike_wire::{AttributeType, Class, Integrity, Message, MessageWriter, Method, TransactionId};
 
@@ -116,7 +116,13 @@ impl Server {
     }
 
     /// Answers a Refresh that has waited for its allocation.
-    pub(crate) fn succeed_claim(&mut self, now: Now, reply: &Reply, answer: Answer, user: &User) -> Verdict<'_> {
+    pub(crate) fn succeed_claim(
+        &mut self,
+        now: Now,
+        reply: &Reply,
+        answer: Answer,
+        user: &User,
+    ) -> Verdict<'_> {
         self.write_success(now, reply, answer, Some(user))
     }
 

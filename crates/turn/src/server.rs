@@ -281,6 +281,9 @@ impl Server {
     /// Ends those of an allocation's relayed addresses whose lifetime has run out: the first one first, whichever's timer
     /// it was.
     fn expire(&mut self, now: Timestamp, relay: RelayId) {
+        let Some(session) = self.allocations.get(relay).map(|allocation| allocation.session) else { return };
+        // Both may be due, and it is ended by the 5-tuple it has come to.
+        self.end_overlap(now, session);
         let Some(client) = self.allocations.get(relay).map(|allocation| allocation.client) else { return };
         let indexed = (client.link != Link::NOWHERE).then(|| self.allocations.find(&client.tuple)).flatten();
         let first = indexed.unwrap_or(relay);

@@ -67,7 +67,9 @@ impl Stats {
 
     /// Allocations alive now.
     pub fn allocations(&self) -> u64 {
-        self.allocations_created + self.allocations_arrived - self.allocations_ended - self.allocations_departed
+        self.allocations_created + self.allocations_arrived
+            - self.allocations_ended
+            - self.allocations_departed
     }
 
     #[inline]

@@ -15,7 +15,8 @@ use turnpike_control::{Level, Log, LogDestination, LogOptions, ReportSender, Rep
 use turnpike_net::{TcpListener, UdpOptions, UdpSocket, raise_descriptor_limit};
 use turnpike_turn::{Init, NonceKey, Ports, Quotas};
 use turnpike_worker::{
-    Command, HeldPorts, HttpAnswers, Listener, Mailbox, Neighbours, StreamLimits, TlsAcceptor, Worker, WorkerInit,
+    Command, HeldPorts, HttpAnswers, Listener, Mailbox, Neighbours, StreamLimits, TlsAcceptor, Worker,
+    WorkerInit,
 };
 
 use crate::addresses::Addresses;

@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use turnpike_turn::{EndCause, Now, Reason, Timestamp};
+use turnpike_turn::{EndCause, Now, Reason, SessionId, Timestamp};
 
 use super::allocate::Wanted;
 use super::credentials::{Identity, Refusal};
 use super::message::{Parsed, read_xored, write_address};
+use super::mobility::{MOBILITY_TICKET, Resumed};
 use super::peers::{Access, canonical, judge};
 use super::response::Asked;
 use super::{Allocation, Channel, Deleted, Expected, Model, Permission, Source};
@@ -16,6 +17,8 @@ use crate::observed::Report;
 /// What a request leads to when it is granted.
 pub(super) enum Granted {
     Attributes(Vec<(u16, Vec<u8>)>),
+    /// Likewise, and the next ticket of this session.
+    Moved(Vec<(u16, Vec<u8>)>, SessionId),
     Open(Box<Wanted>),
     InProgress,
 }
@@ -38,7 +41,7 @@ impl Model {
         let mut identity = None;
         let granted = self.grant(now, source, message, &asked, &mut identity);
         let refusal = granted.as_ref().err().map(|refusal| (refusal.number, refusal.reason));
-        let immediate = matches!(granted, Ok(Granted::Attributes(_)) | Err(_));
+        let immediate = matches!(granted, Ok(Granted::Attributes(_) | Granted::Moved(..)) | Err(_));
         if self.settings.verbose && immediate {
             self.processed(&asked, session, identity.as_ref(), refusal);
         }
@@ -47,6 +50,11 @@ impl Model {
             Ok(Granted::Open(wanted)) => Ok(Expected::Open(wanted)),
             Ok(Granted::Attributes(attributes)) => {
                 let response = self.success(source.worker, &asked, attributes, identity.as_ref());
+                Ok(Expected::Reply(Box::new(response)))
+            }
+            Ok(Granted::Moved(attributes, session)) => {
+                let mut response = self.success(source.worker, &asked, attributes, identity.as_ref());
+                (response.new_ticket, response.moved) = (true, Some(session));
                 Ok(Expected::Reply(Box::new(response)))
             }
             Err(refusal) => {
@@ -109,7 +117,14 @@ impl Model {
             // It was carried out before, and must not end what came after it.
             return Ok(Granted::Attributes(vec![(LIFETIME, vec![0; 4])]));
         }
-        let session = self.own_allocation(source, user)?;
+        let moved = match message.value(MOBILITY_TICKET) {
+            Some(ticket) => Some(self.resume(now, source, message, user, ticket)?),
+            None => None,
+        };
+        let session = match &moved {
+            Some(moved) => moved.session,
+            None => self.own_allocation(source, user)?,
+        };
         let asked = read_lifetime(message)?;
         let family = of_length(message, REQUESTED_ADDRESS_FAMILY, 4)?;
         let granted = if asked == Some(0) { 0 } else { self.granted_lifetime(asked) };
@@ -135,7 +150,14 @@ impl Model {
                 self.end(now.monotonic, at, EndCause::Deleted);
             }
         }
-        Ok(Granted::Attributes(vec![(LIFETIME, granted.to_be_bytes().to_vec())]))
+        let lifetime = (LIFETIME, granted.to_be_bytes().to_vec());
+        match moved.filter(|_| self.mobiles.iter().any(|it| it.session == session)) {
+            None => Ok(Granted::Attributes(vec![lifetime])),
+            Some(Resumed { known: Some(ticket), .. }) => {
+                Ok(Granted::Attributes(vec![lifetime, (MOBILITY_TICKET, ticket)]))
+            }
+            Some(Resumed { known: None, .. }) => Ok(Granted::Moved(vec![lifetime], session)),
+        }
     }
 
     fn remember_deletion(&mut self, now: Timestamp, source: Source, id: [u8; 12], user: &Identity) {
@@ -264,16 +286,14 @@ impl Model {
     }
 
     /// The session on this 5-tuple, if `user` owns it (RFC 8656 §5).
-    fn own_allocation(
-        &self,
-        source: Source,
-        user: &Identity,
-    ) -> Result<turnpike_turn::SessionId, (u16, Reason)> {
+    fn own_allocation(&mut self, source: Source, user: &Identity) -> Result<SessionId, (u16, Reason)> {
         let allocation = self.allocation(&source).ok_or((437, Reason::AllocationMismatch))?;
         if allocation.owner.name != user.name {
             return Err((441, Reason::NotTheOwner));
         }
-        Ok(allocation.session)
+        let session = allocation.session;
+        self.arrived(&source);
+        Ok(session)
     }
 
     /// RFC 8656 §7.2: at least the default of 600 s, at most the server's maximum.

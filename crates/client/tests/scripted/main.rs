@@ -4,5 +4,6 @@
 mod authentication;
 mod data;
 mod lifetime;
+mod mobility;
 mod requests;
 mod world;

@@ -69,8 +69,10 @@ pub struct ClaimRefusal(pub(crate) Refused);
 
 impl ClaimRefusal {
     /// There is no such worker.
-    pub const NO_OWNER: Self =
-        ClaimRefusal(Refused { number: ErrorNumber::ALLOCATION_MISMATCH, reason: Reason::AllocationMismatch });
+    pub const NO_OWNER: Self = ClaimRefusal(Refused {
+        number: ErrorNumber::ALLOCATION_MISMATCH,
+        reason: Reason::AllocationMismatch,
+    });
 }
 
 /// What comes of a claim.
@@ -189,10 +191,8 @@ impl Server {
                 Some(claimed) => ClaimOutcome::Given(Box::new(claimed)),
                 None => ClaimOutcome::Refused(ClaimRefusal::NO_OWNER),
             },
-            Err(refused) => {
-                self.stats.count(refused.reason);
-                ClaimOutcome::Refused(ClaimRefusal(refused))
-            }
+            // Counted where it is answered.
+            Err(refused) => ClaimOutcome::Refused(ClaimRefusal(refused)),
         }
     }
 
@@ -258,7 +258,9 @@ impl Server {
         self.report_claim_answered(&pending, refusal);
         match renewed {
             Ok(answer) => self.succeed_claim(now, &reply, answer, &user),
-            Err(refused) => self.refuse_claim(&reply, &Refusal { refused, challenge: false, user: Some(user) }),
+            Err(refused) => {
+                self.refuse_claim(&reply, &Refusal { refused, challenge: false, user: Some(user) })
+            }
         }
     }
 
@@ -311,11 +313,9 @@ impl Server {
 
     fn report_claim_answered(&mut self, pending: &PendingClaim, refusal: Option<(ErrorNumber, Reason)>) {
         if self.config.verbose {
-            let tuple = pending.client.tuple;
-            let found = self.allocation_on(&tuple).and_then(|relay| self.allocations.get(relay));
-            let session = found.map(|allocation| allocation.session);
-            let user = Some(pending.user.clone());
-            self.report(Event::Processed { tuple, session, user, method: Method::REFRESH, refusal });
+            let (tuple, user) = (pending.client.tuple, Some(pending.user.clone()));
+            // As of every request, the session is the one that was there before.
+            self.report(Event::Processed { tuple, session: None, user, method: Method::REFRESH, refusal });
         }
     }
 

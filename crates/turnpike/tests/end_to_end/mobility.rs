@@ -13,7 +13,7 @@ use turnpike_client::{
 };
 use turnpike_wire::Family;
 
-use crate::harness::{Directory, PATIENCE, Server};
+use crate::harness::{Directory, PATIENCE, Server, UCLIENT, run};
 
 /// How a phone is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +147,26 @@ fn without_the_option_mobility_is_forbidden_and_nothing_else_is() {
     assert!(matches!(&refused, Failure::Refused { number, .. } if number.number() == 405), "{refused}");
     phone.try_allocate(false).unwrap();
     assert_eq!(phone.client.resume(Duration::ZERO, Transport::Datagram), Err(RequestError::NoTicket));
+}
+
+#[test]
+fn the_client_tool_moves_before_it_sends_and_loses_nothing() {
+    let world = World::new(&[]);
+    let ip = world.server.address.ip().to_string();
+    for transport in [&[][..], &["-t"], &["-t", "-S", "-p", "3478"]] {
+        let mut arguments = vec!["-M", "-y", "-m", "8", "-u", "hello", "-w", "world"];
+        arguments.extend(transport);
+        arguments.push(&ip);
+        let finished = run(UCLIENT, &arguments);
+        let lossless = "Total lost packets 0 (0.000000%), total send dropped 0 (0.000000%)";
+        assert!(finished.code == Some(0) && finished.stdout.contains(lossless), "{}", finished.stdout);
+    }
+    world.expect_nothing_wrong();
+    let forbidding = World::with(&[], false);
+    let ip = forbidding.server.address.ip().to_string();
+    let finished = run(UCLIENT, &["-M", "-y", "-u", "hello", "-w", "world", &ip]);
+    assert_eq!(finished.code, Some(255));
+    assert!(finished.stdout.contains("error 405"), "{}", finished.stdout);
 }
 
 struct World {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use turnpike_turn::{
-    Client, Effect, Egress, Event, Forward, IcmpError, Letter, Now, Ports, Quotas, RelayError, RelayId, RelayedPort,
-    Server, Timestamp, UnixTime, Verdict, WaitId,
+    Client, Effect, Egress, Event, Forward, IcmpError, Letter, Now, Ports, Quotas, RelayError, RelayId,
+    RelayedPort, Server, Timestamp, UnixTime, Verdict, WaitId,
 };
 
 use super::{Outcome, Reply};

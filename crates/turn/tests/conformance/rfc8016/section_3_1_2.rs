@@ -4,7 +4,7 @@ use turnpike_turn::Reason;
 use turnpike_wire::attributes::{AdditionalAddressFamily, MobilityTicket, RequestedTransport};
 use turnpike_wire::{AttributeType, Family, Method};
 
-use super::{HOME, Mobile, allocate_mobile, alice_at, resume, setup};
+use super::{HOME, Mobile, alice_at, allocate_mobile, resume, setup};
 use crate::harness::{Caller, Setup};
 
 #[test]

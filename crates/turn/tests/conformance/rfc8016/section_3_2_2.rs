@@ -7,7 +7,7 @@ use turnpike_wire::attributes::{
 use turnpike_wire::{AttributeType, Family, Method};
 
 use super::{CAFE, HOME, Mobile, TRAIN, alice_at, resume, resume_as, setup};
-use crate::harness::{Caller, OTHER_PEER, PEER, PEER_V6, SECOND, World, channel_data};
+use crate::harness::{Caller, OTHER_PEER, Outcome, PEER, PEER_V6, SECOND, World, channel_data, request};
 
 #[test]
 fn a_refresh_with_a_ticket_takes_everything_along() {
@@ -43,16 +43,20 @@ fn a_refresh_with_a_ticket_takes_everything_along() {
 
 #[test]
 fn both_5_tuples_hold_until_data_comes_by_the_new_one() {
-    // Conformance 144. Requests by the new one are not data: its client may still be without the answer's knowledge.
+    // Conformance 144.
     let mut world = setup().build();
     let mut mobile = Mobile::new(&mut world);
     let mut home = mobile.move_to(&mut world, alice_at(CAFE));
     assert_eq!(mobile.reached_at(&mut world), home.client);
     home.send_on(&mut world, 0x4000, b"still here").expect_to_peer(PEER, b"still here");
     home.permit(&mut world, &[OTHER_PEER]).expect_success();
-    mobile.caller.permit(&mut world, &[OTHER_PEER]).expect_success();
-    mobile.caller.refresh(&mut world, 600).expect_success();
-    assert_eq!(mobile.reached_at(&mut world), home.client);
+    let binding = request(Method::BINDING, |_| {});
+    world.receive(mobile.caller.client, &binding).expect_success();
+    assert_eq!(
+        mobile.reached_at(&mut world),
+        home.client,
+        "whoever asks for his address says nothing by that"
+    );
     world.server.check_invariants();
     mobile.caller.send_on(&mut world, 0x4000, b"arrived").expect_to_peer(PEER, b"arrived");
     assert_eq!(mobile.reached_at(&mut world), mobile.caller.client);
@@ -72,6 +76,29 @@ fn a_send_indication_by_the_new_5_tuple_confirms_it_too() {
     mobile.move_to(&mut world, alice_at(CAFE));
     mobile.caller.send(&mut world, PEER, b"arrived").expect_to_peer(PEER, b"arrived");
     assert_eq!(mobile.reached_at(&mut world), mobile.caller.client);
+}
+
+#[test]
+fn a_request_by_the_new_5_tuple_confirms_it_as_well_if_it_is_the_owners() {
+    // A client that only listens would else be reached where it no longer is.
+    let requests: [fn(&mut Caller, &mut World) -> Outcome; 3] = [
+        |caller, world| caller.permit(world, &[OTHER_PEER]),
+        |caller, world| caller.bind(world, 0x4001, OTHER_PEER),
+        |caller, world| caller.refresh(world, 600),
+    ];
+    for request in requests {
+        let mut world = setup().build();
+        let mut mobile = Mobile::new(&mut world);
+        let home = mobile.move_to(&mut world, alice_at(CAFE));
+        let mut thief = Caller::new(CAFE).named("bob", "builder");
+        request(&mut thief, &mut world).expect_error(441);
+        request(&mut thief.anonymous(), &mut world).expect_error(401);
+        assert_eq!(mobile.reached_at(&mut world), home.client);
+        request(&mut mobile.caller, &mut world).expect_success();
+        assert_eq!(mobile.reached_at(&mut world), mobile.caller.client);
+        home.send_on(&mut world, 0x4000, b"gone").expect_drop(Reason::NoAllocation);
+        world.server.check_invariants();
+    }
 }
 
 #[test]

@@ -71,7 +71,9 @@ fn the_old_5_tuple_is_served_through_its_worker_until_the_new_one_is_confirmed()
         let outcome = workers.at(0, |world| world.receive(home.client, &binding));
         assert_eq!(outcome.expect_success().to, home.client);
 
-        workers.at(1, |world| mobile.caller.send_on(world, 0x4000, b"arrived")).expect_to_peer(PEER, b"arrived");
+        workers
+            .at(1, |world| mobile.caller.send_on(world, 0x4000, b"arrived"))
+            .expect_to_peer(PEER, b"arrived");
         assert_eq!(mobile.reached_at(&mut workers.worlds[1]), mobile.caller.client);
         workers.at(0, |world| home.send_on(world, 0x4000, b"gone")).expect_drop(Reason::NoAllocation);
         workers.answered(0, &mut home, |home, world| home.refresh(world, 0)).expect_error(437);
@@ -161,9 +163,7 @@ fn copies_of_a_request_that_waits_are_dropped_and_later_ones_answered_alike() {
     caller.fetch_nonce(&mut workers.worlds[1]);
     let id = workers.worlds[1].transaction();
     workers.delivers = false;
-    let send = |workers: &mut Workers| {
-        workers.at(1, |world| resume_as(&caller, world, id, &mobile.ticket))
-    };
+    let send = |workers: &mut Workers| workers.at(1, |world| resume_as(&caller, world, id, &mobile.ticket));
     assert!(matches!(send(&mut workers), Outcome::Wait(_)));
     send(&mut workers).expect_drop(Reason::InProgress);
     let mut other = caller.clone();

@@ -28,7 +28,9 @@ impl Workers {
             (setup.worker, setup.seed) = (number, 20 + number as u8);
             let mut world = setup.build();
             // No two of them use the same transaction ids.
-            (0..u32::from(number) * 1000).for_each(|_| drop(world.transaction()));
+            for _ in 0..u32::from(number) * 1000 {
+                world.transaction();
+            }
             worlds.push(world);
         }
         Workers { worlds, outcomes: VecDeque::new(), delivers: true }

@@ -46,7 +46,7 @@ WHAT IS ASKED OF THE SERVER
     -Z             one of each (implies -c)
     -g             DONT-FRAGMENT
     -a BYTES/S     bandwidth
-    -M             mobility: each session moves to another port with the ticket it gets (RFC 8016)
+    -M             mobility: each session moves to another port with the ticket it gets
     --no-even-port do not ask for an even port and the next one for RTCP
     -I             no permissions
     -G             more permissions, channels and refreshes than needed
