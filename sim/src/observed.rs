@@ -106,6 +106,7 @@ pub(crate) enum Report {
         user: String,
         from: FiveTuple,
         to: FiveTuple,
+        superseded: bool,
     },
     Disconnected {
         session: SessionId,
@@ -176,8 +177,8 @@ impl Report {
             Event::Allocated { session, user, tuple, relayed, additional, lifetime } => {
                 Report::Allocated { session, user: user.name().into(), tuple, relayed, additional, lifetime }
             }
-            Event::Moved { session, user, from, to } => {
-                Report::Moved { session, user: user.name().into(), from, to }
+            Event::Moved { session, user, from, to, superseded } => {
+                Report::Moved { session, user: user.name().into(), from, to, superseded }
             }
             Event::Disconnected { session, user, tuple } => {
                 Report::Disconnected { session, user: user.name().into(), tuple }

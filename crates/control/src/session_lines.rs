@@ -42,14 +42,9 @@ pub fn line_of(event: &Event, realm: &str) -> Vec<Line> {
                 lifetime.as_secs()
             ))]
         }
-        Event::Moved { session, user, from, to } => vec![info(format!(
-            "session {session}: mobility handoff completed, {}, from {} {} to {} {}",
-            named(user),
-            from.transport,
-            from.client,
-            to.transport,
-            to.client
-        ))],
+        Event::Moved { session, user, from, to, superseded } => {
+            moved(*session, user, (from, to), *superseded)
+        }
         Event::Disconnected { session, user, tuple } => vec![info(format!(
             "session {session}: connection of {} ended, {}, kept for its mobility ticket",
             tuple.client,
@@ -92,6 +87,27 @@ pub fn line_of(event: &Event, realm: &str) -> Vec<Line> {
             "401 rate-limit exceeded from {source}, suppressing responses for this window"
         ))],
     }
+}
+
+/// coturn's words, for what it does and for whom scripts count.
+fn moved(
+    session: SessionId,
+    user: &User,
+    (from, to): (&FiveTuple, &FiveTuple),
+    superseded: bool,
+) -> Vec<Line> {
+    let named = named(user);
+    let before = superseded.then(|| {
+        info(format!(
+            "session {session}: the 5-tuple before {} is given up, {named}, reason: superseded by newer mobility resume",
+            from.client
+        ))
+    });
+    let handoff = info(format!(
+        "session {session}: mobility handoff completed, {named}, from {} {} to {} {}",
+        from.transport, from.client, to.transport, to.client
+    ));
+    before.into_iter().chain([handoff]).collect()
 }
 
 fn ended(

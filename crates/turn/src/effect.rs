@@ -108,6 +108,8 @@ pub enum Event {
         from: FiveTuple,
         /// Where it is about to be.
         to: FiveTuple,
+        /// Whether it moves on before anything has come by the 5-tuple before, and the one before that is given up.
+        superseded: bool,
     },
     /// A client's connection ended, and its allocation waits for it to come back with its ticket.
     Disconnected {

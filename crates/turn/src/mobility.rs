@@ -57,6 +57,8 @@ pub(crate) struct Mobility {
     last: Option<Move>,
     /// Which other worker receives what comes by the 5-tuple that leads to the allocation.
     home: Option<u16>,
+    /// Whether a move was not confirmed yet when the next one took it to another worker.
+    superseded: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +96,10 @@ impl Mobile {
 
     /// Gives an allocation its first ticket.
     pub(crate) fn issue(&mut self, session: SessionId, relay: RelayId, serial: Serial) {
-        self.sessions.insert(session, Mobility { relay, serial, arriving: None, last: None, home: None });
+        self.sessions.insert(
+            session,
+            Mobility { relay, serial, arriving: None, last: None, home: None, superseded: false },
+        );
     }
 
     /// The ticket that is good for this session, sealed.
@@ -122,6 +127,11 @@ impl Mobile {
     /// Whether another worker has the allocation of this 5-tuple.
     pub(crate) fn has_departed(&self, tuple: &FiveTuple) -> bool {
         self.departed.contains_key(tuple)
+    }
+
+    /// Whether this is the old 5-tuple of another session, which another worker has.
+    pub(crate) fn is_anothers(&self, tuple: &FiveTuple, session: SessionId) -> bool {
+        self.departed.get(tuple).is_some_and(|departed| departed.session != session)
     }
 
     /// Which worker is to be asked for a session, as far as this one knows; `None` for itself.
@@ -264,9 +274,10 @@ impl Server {
     ) -> Option<RelayId> {
         // Whoever shows the ticket has got the answer that it came with, by the 5-tuple that answer was sent to. So that
         // one is real; and of the older ones none is kept, however long the chain.
-        self.confirm(session);
+        let confirmed = self.confirm(session).is_some();
         let serial = Serial::new(&mut self.random);
         let mobility = self.mobile.sessions.get_mut(&session)?;
+        let superseded = std::mem::take(&mut mobility.superseded) || confirmed;
         let used = std::mem::replace(&mut mobility.serial, serial);
         mobility.last = Some(Move { transaction, serial: used });
         let relay = mobility.relay;
@@ -274,13 +285,13 @@ impl Server {
         let (from, user) = (allocation.client, allocation.user.clone());
         if from.link == Link::NOWHERE {
             self.allocations.relink(relay, client);
-        } else {
+        } else if from.tuple != client.tuple {
             let until = now + OVERLAP;
             mobility.arriving = Some(Arriving { client, until });
             self.mobile.arriving.insert(client.tuple, session);
             self.set_timer(until, Timer::Overlap(session));
         }
-        self.report(Event::Moved { session, user, from: from.tuple, to: client.tuple });
+        self.report(Event::Moved { session, user, from: from.tuple, to: client.tuple, superseded });
         Some(relay)
     }
 

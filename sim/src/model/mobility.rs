@@ -146,6 +146,13 @@ impl Model {
                 return Err((400, Reason::BadTicket));
             }
         }
+        // The same where another worker has what is here.
+        let elsewhere = |it: &Allocation| {
+            it.worker != source.worker && it.client.tuple == source.client.tuple && it.session != session
+        };
+        if self.allocations.iter().any(elsewhere) {
+            return Err((400, Reason::BadTicket));
+        }
         let waits = |it: &super::Pending| {
             it.wanted.source.worker == source.worker && it.wanted.source.client.tuple == source.client.tuple
         };
@@ -187,6 +194,8 @@ impl Model {
 
     fn carry(&mut self, now: Timestamp, source: Source, session: SessionId, (id, shown): ([u8; 12], &[u8])) {
         // The ticket came by the 5-tuple before this one, so that one is real.
+        let unconfirmed = |it: &Mobile| it.session == session && it.arriving.is_some();
+        let superseded = self.mobiles.iter().any(unconfirmed);
         self.confirm(session);
         let halves = self.allocations.iter_mut().filter(|it| it.session == session);
         let mut before = None;
@@ -204,7 +213,7 @@ impl Model {
             mobile.arriving = Some((source.client, now + Duration::from_secs(30)));
         }
         let to = source.client.tuple;
-        self.reports.push(Report::Moved { session, user, from, to });
+        self.reports.push(Report::Moved { session, user, from, to, superseded });
     }
 
     /// The core has chosen a ticket.

@@ -199,8 +199,9 @@ impl Server {
     /// Takes an allocation out of this worker's tables.
     fn hand_over(&mut self, claim: &Claim) -> Option<Claimed> {
         // See `move_to`: the ticket proves the 5-tuple that it was sent to.
-        self.confirm(claim.session);
+        let confirmed = self.confirm(claim.session).is_some();
         let mut mobility = self.mobile.sessions.remove(&claim.session)?;
+        mobility.superseded |= confirmed;
         let mut halves = Vec::with_capacity(2);
         let places = &mut None;
         for relay in self.allocations.family_of(mobility.relay) {

@@ -47,6 +47,8 @@ impl Server {
             if !self.comes_back(relay, &tuple, &ticket) {
                 return Err(bad);
             }
+        } else if self.mobile.is_anothers(&tuple, ticket.session) {
+            return Err(bad);
         } else if let Some(answer) = self.waits(&tuple, transaction)? {
             return Ok(Resumed::Later(answer));
         }

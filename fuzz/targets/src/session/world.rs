@@ -33,6 +33,8 @@ pub(super) struct World {
     last_packet: Vec<u8>,
     /// The newest reservation.
     pub(super) token: [u8; 8],
+    /// The newest ticket.
+    pub(super) ticket: Vec<u8>,
     /// Whether relay sockets open at once.
     at_once: bool,
     checks: u32,
@@ -90,6 +92,7 @@ impl World {
             closing: Vec::new(),
             last_packet: Vec::new(),
             token: [0; 8],
+            ticket: Vec::new(),
             at_once: flags & 2 == 0,
             checks: 0,
         }
@@ -104,6 +107,7 @@ impl World {
             *nonce = fresh;
         }
         self.token = learnt.token.unwrap_or(self.token);
+        self.ticket = learnt.ticket.unwrap_or(std::mem::take(&mut self.ticket));
         self.last_packet = packet.to_vec();
         self.carry_out();
     }
@@ -177,16 +181,22 @@ impl World {
         self.carry_out();
     }
 
-    /// The operator changes the rules, ports of closed sockets come back, or sockets take longer to open.
+    /// The operator changes the rules, ports of closed sockets come back, sockets take longer to open, or a connection
+    /// ends.
     pub(super) fn change(&mut self, input: &mut Input<'_>) {
         let choice = input.byte();
-        match choice % 4 {
+        match choice % 5 {
             0 => {
                 self.config = config(input.number_u16());
                 self.server.handle_config(Arc::new(self.config.clone()));
             }
             1 => self.closing.clear(),
             2 => self.at_once = !self.at_once,
+            3 => {
+                // The one that comes by a connection connects again, from the same port.
+                self.server.handle_link_closed(self.now, self.callers[5].client);
+                self.carry_out();
+            }
             _ => {
                 self.server.handle_shutdown(self.now);
                 self.carry_out();
@@ -248,7 +258,8 @@ impl World {
         let verdict = self.server.handle_relay_opened(self.now, wait, opened);
         let known = |client: Client| self.callers.iter().any(|caller| caller.client == client);
         let learnt = check::answer(&verdict, known);
-        self.token = learnt.unwrap_or(self.token);
+        self.token = learnt.token.unwrap_or(self.token);
+        self.ticket = learnt.ticket.unwrap_or(std::mem::take(&mut self.ticket));
     }
 
     /// Binds as the system does: not what is held for a reservation that the server has let go, but has had no time
@@ -374,6 +385,7 @@ fn config(flags: u16) -> Config {
         let addresses = [side(1, 0), side(2, 2)];
         config.alternates = vec![Alternates { addresses, ports: [3478, 3479], connections: false }];
     }
+    config.mobility = flags & 0x0200 == 0;
     config.software = (flags & 0x2000 != 0).then(|| "Turnpike".into());
     config.channels = if flags & 0x4000 != 0 { ChannelRange::Rfc5766 } else { ChannelRange::Rfc8656 };
     config.max_permissions = if flags & 0x8000 != 0 { 2 } else { 1024 };

@@ -219,6 +219,20 @@ fn a_client_comes_back_to_the_worker_it_was_about_to_leave() {
 }
 
 #[test]
+fn an_old_5_tuple_that_another_worker_serves_takes_in_no_other_allocation() {
+    // It once did, and then belonged to both.
+    let mut workers = Workers::new(2);
+    let mut mobile = Mobile::new(&mut workers.worlds[0]);
+    let other = Mobile::of(&mut workers.worlds[0], alice_at(TRAIN));
+    let mut home = go(&mut workers, 1, &mut mobile, alice_at(CAFE));
+    let outcome = workers.answered(0, &mut home, |home, world| resume(home, world, &other.ticket));
+    outcome.expect_error(400);
+    workers.at(0, |world| home.send_on(world, 0x4000, b"mine")).expect_to_peer(PEER, b"mine");
+    assert_eq!(mobile.reached_at(&mut workers.worlds[1]), home.client);
+    assert_eq!(other.reached_at(&mut workers.worlds[0]), other.caller.client);
+}
+
+#[test]
 fn the_end_of_the_old_connection_is_told_to_the_worker_that_has_the_allocation() {
     let mut workers = Workers::new(2);
     let mut mobile = Mobile::of(&mut workers.worlds[0], alice_by(Transport::Tls, HOME, 7));
@@ -259,6 +273,13 @@ fn a_new_connection_that_breaks_while_its_request_waits_leaves_all_as_it_was() {
         assert_eq!(mobile.reached_at(&mut workers.worlds[1]), mobile.caller.client);
         let data = workers.at(0, |world| mobile.caller.send_on(world, 0x4000, b"still"));
         data.expect_to_peer(PEER, b"still");
+        if worker == 0 {
+            // Where it was all the time; the allocation comes back to its worker.
+            let home = mobile.caller.clone();
+            go(&mut workers, 0, &mut mobile, home);
+            let data = workers.at(0, |world| mobile.caller.send_on(world, 0x4000, b"home"));
+            data.expect_to_peer(PEER, b"home");
+        }
         go(&mut workers, worker, &mut mobile, alice_at(TRAIN));
         let data = workers.at(worker, |world| mobile.caller.send_on(world, 0x4000, b"at last"));
         data.expect_to_peer(PEER, b"at last");
