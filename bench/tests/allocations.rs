@@ -17,7 +17,9 @@ use turnpike_wire::attributes::{
     ChannelNumber, Data, RequestedTransport, XorMappedAddress, XorPeerAddress, XorRelayedAddress,
 };
 use turnpike_wire::{Class, Message, MessageWriter, Method, TransactionId, channel_data_header};
-use turnpike_worker::{Command, HeldPorts, HttpAnswers, Listener, StreamLimits, Worker, WorkerInit};
+use turnpike_worker::{
+    Command, HeldPorts, HttpAnswers, Listener, Neighbours, StreamLimits, Worker, WorkerInit,
+};
 
 #[test]
 fn a_worker_allocates_nothing_for_what_it_relays_and_answers() {
@@ -77,6 +79,7 @@ impl Server {
             stream_limits: StreamLimits { per_source: 1, total: 1, idle: Duration::from_secs(60) },
             relay_options: UdpOptions::default(),
             held_ports: HeldPorts::default(),
+            neighbours: Neighbours::default(),
             report: Box::new(drop),
         })
         .unwrap();

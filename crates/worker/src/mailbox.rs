@@ -75,3 +75,34 @@ impl Mailbox {
 
 /// Bytes of packets of other workers' clients that may wait: more than a burst of a fast client, far less than memory.
 const MOST_PACKET_BYTES: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use turnpike_net::Poller;
+    use turnpike_turn::{Client, FiveTuple, Letter, Link, Transport};
+
+    use super::*;
+
+    #[test]
+    fn packets_are_dropped_when_too_many_wait_and_what_must_arrive_is_not() {
+        let poller = Poller::new().unwrap();
+        let mailbox = Mailbox::new(poller.waker(1).unwrap());
+        let address = "127.0.0.1:3478".parse().unwrap();
+        let tuple = FiveTuple { transport: Transport::Udp, server: address, client: address };
+        let client = Client { link: Link(0), tuple };
+        let packet = || Letter::Packet { client, packet: vec![7; 60_000].into() };
+        let room = MOST_PACKET_BYTES / Mail::Letter { from: 0, letter: packet() }.packet_bytes();
+        for _ in 0..2 {
+            for _ in 0..100 {
+                mailbox.post(Mail::Letter { from: 0, letter: packet() });
+                mailbox.post(Mail::Letter { from: 0, letter: Letter::Leave { client } });
+            }
+            let (mut packets, mut others) = (0, 0);
+            while let Some(mail) = mailbox.take_mail() {
+                if mail.packet_bytes() > 0 { packets += 1 } else { others += 1 }
+            }
+            // As many as there is room for, again once they are taken out.
+            assert_eq!((packets, others), (room, 100));
+        }
+    }
+}

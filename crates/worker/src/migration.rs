@@ -58,11 +58,11 @@ pub(crate) struct Migrant {
 }
 
 impl Mail {
-    /// Bytes of packets, if that is what it is.
+    /// Bytes it takes to keep a packet, if that is what it is.
     pub(crate) fn packet_bytes(&self) -> usize {
         match self {
-            Mail::Letter { letter: Letter::Packet { packet, .. }, .. } => packet.len(),
-            Mail::Output { bytes, urgency: Urgency::Data, .. } => bytes.len(),
+            Mail::Letter { letter: Letter::Packet { packet, .. }, .. } => size_of::<Self>() + packet.len(),
+            Mail::Output { bytes, urgency: Urgency::Data, .. } => size_of::<Self>() + bytes.len(),
             _ => 0,
         }
     }
