@@ -8,7 +8,7 @@ use turnpike_wire::{Family, Method};
 
 use super::workers::{Workers, abroad};
 use super::{CAFE, HOME, Mobile, TRAIN, alice_at, alice_by, resume, resume_as, setup};
-use crate::harness::{Caller, OTHER_PEER, Outcome, PEER, PEER_V6, SECOND, World, request};
+use crate::harness::{Caller, Dice, OTHER_PEER, Outcome, PEER, PEER_V6, SECOND, World, request};
 
 /// Moves a client to a worker; returns how it is to be called where it was.
 #[track_caller]
@@ -349,4 +349,115 @@ fn requests_that_wait_for_other_workers_are_bounded() {
     assert_eq!(refused, 1100 - 1024);
     workers.deliver();
     assert_eq!(held(&workers), (1, 1, 1, 1), "one of them has it");
+}
+
+#[test]
+fn whenever_mail_arrives_no_allocation_is_lost_doubled_or_left_behind() {
+    // Three clients move among three workers by datagrams and connections, send by wherever they are and were, and break
+    // off, while mail is delivered some time or other. Then everything expires.
+    let mut moves = 0;
+    for seed in 0..400 {
+        let mut dice = Dice(seed);
+        let mut workers = Workers::new(3);
+        workers.delivers = false;
+        let mut travellers: Vec<Traveller> =
+            (0..3).map(|number| Traveller::new(number, &mut workers)).collect();
+        for _ in 0..120 {
+            let traveller = dice.below(3);
+            match dice.below(10) {
+                0..=1 => travellers[traveller].travel(&mut workers, &mut dice),
+                2..=3 => travellers[traveller].send(&mut workers, &mut dice),
+                4 if dice.below(3) == 0 => travellers[traveller].break_off(&mut workers, &mut dice),
+                5 if dice.below(4) == 0 => {
+                    workers.worlds.iter_mut().for_each(|world| world.advance(9 * SECOND))
+                }
+                _ => {
+                    let waiting = workers.waiting();
+                    if !waiting.is_empty() {
+                        let (from, to) = waiting[dice.below(waiting.len())];
+                        workers.deliver_one(from, to);
+                    }
+                }
+            }
+            workers.worlds.iter().for_each(|world| world.server.check_invariants());
+        }
+        workers.deliver();
+        let (allocations, open, ports, places) = held(&workers);
+        assert!(allocations <= 3, "{allocations} allocations, seed {seed}");
+        assert_eq!(
+            (open as u64, u64::from(ports), u64::from(places)),
+            (allocations, allocations, allocations)
+        );
+        for _ in 0..3 {
+            workers.advance(600 * SECOND);
+        }
+        assert_eq!(held(&workers), (0, 0, 0, 0), "seed {seed}");
+        for world in &workers.worlds {
+            moves += world.server.stats().allocations_arrived;
+            assert!(world.server.poll_timeout().is_none(), "seed {seed}");
+            for (_, caller) in travellers.iter().flat_map(|traveller| &traveller.places) {
+                assert!(!world.server.is_allocated(&caller.client.tuple), "seed {seed}");
+            }
+        }
+    }
+    assert!(moves > 1000, "{moves} moves between workers");
+}
+
+/// A client that moves without waiting for anything.
+struct Traveller {
+    /// Where it has been, with the worker that the kernel brings that to.
+    places: Vec<(usize, Caller)>,
+    ticket: Vec<u8>,
+    links: u64,
+}
+
+impl Traveller {
+    fn new(number: u64, workers: &mut Workers) -> Self {
+        let worker = number as usize;
+        let from = format!("203.0.113.{}:4000", number + 1);
+        let mobile =
+            Mobile::of(&mut workers.worlds[worker], alice_by(Transport::Tcp, &from, 100 * (number + 1)));
+        Traveller { places: vec![(worker, mobile.caller)], ticket: mobile.ticket, links: 100 * (number + 1) }
+    }
+
+    /// To a new place, or back to an old one.
+    fn travel(&mut self, workers: &mut Workers, dice: &mut Dice) {
+        let back = dice.below(3) == 0;
+        let (worker, mut caller) = if back {
+            self.places[dice.below(self.places.len())].clone()
+        } else {
+            self.links += 1;
+            let transport = [Transport::Udp, Transport::Tcp, Transport::Tls][dice.below(3)];
+            let from = format!("198.51.100.{}:{}", self.links % 256, 2000 + self.links);
+            let link = if transport == Transport::Udp { 1 } else { self.links };
+            (dice.below(3), alice_by(transport, &from, link))
+        };
+        let outcome = resume(&mut caller, &mut workers.worlds[worker], &self.ticket);
+        self.places.push((worker, caller));
+        if let Outcome::Reply(reply) = outcome
+            && let Some(MobilityTicket(ticket)) = reply.get()
+        {
+            self.ticket = ticket.to_vec();
+        }
+        // What other workers answer reaches it now and then.
+        for reply in workers.replies() {
+            let place = self.places.iter().find(|(_, caller)| caller.client.tuple == reply.to.tuple);
+            if let (Some(_), Some(MobilityTicket(ticket))) = (place, reply.get()) {
+                self.ticket = ticket.to_vec();
+            }
+        }
+    }
+
+    fn send(&self, workers: &mut Workers, dice: &mut Dice) {
+        let (worker, caller) = &self.places[dice.below(self.places.len())];
+        let _ = caller.send_on(&mut workers.worlds[*worker], 0x4000, b"whoever has it");
+    }
+
+    fn break_off(&self, workers: &mut Workers, dice: &mut Dice) {
+        let (worker, caller) = &self.places[dice.below(self.places.len())];
+        if caller.client.tuple.transport.is_stream() {
+            let World { server, now, .. } = &mut workers.worlds[*worker];
+            server.handle_link_closed(*now, caller.client);
+        }
+    }
 }

@@ -1,14 +1,16 @@
 //! Several workers of one server and the letters between them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 
-use turnpike_turn::{Claim, ClaimOutcome, ClaimRefusal, Claimed, Client, Letter, Link, RelayId};
+use turnpike_turn::{Claim, ClaimOutcome, ClaimRefusal, Claimed, Client, Letter, Link, WaitId};
 
 use super::setup;
-use crate::harness::{Caller, Outcome, Setup, World, carry_out};
+use crate::harness::{Caller, Outcome, Reply, Setup, World, carry_out};
 
 pub(super) struct Workers {
     pub(super) worlds: Vec<World>,
+    mail: BTreeMap<(usize, usize), VecDeque<Mail>>,
     /// Answers that came of letters, in order.
     outcomes: VecDeque<Outcome>,
     /// Whether letters are delivered at once.
@@ -33,7 +35,7 @@ impl Workers {
             }
             worlds.push(world);
         }
-        Workers { worlds, outcomes: VecDeque::new(), delivers: true }
+        Workers { worlds, mail: BTreeMap::new(), outcomes: VecDeque::new(), delivers: true }
     }
 
     /// Lets a caller do something at a worker, and returns what the server as a whole makes of it.
@@ -80,24 +82,52 @@ impl Workers {
         self.deliver();
     }
 
-    /// Hands all letters in, and those that come of them.
+    /// Answers that came of mail since the last time.
+    pub(super) fn replies(&mut self) -> Vec<Reply> {
+        let replies = self.outcomes.drain(..).filter_map(|outcome| match outcome {
+            Outcome::Reply(reply) => Some(reply),
+            _ => None,
+        });
+        replies.collect()
+    }
+
+    /// Hands in all mail, and what comes of it.
     pub(super) fn deliver(&mut self) {
-        for _ in 0..10_000 {
-            let Some((from, to, letter)) = self.next_letter() else { return };
-            self.hand_in(from, to, letter);
+        for _ in 0..100_000 {
+            let Some((from, to)) = self.waiting().into_iter().next() else { return };
+            self.deliver_one(from, to);
         }
-        panic!("letters without end");
+        panic!("mail without end");
     }
 
-    fn next_letter(&mut self) -> Option<(usize, u16, Letter)> {
-        self.worlds.iter_mut().enumerate().find_map(|(from, world)| {
-            world.drain();
-            world.posted.pop_front().map(|(to, letter)| (from, to, letter))
-        })
+    /// Who has mail for whom.
+    pub(super) fn waiting(&mut self) -> Vec<(usize, usize)> {
+        for from in 0..self.worlds.len() {
+            self.collect(from);
+        }
+        self.mail.iter().filter(|(_, mail)| !mail.is_empty()).map(|(way, _)| *way).collect()
     }
 
-    fn hand_in(&mut self, from: usize, to: u16, letter: Letter) {
-        let worker = usize::from(to);
+    /// Hands in what one worker has sent another first of all.
+    pub(super) fn deliver_one(&mut self, from: usize, to: usize) {
+        match self.mail.get_mut(&(from, to)).and_then(VecDeque::pop_front) {
+            Some(Mail::Letter(letter)) => self.hand_in(from, to, letter),
+            Some(Mail::Claimed(wait, claimed)) => self.take_in(from, to, wait, claimed),
+            None => {}
+        }
+        self.collect(to);
+    }
+
+    fn collect(&mut self, from: usize) {
+        // There may be no such worker.
+        let Some(world) = self.worlds.get_mut(from) else { return };
+        world.drain();
+        for (to, letter) in world.posted.drain(..) {
+            self.mail.entry((from, usize::from(to))).or_default().push_back(Mail::Letter(letter));
+        }
+    }
+
+    fn hand_in(&mut self, from: usize, worker: usize, letter: Letter) {
         match letter {
             Letter::Claim(claim) => self.claim(worker, claim),
             Letter::Packet { client, packet } => {
@@ -114,6 +144,7 @@ impl Workers {
         }
     }
 
+    /// What the owner does: sockets go out of its tables, and along.
     fn claim(&mut self, owner: usize, claim: Claim) {
         let (wait, asker) = (claim.wait, usize::from(claim.asker));
         let outcome = match self.worlds.get_mut(owner) {
@@ -121,36 +152,44 @@ impl Workers {
             None => ClaimOutcome::Refused(ClaimRefusal::NO_OWNER),
         };
         let claimed = match outcome {
-            ClaimOutcome::Given(claimed) => Ok(self.carry_over(owner, asker, claimed)),
-            ClaimOutcome::Refused(refusal) => Err(refusal),
             ClaimOutcome::Forwarded => return,
+            ClaimOutcome::Refused(refusal) => Err(refusal),
+            ClaimOutcome::Given(claimed) => {
+                let open = &mut self.worlds[owner].open;
+                let taken = claimed.relays().map(|relay| {
+                    let at = open.iter().position(|(open, _)| *open == relay).expect("its socket is open");
+                    open.remove(at).1
+                });
+                let addresses = taken.collect();
+                Ok((claimed, addresses))
+            }
         };
+        self.mail.entry((owner, asker)).or_default().push_back(Mail::Claimed(wait, claimed));
+    }
+
+    /// What the asker does.
+    fn take_in(&mut self, owner: usize, asker: usize, wait: WaitId, claimed: Answer) {
         let world = &mut self.worlds[asker];
+        let claimed = claimed.map(|(mut claimed, addresses)| {
+            if let Some(client) = claimed.client() {
+                claimed.set_link(abroad(client, owner).link);
+            }
+            let names = world.server.name_relays(&claimed);
+            world.open.extend(names.iter().copied().zip(addresses));
+            (claimed, names)
+        });
         let verdict = world.server.handle_claimed(world.now, wait, claimed);
         self.outcomes.push_back(carry_out(verdict, &[]));
     }
-
-    /// What the workers do: sockets change tables, and links are replaced.
-    fn carry_over(
-        &mut self,
-        owner: usize,
-        asker: usize,
-        mut claimed: Box<Claimed>,
-    ) -> (Box<Claimed>, Vec<RelayId>) {
-        let open = &mut self.worlds[owner].open;
-        let mut addresses = Vec::new();
-        for relay in claimed.relays() {
-            let at = open.iter().position(|(open, _)| *open == relay).expect("its socket is open");
-            addresses.push(open.remove(at).1);
-        }
-        if let Some(client) = claimed.client() {
-            claimed.set_link(abroad(client, owner).link);
-        }
-        let names = self.worlds[asker].server.name_relays(&claimed);
-        self.worlds[asker].open.extend(names.iter().copied().zip(addresses));
-        (claimed, names)
-    }
 }
+
+/// What one worker sends another; from each to each it keeps its order.
+enum Mail {
+    Letter(Letter),
+    Claimed(WaitId, Answer),
+}
+
+type Answer = Result<(Box<Claimed>, Vec<SocketAddr>), ClaimRefusal>;
 
 /// A client as another worker calls it: connections have other names there, listeners have the same.
 pub(super) fn abroad(client: Client, home: usize) -> Client {
