@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use turnpike_config::{
-    Command, Environment, Loaded, PeerRange, Report, Severity, coloured_help, help, load, options, sample,
+    Command, Environment, Loaded, Notice, PeerRange, Report, Severity, coloured_help, help, load, options,
+    sample,
 };
 
 #[derive(Default)]
@@ -179,6 +180,17 @@ fn what_this_version_does_not_have_is_said_plainly() {
         text.contains("alt-tls-listening-port has no effect yet: this version does not have NAT behaviour")
     }));
     assert!(texts.iter().any(|text| text.contains("rfc3489-compatibility has no effect yet")));
+}
+
+#[test]
+fn mobility_without_credentials_is_said_to_be_for_nobody() {
+    let loaded = run("-n --no-auth --mobility").unwrap();
+    assert!(loaded.config.mobility);
+    let told = |notice: &Notice| notice.text.contains("nobody gets a mobility ticket");
+    assert_eq!(loaded.notices.iter().filter(|notice| told(notice)).count(), 1);
+    assert!(!run("-n --user a:b").unwrap().config.mobility, "off unless asked for");
+    let loaded = run("-n --user a:b --mobility").unwrap();
+    assert!(loaded.config.mobility && !loaded.notices.iter().any(told));
 }
 
 #[test]
