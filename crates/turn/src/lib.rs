@@ -1,8 +1,8 @@
 //! The rules of a STUN/TURN server: what happens to each packet and request.
 //!
-//! RFC 8489 (STUN), RFC 8656 (TURN), RFC 8016 (mobility) and RFC 5780 (NAT behaviour discovery) as a state machine without I/O, clock or
-//! randomness of its own. Bytes leave by return value ([`Verdict`]); whatever needs a syscall, a thread or time is an
-//! [`Effect`].
+//! RFC 8489 (STUN), RFC 8656 (TURN), RFC 8016 (mobility) and RFC 5780 (NAT behaviour discovery) as a state machine
+//! without I/O, clock or randomness of its own. Bytes leave by return value ([`Verdict`]); whatever needs a syscall, a
+//! thread or time is an [`Effect`].
 //!
 //! Start reading at [`Server`].
 
