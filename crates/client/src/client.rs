@@ -69,8 +69,9 @@ impl Client {
         self.start(now, Request::Refresh { lifetime, family, ticket: None })
     }
 
-    /// Takes the allocation along to another 5-tuple (RFC 8016 §3.2.1): what is sent from here on goes by a new socket, as
-    /// `transport` says. Data is better held back until it ends, in [`Event::Refreshed`], and the old socket kept.
+    /// Takes the allocation along to another 5-tuple (RFC 8016 §3.2.1): what is sent from here on goes by a new
+    /// socket, as `transport` says. Data is better held back until it ends, in [`Event::Refreshed`], and the old
+    /// socket kept.
     pub fn resume(&mut self, now: Duration, transport: Transport) -> Result<RequestId, RequestError> {
         let ticket = self.allocation.as_ref().and_then(|allocation| allocation.ticket.clone());
         let ticket = Some(ticket.ok_or(RequestError::NoTicket)?);

@@ -2,12 +2,12 @@
 //! address.
 //!
 //! An allocation with a relayed address of each family (RFC 8656 §7.2) is two entries, each with its own lifetime,
-//! permissions and channels, that know of each other. The 5-tuple leads to the first of them, so that an allocation with
-//! one relayed address pays nothing for there being others with two.
+//! permissions and channels, that know of each other. The 5-tuple leads to the first of them, so that an allocation
+//! with one relayed address pays nothing for there being others with two.
 //!
-//! Invariants: every 5-tuple with an allocation is in the index exactly once, and none whose client is away; siblings name each other, share their
-//! 5-tuple and session, and have different families; a slot's generation changes each time it is freed, so an old
-//! [`RelayId`] never reaches its successor.
+//! Invariants: every 5-tuple with an allocation is in the index exactly once, and none whose client is away; siblings
+//! name each other, share their 5-tuple and session, and have different families; a slot's generation changes each
+//! time it is freed, so an old [`RelayId`] never reaches its successor.
 
 mod channels;
 mod permissions;

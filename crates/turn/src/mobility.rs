@@ -1,8 +1,9 @@
 //! Mobility (RFC 8016): an allocation follows its client from one 5-tuple to another.
 //!
-//! A client that asks for it is given a ticket with its allocation, and shows it in a Refresh from wherever it has moved
-//! to. Make before break (§3.2.2): data from peers goes to the old 5-tuple, and what comes from there is served, until
-//! the client sends data by the new one or another request, its old connection ends, or [`OVERLAP`] has passed.
+//! A client that asks for it is given a ticket with its allocation, and shows it in a Refresh from wherever it has
+//! moved to. Make before break (§3.2.2): data from peers goes to the old 5-tuple, and what comes from there is
+//! served, until the client sends data by the new one or another request, its old connection ends, or [`OVERLAP`] has
+//! passed.
 //!
 //! Invariants: an allocation has at most one 5-tuple besides the one that leads to it, however often it moves; a ticket
 //! is good for one move, by the allocation's owner alone, and only the very same Refresh is answered again; what an
@@ -187,7 +188,8 @@ impl Server {
         self.allocations.find(tuple).or_else(|| self.mobile.arriving(tuple))
     }
 
-    /// Something has come by a 5-tuple without an allocation: if one is on its way there, it has arrived (RFC 8016 §3.2.2).
+    /// Something has come by a 5-tuple without an allocation: if one is on its way there, it has arrived (RFC 8016
+    /// §3.2.2).
     #[cold]
     pub(crate) fn arrived(&mut self, tuple: &FiveTuple) -> Option<RelayId> {
         let session = *self.mobile.arriving.get(tuple)?;
@@ -272,8 +274,8 @@ impl Server {
         client: Client,
         transaction: TransactionId,
     ) -> Option<RelayId> {
-        // Whoever shows the ticket has got the answer that it came with, by the 5-tuple that answer was sent to. So that
-        // one is real; and of the older ones none is kept, however long the chain.
+        // Whoever shows the ticket has got the answer that it came with, by the 5-tuple that answer was sent to. So
+        // that one is real; and of the older ones none is kept, however long the chain.
         let confirmed = self.confirm(session).is_some();
         let serial = Serial::new(&mut self.random);
         let mobility = self.mobile.sessions.get_mut(&session)?;
@@ -314,7 +316,8 @@ impl Server {
         }
     }
 
-    /// A client's connection has ended. Returns whether that was all there is to do: an allocation with a ticket goes on.
+    /// A client's connection has ended. Returns whether that was all there is to do: an allocation with a ticket goes
+    /// on.
     pub(crate) fn lose_link(&mut self, client: &Client) -> bool {
         if let Some(departed) = self.mobile.forget_departed(&client.tuple) {
             let letter = Letter::LinkClosed { client: *client };
@@ -343,8 +346,8 @@ impl Server {
         true
     }
 
-    /// A connection that an allocation was on its way to has ended: the client may never have had the new ticket, so the
-    /// one before is good again.
+    /// A connection that an allocation was on its way to has ended: the client may never have had the new ticket, so
+    /// the one before is good again.
     fn undo_move(&mut self, tuple: &FiveTuple) -> bool {
         let Some(session) = self.mobile.arriving.remove(tuple) else { return false };
         if let Some(mobility) = self.mobile.sessions.get_mut(&session) {

@@ -162,8 +162,8 @@ impl Server {
         if allocation.user.name() != user.name() {
             return Err(refused(ErrorNumber::WRONG_CREDENTIALS, Reason::NotTheOwner));
         }
-        // RFC 8016 §3.2.2 waits for data. A request says no less: its client works by this 5-tuple from here on, and one
-        // that only listens may never send any data.
+        // RFC 8016 §3.2.2 waits for data. A request says no less: its client works by this 5-tuple from here on, and
+        // one that only listens may never send any data.
         self.arrived(&request.client.tuple);
         Ok(relay)
     }

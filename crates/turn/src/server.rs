@@ -278,8 +278,8 @@ impl Server {
         allocation.channels.sweep(now);
     }
 
-    /// Ends those of an allocation's relayed addresses whose lifetime has run out: the first one first, whichever's timer
-    /// it was.
+    /// Ends those of an allocation's relayed addresses whose lifetime has run out: the first one first, whichever's
+    /// timer it was.
     fn expire(&mut self, now: Timestamp, relay: RelayId) {
         let Some(session) = self.allocations.get(relay).map(|allocation| allocation.session) else { return };
         // Both may be due, and it is ended by the 5-tuple it has come to.

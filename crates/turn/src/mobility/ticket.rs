@@ -1,9 +1,9 @@
 //! Tickets (RFC 8016 §3.3): what the server wants to know again, sealed.
 //!
 //! A ticket names the worker and the session it is for, and a number of 48 random bits that only one ticket of the
-//! session has. It is sealed under a key that all workers share: a keyed hash of the content is the tag, and the content
-//! is hidden by a keystream that the tag gives, so that no two different contents are hidden alike. In base64 it is 32
-//! characters, which is as long and as printable as coturn's client can keep.
+//! session has. It is sealed under a key that all workers share: a keyed hash of the content is the tag, and the
+//! content is hidden by a keystream that the tag gives, so that no two different contents are hidden alike. In base64
+//! it is 32 characters, which is as long and as printable as coturn's client can keep.
 //!
 //! Invariant: to make a ticket up, one must guess 64 bits of the tag and 48 of the number.
 
@@ -41,7 +41,8 @@ impl Serial {
 }
 
 impl TicketKey {
-    /// From the key of the nonces, which all workers have, and a fleet may. What one seals is never what the other does.
+    /// From the key of the nonces, which all workers have, and a fleet may. What one seals is never what the other
+    /// does.
     pub(crate) fn derive(nonce_key: &NonceKey) -> Self {
         TicketKey(keyed(&nonce_key.to_bytes(), &[b"RFC 8016 ticket"]))
     }

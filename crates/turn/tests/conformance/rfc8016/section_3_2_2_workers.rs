@@ -353,8 +353,8 @@ fn requests_that_wait_for_other_workers_are_bounded() {
 
 #[test]
 fn whenever_mail_arrives_no_allocation_is_lost_doubled_or_left_behind() {
-    // Three clients move among three workers by datagrams and connections, send by wherever they are and were, and break
-    // off, while mail is delivered some time or other. Then everything expires.
+    // Three clients move among three workers by datagrams and connections, send by wherever they are and were, and
+    // break off, while mail is delivered some time or other. Then everything expires.
     let mut moves = 0;
     for seed in 0..400 {
         let mut dice = Dice(seed);
