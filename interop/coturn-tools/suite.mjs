@@ -99,6 +99,8 @@ class Bench {
       open: await start("open", ["--allow-loopback-peers"], { certificate }),
       secret: await start("secret", ["--allow-loopback-peers"], { secret: true }),
       guarded: await start("guarded", []),
+      // Several threads: a client that moves is likely to come to another.
+      mobile: await start("mobile", ["--allow-loopback-peers", "--mobility", "-m", "4"], { certificate }),
     };
     return new Bench(run, pairing, servers, await startPeer(run, pairing, directory), certificate);
   }

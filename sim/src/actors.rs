@@ -15,7 +15,7 @@ pub(crate) use relaying::Relaying;
 use std::net::{IpAddr, SocketAddr};
 
 use turnpike_wire::attributes::ErrorCode;
-use turnpike_wire::{Class, Message};
+use turnpike_wire::{AttributeType, Class, Message};
 
 use crate::network::Datagram;
 use crate::random::Random;
@@ -70,6 +70,8 @@ impl Surroundings<'_> {
 pub(crate) struct Rumours {
     /// Tokens of reserved ports.
     pub(crate) tokens: Vec<[u8; 8]>,
+    /// Mobility tickets that were given out.
+    pub(crate) tickets: Vec<Vec<u8>>,
     /// Nonces that were given out.
     pub(crate) nonces: Vec<Vec<u8>>,
     /// Relayed transport addresses that are or were open.
@@ -85,6 +87,10 @@ pub(crate) struct Rumours {
 impl Rumours {
     /// Keeps what a client sent.
     pub(crate) fn overhear(&mut self, datagram: &Datagram) {
+        let ticket = Message::parse(&datagram.bytes).ok().and_then(|message| message.value(TICKET));
+        if let Some(ticket) = ticket.filter(|ticket| !ticket.is_empty()) {
+            keep(&mut self.tickets, ticket.to_vec(), 16);
+        }
         keep(&mut self.overheard, datagram.clone(), 64);
     }
 }
@@ -126,6 +132,7 @@ pub(crate) fn some_peer(random: &mut Random, rumours: &Rumours) -> SocketAddr {
     }
 }
 
+const TICKET: AttributeType = AttributeType::MOBILITY_TICKET;
 /// Client addresses.
 pub(crate) const SOURCES: [&str; 12] = [
     "33.0.0.1",

@@ -6,6 +6,7 @@
 
 mod actors;
 mod connections;
+mod letters;
 mod model;
 mod network;
 mod observed;

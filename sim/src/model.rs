@@ -8,6 +8,7 @@ mod allocate;
 mod credentials;
 mod data;
 mod message;
+mod mobility;
 mod opening;
 mod peers;
 mod requests;
@@ -29,6 +30,7 @@ use turnpike_turn::{
 use allocate::Wanted;
 use credentials::{Identity, IssuedNonce};
 use message::Parsed;
+use mobility::Mobile;
 use peers::Access;
 use response::{Asked, Bucket, Response};
 use tcp_relay::{Attempt, Connection};
@@ -51,6 +53,10 @@ pub(crate) struct Model {
     buckets: Vec<((u16, IpAddr), Bucket)>,
     sessions: Vec<SessionId>,
     tokens: Vec<[u8; 8]>,
+    /// What goes with sessions that have tickets.
+    mobiles: Vec<Mobile>,
+    /// Every ticket that was ever given out, for which session, and by which worker.
+    tickets: Vec<(Vec<u8>, SessionId, u16)>,
     counters: Vec<Counters>,
     /// What the core is to report for the input at hand.
     reports: Vec<Report>,
@@ -229,6 +235,8 @@ impl Model {
             buckets: Vec::new(),
             sessions: Vec::new(),
             tokens: Vec::new(),
+            mobiles: Vec::new(),
+            tickets: Vec::new(),
             counters,
             reports: Vec::new(),
             closings: Vec::new(),
@@ -239,6 +247,7 @@ impl Model {
 
     /// A packet from a client.
     pub(crate) fn client_packet(&mut self, now: Now, source: Source, packet: &[u8]) -> Expected {
+        let source = self.passed_on(source, packet);
         let expected = match packet.first() {
             None => Err(Reason::Empty),
             Some(0..=3) => self.message(now, source, packet),
@@ -291,6 +300,7 @@ impl Model {
     pub(crate) fn timeout(&mut self, now: Now, worker: u16) -> Expected {
         let now = now.monotonic;
         self.close_unbound(now, worker);
+        self.end_overlaps(now, worker);
         let due = |it: &Allocation| it.worker == worker && it.expires <= now;
         while let Some(at) = self.allocations.iter().position(due) {
             self.end(now, at, EndCause::Expired);
@@ -372,6 +382,7 @@ impl Model {
             return;
         }
         self.counters[usize::from(ended.worker)].allocations_ended += 1;
+        self.mobiles.retain(|it| it.session != session);
         let duration = Duration::from_nanos(now.0 - ended.created.0);
         let (tuple, usage) = (ended.client.tuple, ended.usage);
         self.reports.push(Report::Ended { session, user, tuple, relayed, cause, duration, usage });
@@ -394,23 +405,17 @@ impl Model {
     }
 
     fn allocation(&self, source: &Source) -> Option<&Allocation> {
-        let same = |it: &&Allocation| it.worker == source.worker && it.client.tuple == source.client.tuple;
-        self.allocations.iter().find(same)
+        self.allocations.iter().find(|it| self.is_on(it, source))
     }
 
     /// Where in the list is the relayed address of this client from which `peer` can be reached.
     fn towards(&self, source: &Source, peer: SocketAddr) -> Option<usize> {
-        self.allocations.iter().position(|it| {
-            it.worker == source.worker
-                && it.client.tuple == source.client.tuple
-                && it.local.is_ipv4() == peer.is_ipv4()
-        })
+        self.allocations.iter().position(|it| self.is_on(it, source) && it.local.is_ipv4() == peer.is_ipv4())
     }
 
     /// All relayed addresses of this client.
     fn halves(&self, source: Source) -> impl Iterator<Item = &Allocation> {
-        let tuple = source.client.tuple;
-        self.allocations.iter().filter(move |it| it.worker == source.worker && it.client.tuple == tuple)
+        self.allocations.iter().filter(move |it| self.is_on(it, &source))
     }
 
     fn is_taken(&self, local: SocketAddr) -> bool {

@@ -133,6 +133,18 @@ pub(crate) enum Report {
         additional: Option<SocketAddr>,
         lifetime: Duration,
     },
+    Moved {
+        session: SessionId,
+        user: String,
+        from: FiveTuple,
+        to: FiveTuple,
+        superseded: bool,
+    },
+    Disconnected {
+        session: SessionId,
+        user: String,
+        tuple: FiveTuple,
+    },
     RelayEnded {
         session: SessionId,
         user: String,
@@ -201,6 +213,12 @@ impl Report {
         match event.clone() {
             Event::Allocated { session, user, tuple, relayed, additional, lifetime } => {
                 Report::Allocated { session, user: user.name().into(), tuple, relayed, additional, lifetime }
+            }
+            Event::Moved { session, user, from, to, superseded } => {
+                Report::Moved { session, user: user.name().into(), from, to, superseded }
+            }
+            Event::Disconnected { session, user, tuple } => {
+                Report::Disconnected { session, user: user.name().into(), tuple }
             }
             Event::RelayEnded { session, user, relayed, cause } => {
                 Report::RelayEnded { session, user: user.name().into(), relayed, cause }

@@ -81,6 +81,10 @@ pub(crate) struct Settings {
     pub(crate) max_permissions: usize,
     /// Whether clients hear of ICMP errors.
     pub(crate) icmp_errors: bool,
+    /// Whether it is a world in which they ever may, and in which nobody comes by a connection.
+    pub(crate) moving: bool,
+    /// Whether allocations may follow their clients.
+    pub(crate) mobility: bool,
     /// Whether every request and permission is reported.
     pub(crate) verbose: bool,
     /// Allocations a user may have; zero for any number.
@@ -94,6 +98,7 @@ impl Settings {
     pub(crate) fn random(random: &mut Random) -> Self {
         let relays = relays(random);
         let first_port = 49_152 + random.below(40) as u16;
+        let moving = random.chance(500);
         let mut settings = Settings {
             workers: random.between(1, 3) as u16,
             realm: "example.org".into(),
@@ -129,6 +134,8 @@ impl Settings {
             challenge_burst: *random.pick(&[3, 20, 200]),
             max_permissions: 1024,
             icmp_errors: true,
+            moving,
+            mobility: moving && random.chance(800),
             verbose: random.chance(500),
             user_quota: *random.pick(&[0, 0, 2, 5]),
             total_quota: *random.pick(&[0, 0, 8, 20]),
@@ -161,6 +168,7 @@ impl Settings {
         self.max_permissions = *random.pick(&[1024, 1024, 5, 1]);
         self.allow_loopback = random.chance(100);
         self.icmp_errors = !random.chance(150);
+        self.mobility = self.moving && random.chance(800);
         self.allowed = random.pick(&self.choices_of_ranges()).clone();
         self.denied = random.pick(&self.choices_of_ranges()).clone();
         self.realm = if random.chance(50) { "example.net".into() } else { "example.org".into() };
@@ -220,6 +228,7 @@ impl Settings {
         config.challenge_burst = self.challenge_burst;
         config.max_permissions = self.max_permissions;
         config.icmp_errors = self.icmp_errors;
+        config.mobility = self.mobility;
         config.verbose = self.verbose;
         config.log_binding = self.verbose;
         Arc::new(config)

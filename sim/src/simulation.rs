@@ -64,7 +64,7 @@ impl Simulation {
         let honest = self.random.below(6);
         let chaotic = self.random.between(1, 8);
         let attackers = self.random.below(3);
-        let relaying = self.random.below(4);
+        let relaying = if self.world.settings.moving { 0 } else { self.random.below(4) };
         let undamaged = self.world.faults.corruption == 0;
         let mut actors: Vec<Box<dyn Actor>> = vec![Box::new(Peers::default())];
         let ((), born) = self.surrounded(|surroundings| {

@@ -10,17 +10,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use turnpike_turn::{
-    Client, ConnectError, Effect, Egress, IcmpError, Init, Link, NonceKey, Now, PeerConnectionId,
-    PeerTransport, Ports, Quotas, RelayError, RelayId, RelayedPort, Server, Timestamp, UnixTime, WaitId,
+    Client, ConnectError, Egress, IcmpError, Init, Link, NonceKey, Now, PeerConnectionId, PeerTransport,
+    Ports, Quotas, RelayError, RelayId, RelayedPort, Server, Timestamp, UnixTime, WaitId,
 };
 
 pub(crate) use peer_connections::FIRST_STREAM;
 use peer_connections::PeerConnection;
 
 use crate::connections::{Connections, is_connection, transport_of};
+use crate::letters::Consequences;
 use crate::model::{Expected, Model, Source};
 use crate::network::{Datagram, Faults, SECOND};
-use crate::observed::{Action, Connect, Observed, Opening, Report};
+use crate::observed::{Action, Observed, Opening, Report};
 use crate::random::Random;
 use crate::settings::{Settings, ip};
 use crate::sources::seed;
@@ -49,7 +50,7 @@ pub(crate) struct World {
     pub(crate) connections: Connections,
     ports: Arc<Ports>,
     quotas: Arc<Quotas>,
-    sockets: Vec<Socket>,
+    pub(crate) sockets: Vec<Socket>,
     peer_connections: Vec<PeerConnection>,
     /// Clients that have come by TCP.
     stream_clients: Vec<Client>,
@@ -96,11 +97,11 @@ pub(crate) enum Happening {
 }
 
 #[derive(Debug)]
-struct Socket {
-    worker: u16,
-    relay: RelayId,
-    local: SocketAddr,
-    transport: PeerTransport,
+pub(crate) struct Socket {
+    pub(crate) worker: u16,
+    pub(crate) relay: RelayId,
+    pub(crate) local: SocketAddr,
+    pub(crate) transport: PeerTransport,
 }
 
 impl World {
@@ -163,7 +164,7 @@ impl World {
 
     /// Puts a datagram on the network, or a client's message on its connection.
     pub(crate) fn send(&mut self, datagram: Datagram) {
-        if self.is_listener(datagram.to) && transport_of(datagram.from).is_stream() {
+        if !self.settings.moving && self.is_listener(datagram.to) && transport_of(datagram.from).is_stream() {
             return self.send_on_stream(datagram);
         }
         for (delay, datagram) in self.faults.transmit(datagram, &mut self.random) {
@@ -210,7 +211,10 @@ impl World {
             return Ok(());
         }
         let Source { worker, client } = source;
-        self.wake_if_due(worker)?;
+        // Others may have to do with it.
+        for worker in 0..self.settings.workers {
+            self.wake_if_due(worker)?;
+        }
         let now = self.clocks();
         let expected = self.model.client_packet(now, source, &datagram.bytes);
         let verdict = self.servers[usize::from(worker)].handle_client_packet(now, client, &datagram.bytes);
@@ -388,29 +392,8 @@ impl World {
         action: Action,
     ) -> Result<(), String> {
         self.inputs += 1;
-        let server = &mut self.servers[usize::from(worker)];
-        let (mut openings, mut closings, mut reports) = (Vec::new(), Vec::new(), Vec::new());
-        let mut ports = Vec::new();
-        let (mut connects, mut splices, mut closed) = (Vec::new(), Vec::new(), Vec::new());
-        while let Some(effect) = server.poll_effect() {
-            match effect {
-                Effect::OpenRelay { wait, relay, address, transport, .. } => {
-                    openings.push(Opening { wait, relay, address, transport })
-                }
-                Effect::ConnectPeer { connection, from, peer, deadline } => {
-                    connects.push(Connect { connection, from, peer, deadline });
-                }
-                Effect::Splice { client, connection } => splices.push((client, connection)),
-                Effect::ClosePeer { connection } => closed.push(connection),
-                Effect::CloseRelay { relay, port } => {
-                    closings.push((relay, port.local()));
-                    ports.push(port);
-                }
-                // Nobody else takes ports in this world, so none need to be held.
-                Effect::DropReserved { .. } => {}
-                Effect::Report(event) => reports.push(Report::of(&event)),
-            }
-        }
+        let (last, action, consequences) = self.follow(worker, action);
+        let Consequences { openings, closings, reports, ports, connects, splices, closed, .. } = consequences;
         let accepted = self.accepted.take();
         let observed = Observed { action, openings, closings, connects, splices, closed, accepted, reports };
         let now = self.clocks();
@@ -422,13 +405,15 @@ impl World {
                 self.now
             )
         })?;
-        let server = &self.servers[usize::from(worker)];
-        server.check_invariants();
-        let (due, expiry) = (server.poll_timeout(), self.model.next_expiry(worker));
-        if expiry.is_some_and(|expiry| due.is_none_or(|due| due > expiry)) {
-            return Err(format!("the next timer is at {due:?}, an allocation expires at {expiry:?}"));
+        for worker in [worker, last] {
+            let server = &self.servers[usize::from(worker)];
+            server.check_invariants();
+            let (due, expiry) = (server.poll_timeout(), self.model.next_expiry(worker));
+            if expiry.is_some_and(|expiry| due.is_none_or(|due| due > expiry)) {
+                return Err(format!("the next timer is at {due:?}, an allocation expires at {expiry:?}"));
+            }
         }
-        self.carry_out(worker, observed, ports);
+        self.carry_out(last, observed, ports);
         Ok(())
     }
 
@@ -463,6 +448,7 @@ impl World {
             let tally = match report {
                 Report::Allocated { additional: Some(_), .. } => "two relayed addresses",
                 Report::RelayEnded { .. } => "one of two relayed addresses ended",
+                Report::Moved { .. } => "moved",
                 _ => continue,
             };
             *self.actions.entry(tally.into()).or_default() += 1;

@@ -1,6 +1,7 @@
 //! What the server holds for this client: the allocation, its permissions and channels, and when each has to
 //! be refreshed (RFC 8656 §8, §9, §12).
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -17,6 +18,8 @@ pub(crate) struct Allocation {
     permissions: Vec<Permission>,
     /// Sorted by number.
     channels: Vec<Channel>,
+    /// Shown to take the allocation along to another 5-tuple (RFC 8016).
+    pub(crate) ticket: Option<Box<[u8]>>,
 }
 
 #[derive(Debug)]
@@ -40,6 +43,7 @@ impl Allocation {
             refresh_due: None,
             permissions: Vec::new(),
             channels: Vec::new(),
+            ticket: None,
         };
         allocation.extend(lifetime, now, keep_alive);
         allocation

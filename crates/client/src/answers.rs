@@ -6,8 +6,8 @@ use core::time::Duration;
 
 use turnpike_wire::attributes::{
     AddressErrorCode, AlternateDomain, AlternateServer, ConnectionId, ErrorCode, Lifetime, MappedAddress,
-    OtherAddress, Padding, ReservationToken, ResponseOrigin, UnknownAttributes, XorMappedAddress,
-    XorRelayedAddress,
+    MobilityTicket, OtherAddress, Padding, ReservationToken, ResponseOrigin, UnknownAttributes,
+    XorMappedAddress, XorRelayedAddress,
 };
 use turnpike_wire::{Attribute, AttributeType, Class, ErrorNumber, Integrity, Message};
 
@@ -120,13 +120,18 @@ impl Client {
             Request::Allocate(_) => match allocated(request, message) {
                 Some(allocated) => {
                     let Allocated { relayed, lifetime, .. } = allocated;
-                    let allocation = Allocation::new(relayed, lifetime, now, self.config.keep_alive);
+                    let mut allocation = Allocation::new(relayed, lifetime, now, self.config.keep_alive);
+                    allocation.ticket = ticket(message);
                     self.allocation = Some(Box::new(allocation));
                     Event::Allocated(Box::new(allocated))
                 }
                 None => malformed("XOR-RELAYED-ADDRESS"),
             },
-            Request::Refresh { lifetime, family } => {
+            Request::Refresh { lifetime, family, .. } => {
+                // RFC 8016 §3.2.3: the next ticket takes the place of the one before.
+                if let (Some(allocation), Some(ticket)) = (&mut self.allocation, ticket(message)) {
+                    allocation.ticket = Some(ticket);
+                }
                 let granted = message.get::<Lifetime>().ok().flatten().map(|Lifetime(seconds)| seconds);
                 self.refreshed(now, request, granted.or(*lifetime), family.is_some())
             }
@@ -193,6 +198,12 @@ fn binding_answer(request: RequestId, message: &Message<'_>) -> Option<BindingAn
     })
 }
 
+/// A ticket to keep; none that would not fit a request.
+fn ticket(message: &Message<'_>) -> Option<Box<[u8]>> {
+    let MobilityTicket(ticket) = message.get().ok().flatten()?;
+    (1..=LONGEST_TICKET).contains(&ticket.len()).then(|| ticket.into())
+}
+
 fn allocated(request: RequestId, message: &Message<'_>) -> Option<Allocated> {
     let id = message.transaction_id();
     let mut relayed = message
@@ -211,9 +222,12 @@ fn allocated(request: RequestId, message: &Message<'_>) -> Option<Allocated> {
         mapped: message.get::<XorMappedAddress>().ok().flatten().map(|XorMappedAddress(address)| address),
         lifetime: lifetime.map_or(DEFAULT_LIFETIME, |Lifetime(seconds)| seconds),
         reservation: message.get::<ReservationToken>().ok().flatten(),
+        mobile: ticket(message).is_some(),
     })
 }
 
+/// Bytes: with the largest name, realm and nonce it fits a request.
+const LONGEST_TICKET: usize = 1024;
 /// How often one request follows a server that calls each nonce stale.
 const MAX_STALE_NONCES: u8 = 3;
 /// Seconds an allocation lives when the server does not say (RFC 8656 §3.2).

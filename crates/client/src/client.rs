@@ -73,7 +73,19 @@ impl Client {
         lifetime: Option<u32>,
         family: Option<Family>,
     ) -> Result<RequestId, RequestError> {
-        self.start(now, Request::Refresh { lifetime, family })
+        self.start(now, Request::Refresh { lifetime, family, ticket: None })
+    }
+
+    /// Takes the allocation along to another 5-tuple (RFC 8016 §3.2.1): what is sent from here on goes by a new
+    /// socket, as `transport` says. Data is better held back until it ends, in [`Event::Refreshed`], and the old
+    /// socket kept.
+    pub fn resume(&mut self, now: Duration, transport: Transport) -> Result<RequestId, RequestError> {
+        let ticket = self.allocation.as_ref().and_then(|allocation| allocation.ticket.clone());
+        let ticket = Some(ticket.ok_or(RequestError::NoTicket)?);
+        if self.config.transport != transport {
+            self.config = Arc::new(ClientConfig { transport, ..(*self.config).clone() });
+        }
+        self.start(now, Request::Refresh { lifetime: None, family: None, ticket })
     }
 
     /// Gives the allocation back. Ends in [`Event::Deleted`].
@@ -301,7 +313,7 @@ impl Client {
         let Some(allocation) = &mut self.allocation else { return };
         let mut requests = Vec::new();
         if allocation.take_refresh_due(now) {
-            requests.push(Request::Refresh { lifetime: None, family: None });
+            requests.push(Request::Refresh { lifetime: None, family: None, ticket: None });
         }
         loop {
             let peers = allocation.take_permissions_due(now);

@@ -138,6 +138,9 @@ pub struct AllocateOptions {
     /// Bandwidth in kilobits a second: an attribute of early TURN drafts that lives on in coturn, optional to
     /// understand.
     pub bandwidth: Option<u32>,
+    /// An empty MOBILITY-TICKET (RFC 8016 §3.1.1): a ticket with which the allocation can be taken along to another
+    /// 5-tuple.
+    pub mobility: bool,
 }
 
 impl Default for AllocateOptions {
@@ -150,6 +153,7 @@ impl Default for AllocateOptions {
             lifetime: None,
             dont_fragment: false,
             bandwidth: None,
+            mobility: false,
         }
     }
 }

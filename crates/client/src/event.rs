@@ -133,6 +133,8 @@ pub struct Allocated {
     pub lifetime: u32,
     /// Claims the next port.
     pub reservation: Option<ReservationToken>,
+    /// Whether there is a ticket, so that [`Client::resume`](crate::Client::resume) can take the allocation along.
+    pub mobile: bool,
 }
 
 /// Why a request failed.

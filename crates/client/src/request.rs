@@ -6,7 +6,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use turnpike_wire::attributes::{
     AdditionalAddressFamily, ChangeRequest, ChannelNumber, ConnectionId, DontFragment, EvenPort, Lifetime,
-    Origin, Padding, RequestedAddressFamily, ResponsePort, Software, XorPeerAddress,
+    MobilityTicket, Origin, Padding, RequestedAddressFamily, ResponsePort, Software, XorPeerAddress,
 };
 use turnpike_wire::{AttributeType, Class, Family, MessageWriter, Method, TransactionId};
 
@@ -23,6 +23,9 @@ pub enum RequestError {
     /// Credentials, realm, nonce and attributes together exceed what one request may hold.
     #[error("the request would be larger than {MAX_REQUEST} bytes")]
     TooLarge,
+    /// There is no allocation, or the server has given no ticket with it.
+    #[error("there is no mobility ticket to show")]
+    NoTicket,
     /// CreatePermission without a peer, or with more than [`MAX_PEERS_PER_REQUEST`].
     #[error("a CreatePermission request takes 1 to {MAX_PEERS_PER_REQUEST} peers")]
     PeerCount,
@@ -46,7 +49,7 @@ pub struct BindingOptions {
 pub(crate) enum Request {
     Binding(BindingOptions),
     Allocate(AllocateOptions),
-    Refresh { lifetime: Option<u32>, family: Option<Family> },
+    Refresh { lifetime: Option<u32>, family: Option<Family>, ticket: Option<Box<[u8]>> },
     CreatePermission { peers: Box<[IpAddr]> },
     ChannelBind { channel: u16, peer: SocketAddr },
     Connect { peer: SocketAddr },
@@ -102,10 +105,11 @@ impl Request {
         match self {
             Request::Binding(options) => write_binding(options, writer),
             Request::Allocate(options) => write_allocate(options, writer),
-            Request::Refresh { lifetime, family } => {
+            Request::Refresh { lifetime, family, ticket } => {
                 writer
                     .add_some(lifetime.map(Lifetime).as_ref())
-                    .add_some(family.map(RequestedAddressFamily).as_ref());
+                    .add_some(family.map(RequestedAddressFamily).as_ref())
+                    .add_some(ticket.as_deref().map(MobilityTicket).as_ref());
             }
             Request::CreatePermission { peers } => {
                 for peer in peers {
@@ -150,7 +154,8 @@ fn write_allocate(options: &AllocateOptions, writer: &mut MessageWriter<'_>) {
     writer
         .add_some(options.family.map(RequestedAddressFamily).as_ref())
         .add_some(options.additional_family.map(AdditionalAddressFamily).as_ref())
-        .add_some(options.dont_fragment.then_some(&DontFragment));
+        .add_some(options.dont_fragment.then_some(&DontFragment))
+        .add_some(options.mobility.then_some(&MobilityTicket(&[])));
     if let Some(bandwidth) = options.bandwidth {
         writer.add_raw(BANDWIDTH, &bandwidth.to_be_bytes());
     }

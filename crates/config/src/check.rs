@@ -164,6 +164,10 @@ impl Loaded {
             problems.push("secure-stun demands credentials, but there are none: set some".to_owned());
         }
         if config.no_auth && !config.stun_only {
+            if config.mobility {
+                let text = "without credentials nobody gets a mobility ticket (RFC 8016)".to_owned();
+                self.notice(Severity::Warning, "mobility", text);
+            }
             let text = "everybody may relay through this server without a password (no-auth)".to_owned();
             return self.notice(Severity::Warning, "no-auth", text);
         }

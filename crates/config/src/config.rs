@@ -97,6 +97,8 @@ pub struct Config {
     pub secure_stun: bool,
     /// Whether all requests of a session must bear the ORIGIN it began with.
     pub check_origin: bool,
+    /// Whether allocations may follow their clients to other addresses (RFC 8016).
+    pub mobility: bool,
     /// Most allocations of a user at once; zero for no limit.
     pub user_quota: u32,
     /// Most allocations in all; zero for no limit.
@@ -239,6 +241,7 @@ impl Default for Config {
             nonce_secret: None,
             secure_stun: false,
             check_origin: false,
+            mobility: false,
             user_quota: 0,
             total_quota: 0,
             max_lifetime: Duration::from_secs(3600),

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use turnpike_config::{
-    Command, Environment, Loaded, PeerRange, Report, Severity, coloured_help, help, load, options, sample,
+    Command, Environment, Loaded, Notice, PeerRange, Report, Severity, coloured_help, help, load, options,
+    sample,
 };
 
 #[derive(Default)]
@@ -174,12 +175,23 @@ fn wrong_values_name_their_place_range_and_unit() {
 
 #[test]
 fn what_this_version_does_not_have_is_said_plainly() {
-    let loaded = run("-n --no-auth --raw-public-keys --mobility").unwrap();
+    let loaded = run("-n --no-auth --raw-public-keys --syslog").unwrap();
     let texts: Vec<_> = loaded.notices.iter().map(|notice| notice.text.as_str()).collect();
     assert!(texts.iter().any(|text| {
         text.contains("raw-public-keys has no effect yet: this version does not have raw public keys")
     }));
-    assert!(texts.iter().any(|text| text.contains("mobility has no effect yet")));
+    assert!(texts.iter().any(|text| text.contains("syslog has no effect yet")));
+}
+
+#[test]
+fn mobility_without_credentials_is_said_to_be_for_nobody() {
+    let loaded = run("-n --no-auth --mobility").unwrap();
+    assert!(loaded.config.mobility);
+    let told = |notice: &Notice| notice.text.contains("nobody gets a mobility ticket");
+    assert_eq!(loaded.notices.iter().filter(|notice| told(notice)).count(), 1);
+    assert!(!run("-n --user a:b").unwrap().config.mobility, "off unless asked for");
+    let loaded = run("-n --user a:b --mobility").unwrap();
+    assert!(loaded.config.mobility && !loaded.notices.iter().any(told));
 }
 
 #[test]

@@ -43,6 +43,14 @@ pub fn line_of(event: &Event, realm: &str) -> Vec<Line> {
                 lifetime.as_secs()
             ))]
         }
+        Event::Moved { session, user, from, to, superseded } => {
+            moved(*session, user, (from, to), *superseded)
+        }
+        Event::Disconnected { session, user, tuple } => vec![info(format!(
+            "session {session}: connection of {} ended, {}, kept for its mobility ticket",
+            tuple.client,
+            named(user)
+        ))],
         Event::RelayEnded { session, user, relayed, cause } => {
             let (named, cause) = (named(user), cause.phrase());
             vec![info(format!("session {session}: relay {relayed} closed, {named}, reason: {cause}"))]
@@ -96,6 +104,27 @@ fn proxy_refused(source: &SocketAddr, transport: Transport, reason: Reason) -> S
             "{transport} {carrier} from the proxy {source} refused: it needs a header of the PROXY protocol (reason: {code})"
         ),
     }
+}
+
+/// coturn's words, for what it does and for whom scripts count.
+fn moved(
+    session: SessionId,
+    user: &User,
+    (from, to): (&FiveTuple, &FiveTuple),
+    superseded: bool,
+) -> Vec<Line> {
+    let named = named(user);
+    let before = superseded.then(|| {
+        info(format!(
+            "session {session}: the 5-tuple before {} is given up, {named}, reason: superseded by newer mobility resume",
+            from.client
+        ))
+    });
+    let handoff = info(format!(
+        "session {session}: mobility handoff completed, {named}, from {} {} to {} {}",
+        from.transport, from.client, to.transport, to.client
+    ));
+    before.into_iter().chain([handoff]).collect()
 }
 
 fn ended(

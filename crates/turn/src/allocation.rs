@@ -2,12 +2,12 @@
 //! address.
 //!
 //! An allocation with a relayed address of each family (RFC 8656 §7.2) is two entries, each with its own lifetime,
-//! permissions and channels, that know of each other. The 5-tuple leads to the first of them, so that an allocation with
-//! one relayed address pays nothing for there being others with two.
+//! permissions and channels, that know of each other. The 5-tuple leads to the first of them, so that an allocation
+//! with one relayed address pays nothing for there being others with two.
 //!
-//! Invariants: every 5-tuple with an allocation is in the index exactly once; siblings name each other, share their
-//! 5-tuple and session, and have different families; a slot's generation changes each time it is freed, so an old
-//! [`RelayId`] never reaches its successor.
+//! Invariants: every 5-tuple with an allocation is in the index exactly once, and none whose client is away; siblings
+//! name each other, share their 5-tuple and session, and have different families; a slot's generation changes each
+//! time it is freed, so an old [`RelayId`] never reaches its successor.
 
 mod channels;
 mod permissions;
@@ -31,7 +31,7 @@ use crate::ports::RelayedPort;
 use crate::quota::QuotaPlace;
 use crate::tcp_relay::TcpRelay;
 use crate::time::Timestamp;
-use crate::tuple::{Client, FiveTuple, RelayId, SessionId};
+use crate::tuple::{Client, FiveTuple, Link, RelayId, SessionId};
 
 /// A relayed transport address and everything that goes with it.
 #[derive(Debug)]
@@ -84,6 +84,8 @@ pub(crate) struct Allocations {
     slots: Vec<Slot>,
     free: Vec<u32>,
     by_tuple: HashTable<u32>,
+    /// How many allocations there are besides, whose clients are away (RFC 8016).
+    away: usize,
     hash: FixedState,
 }
 
@@ -100,6 +102,7 @@ impl Allocations {
             slots: Vec::new(),
             free: Vec::new(),
             by_tuple: HashTable::new(),
+            away: 0,
             hash: FixedState::with_seed(seed),
         }
     }
@@ -138,14 +141,41 @@ impl Allocations {
     /// Gives back a name that no allocation came to bear.
     pub(crate) fn cancel(&mut self, relay: RelayId) {
         let slot = &mut self.slots[relay.slot as usize];
-        slot.generation = slot.generation.wrapping_add(1);
+        slot.generation = (slot.generation + 1) & GENERATIONS;
         self.free.push(relay.slot);
     }
 
     /// Puts an allocation under its reserved name.
     pub(crate) fn insert(&mut self, relay: RelayId, allocation: Box<Allocation>) {
-        let hash = self.hash.hash_one(allocation.client.tuple);
+        let client = allocation.client;
         self.slots[relay.slot as usize].allocation = Some(allocation);
+        self.index(relay, &client);
+    }
+
+    /// Leads another 5-tuple to an allocation, in place of the one before; none if the client is away.
+    pub(crate) fn relink(&mut self, relay: RelayId, client: Client) {
+        let Some(before) = self.get(relay).map(|allocation| allocation.client) else { return };
+        let slots = self.family_of(relay).map(|half| half.slot).collect::<Vec<u32>>();
+        let entry = self.by_tuple.find_entry(self.hash.hash_one(before.tuple), |slot| slots.contains(slot));
+        if before.link == Link::NOWHERE {
+            self.away -= 1;
+        } else if let Ok(entry) = entry {
+            entry.remove();
+        }
+        for half in self.family_of(relay) {
+            if let Some(allocation) = self.get_mut(half) {
+                allocation.client = client;
+            }
+        }
+        self.index(relay, &client);
+    }
+
+    fn index(&mut self, relay: RelayId, client: &Client) {
+        if client.link == Link::NOWHERE {
+            self.away += 1;
+            return;
+        }
+        let hash = self.hash.hash_one(client.tuple);
         let Allocations { slots, by_tuple, hash: state, .. } = self;
         by_tuple.insert_unique(hash, relay.slot, |slot| {
             slots[*slot as usize].allocation.as_ref().map_or(0, |other| state.hash_one(other.client.tuple))
@@ -191,6 +221,7 @@ impl Allocations {
                     other.sibling = None;
                 }
             }
+            None if allocation.client.link == Link::NOWHERE => self.away -= 1,
             None => {
                 if let Ok(entry) = self.by_tuple.find_entry(hash, |slot| *slot == relay.slot) {
                     entry.remove();
@@ -203,7 +234,7 @@ impl Allocations {
 
     /// How many allocations there are; one with two relayed addresses is one.
     pub(crate) fn count(&self) -> usize {
-        self.by_tuple.len()
+        self.by_tuple.len() + self.away
     }
 
     /// The names of all live relayed addresses.
@@ -215,12 +246,17 @@ impl Allocations {
     /// Checks the invariants above.
     pub(crate) fn check_invariants(&self) {
         let live = self.names();
-        let mut indexed = 0;
+        let (mut indexed, mut away) = (0, 0);
         for relay in &live {
             let Some(allocation) = self.get(*relay) else { continue };
-            let found = self.find(&allocation.client.tuple);
-            indexed += usize::from(found == Some(*relay));
-            assert!(found == Some(*relay) || found == allocation.sibling, "found by its 5-tuple");
+            if allocation.client.link == Link::NOWHERE {
+                away += usize::from(allocation.place.is_some());
+            } else {
+                let found = self.find(&allocation.client.tuple);
+                indexed += usize::from(found == Some(*relay));
+                let leads = found.is_some_and(|found| found == *relay || Some(found) == allocation.sibling);
+                assert!(leads, "found by its 5-tuple");
+            }
             if let Some(sibling) = allocation.sibling {
                 let other = self.get(sibling);
                 let mutual = other.is_some_and(|other| {
@@ -238,5 +274,9 @@ impl Allocations {
             }
         }
         assert_eq!(indexed, self.by_tuple.len(), "one index entry for each allocation");
+        assert_eq!(away, self.away, "and none for those whose clients are away");
     }
 }
+
+/// As many as leave two bits of a name free, by which a poller tells it from others (see [`RelayId::to_bits`]).
+const GENERATIONS: u32 = (1 << 30) - 1;

@@ -81,7 +81,7 @@ impl Server {
     }
 
     fn owner_of(&self, request: &Request<'_>) -> Option<Arc<User>> {
-        let relay = self.allocations.find(&request.client.tuple)?;
+        let relay = self.allocation_on(&request.client.tuple)?;
         self.allocations.get(relay).map(|allocation| allocation.user.clone())
     }
 

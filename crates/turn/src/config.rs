@@ -75,6 +75,8 @@ pub struct Config {
     pub worker_connections: usize,
     /// Whether clients hear of ICMP errors about what they sent to peers (RFC 8656 §11.5).
     pub icmp_errors: bool,
+    /// Whether allocations may follow their clients (RFC 8016).
+    pub mobility: bool,
     /// Whether an event is reported for every request and permission, and not only for sessions and failures.
     pub verbose: bool,
     /// Whether Binding requests are among them. Everybody can send those, in any number.
@@ -113,6 +115,7 @@ impl Config {
             allocation_connections: 64,
             worker_connections: 16_384,
             icmp_errors: true,
+            mobility: false,
             verbose: false,
             log_binding: false,
         }

@@ -26,13 +26,16 @@ struct Deletion {
 
 impl Deleted {
     /// Remembers a deletion; says when it is to be forgotten.
-    pub(crate) fn remember(&mut self, request: &Request<'_>, user: &Arc<User>) -> Option<Timestamp> {
-        let tuple = request.client.tuple;
+    pub(crate) fn remember(
+        &mut self,
+        now: Timestamp,
+        tuple: FiveTuple,
+        (transaction, user): (TransactionId, &Arc<User>),
+    ) -> Option<Timestamp> {
         if self.by_tuple.len() >= MOST && !self.by_tuple.contains_key(&tuple) {
             return None;
         }
-        let forgotten = request.now.monotonic + LIFETIME;
-        let transaction = request.message.transaction_id();
+        let forgotten = now + LIFETIME;
         self.by_tuple.insert(tuple, Deletion { transaction, owner: user.clone(), forgotten });
         Some(forgotten)
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use turnpike_wire::{ErrorNumber, Method};
 
 use crate::credentials::User;
+use crate::mobility::Letter;
 use crate::ports::RelayedPort;
 use crate::reason::Reason;
 use crate::tcp_relay::{PeerConnectionId, PeerTransport};
@@ -68,6 +69,13 @@ pub enum Effect {
         /// Which one.
         connection: PeerConnectionId,
     },
+    /// Hand this in at another worker.
+    Post {
+        /// Its number.
+        to: u16,
+        /// What it is told or asked.
+        letter: Letter,
+    },
     /// Something happened that people or metrics may want to know.
     Report(Event),
 }
@@ -118,6 +126,28 @@ pub enum Event {
         user: Arc<User>,
         /// Granted lifetime; zero asks for deletion.
         lifetime: Duration,
+    },
+    /// An allocation follows its client to another 5-tuple (RFC 8016).
+    Moved {
+        /// Its name.
+        session: SessionId,
+        /// Its owner.
+        user: Arc<User>,
+        /// Where the client was.
+        from: FiveTuple,
+        /// Where it is about to be.
+        to: FiveTuple,
+        /// Whether it moves on before anything has come by the 5-tuple before, and the one before that is given up.
+        superseded: bool,
+    },
+    /// A client's connection ended, and its allocation waits for it to come back with its ticket.
+    Disconnected {
+        /// The allocation's name.
+        session: SessionId,
+        /// Its owner.
+        user: Arc<User>,
+        /// The 5-tuple it had.
+        tuple: FiveTuple,
     },
     /// One of an allocation's two relayed addresses ended, and the other lives on. What it relayed counts as the
     /// other's from here.
@@ -237,6 +267,8 @@ pub enum EndCause {
     Dissociated,
     /// The server is stopping.
     Shutdown,
+    /// Its socket could not be taken over by another worker.
+    Lost,
 }
 
 impl EndCause {
@@ -248,6 +280,7 @@ impl EndCause {
             EndCause::Disconnected => "TCP connection closed by client (callback)",
             EndCause::Dissociated => "DTLS association closed by client",
             EndCause::Shutdown => "Forceful shutdown",
+            EndCause::Lost => "the relay socket could not be watched",
         }
     }
 }

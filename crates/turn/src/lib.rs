@@ -1,8 +1,8 @@
 //! The rules of a STUN/TURN server: what happens to each packet and request.
 //!
-//! RFC 8489 (STUN), RFC 8656 (TURN), RFC 6062 (TCP relaying) and RFC 5780 (NAT behaviour discovery) as a state machine without I/O, clock or
-//! randomness of its own. Bytes leave by return value ([`Verdict`]); whatever needs a syscall, a thread or time is an
-//! [`Effect`].
+//! RFC 8489 (STUN), RFC 8656 (TURN), RFC 6062 (TCP relaying), RFC 8016 (mobility) and RFC 5780 (NAT behaviour discovery)
+//! as a state machine without I/O, clock or randomness of its own. Bytes leave by return value ([`Verdict`]); whatever
+//! needs a syscall, a thread or time is an [`Effect`].
 //!
 //! Start reading at [`Server`].
 
@@ -16,6 +16,7 @@ mod credentials;
 mod deleted;
 mod discovery;
 mod effect;
+mod mobility;
 mod nonce;
 mod oauth;
 mod offer;
@@ -44,6 +45,7 @@ pub use config::{ChannelRange, Config, DefaultFamily, Init};
 pub use credentials::{Credentials, RestName, User, rest_password};
 pub use discovery::{AlternateAddress, Alternates};
 pub use effect::{Effect, EndCause, Event, Reserve, Usage};
+pub use mobility::{Claim, ClaimOutcome, ClaimRefusal, Claimed, Letter};
 pub use nonce::NonceKey;
 pub use oauth::{MacKey, OAuthKey, OAuthKeys, Token, TokenCipher, TokenError, TokenKey};
 pub use peer_icmp::IcmpError;

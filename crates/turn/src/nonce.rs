@@ -39,6 +39,14 @@ impl NonceKey {
         NonceKey::new(key)
     }
 
+    /// The key itself, for other keys to be derived from.
+    pub(crate) fn to_bytes(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.0.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.1.to_le_bytes());
+        bytes
+    }
+
     /// A nonce for `client`, issued now.
     pub(crate) fn issue(&self, now: UnixTime, client: &SocketAddr, offer: Offer) -> [u8; LENGTH] {
         let issued = now.0 as u32;

@@ -11,7 +11,7 @@ use turnpike_wire::{Class, MessageWriter, Method};
 use crate::reason::Reason;
 use crate::server::Server;
 use crate::time::Now;
-use crate::tuple::RelayId;
+use crate::tuple::{Link, RelayId};
 use crate::verdict::Verdict;
 
 /// What an ICMP or ICMPv6 error says.
@@ -43,6 +43,9 @@ impl Server {
         };
         if allocation.permissions.get(peer.ip(), now.monotonic).is_none() {
             return self.drop_packet(Reason::NoPermission);
+        }
+        if allocation.client.link == Link::NOWHERE {
+            return self.drop_packet(Reason::ClientAway);
         }
         let (to, fingerprint) = (allocation.client, allocation.fingerprint || self.config.always_fingerprint);
         let id = self.random.transaction_id();

@@ -75,6 +75,10 @@ reasons! {
     Disconnected = "disconnected";
     /// A connection with a peer was closed because no ConnectionBind came for it in 30 s.
     NeverBound = "never_bound";
+    /// A packet of a 5-tuple whose allocation has moved to another worker, which gets it.
+    PassedOn = "passed_on";
+    /// Data for a client whose connection has ended and who has not come back with its ticket yet.
+    ClientAway = "client_away";
     /// An ICMP error of a kind that clients are not told.
     UntoldIcmp = "untold_icmp";
     /// A retransmission of a request that is being worked on.
@@ -155,6 +159,12 @@ reasons! {
     RelayFailed = "relay_failed";
     /// Request: the allocation has as many permissions as it may have.
     TooManyPermissions = "too_many_permissions";
+    /// Request: a mobility ticket is asked for or shown, and mobility is off.
+    MobilityForbidden = "mobility_forbidden";
+    /// Request: a mobility ticket where none belongs, or one that this server has not sealed.
+    BadTicket = "bad_ticket";
+    /// Request: a mobility ticket that has been used.
+    UsedTicket = "used_ticket";
     /// Request: the channel number is out of range.
     BadChannelNumber = "bad_channel_number";
     /// Request: the channel is bound to another peer, or the peer to another channel.

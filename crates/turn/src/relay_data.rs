@@ -19,7 +19,7 @@ use crate::reason::Reason;
 use crate::requests::unknown_attributes;
 use crate::server::Server;
 use crate::time::{Now, Timestamp};
-use crate::tuple::{Client, RelayId};
+use crate::tuple::{Client, Link, RelayId};
 use crate::verdict::{Edge, Egress, Forward, Head, Tail, Verdict};
 
 impl Server {
@@ -29,8 +29,9 @@ impl Server {
         let Ok(ChannelData { channel, data }) = ChannelData::parse(packet) else {
             return self.drop_packet(Reason::BadChannelData);
         };
-        let Some(relay) = self.allocations.find(&client.tuple) else {
-            return self.drop_packet(Reason::NoAllocation);
+        let found = self.allocations.find(&client.tuple).or_else(|| self.arrived(&client.tuple));
+        let Some(relay) = found else {
+            return self.drop_without_allocation(client, packet);
         };
         let bound = self.allocations.get(relay).and_then(|it| it.channels.peer(channel, now.monotonic));
         let span = CHANNEL_HEADER..CHANNEL_HEADER + data.len();
@@ -63,8 +64,9 @@ impl Server {
 
     /// A Send indication (RFC 8656 §11.2): indications are not authenticated and never answered.
     pub(crate) fn relay_send(&mut self, now: Now, client: Client, message: &Message<'_>) -> Verdict<'_> {
-        let Some(relay) = self.allocations.find(&client.tuple) else {
-            return self.drop_packet(Reason::NoAllocation);
+        let found = self.allocations.find(&client.tuple).or_else(|| self.arrived(&client.tuple));
+        let Some(relay) = found else {
+            return self.drop_without_allocation(client, message.bytes());
         };
         if unknown_attributes(message).next().is_some() {
             return self.drop_packet(Reason::UnknownAttribute);
@@ -109,6 +111,9 @@ impl Server {
         };
         if access == PeerAccess::LiveRelays && ports.live_relay(peer).is_none() {
             return self.drop_packet(Reason::OwnAddress);
+        }
+        if allocation.client.link == Link::NOWHERE {
+            return self.drop_packet(Reason::ClientAway);
         }
         let (head, tail) = match allocation.channels.number(&peer, now.monotonic) {
             Some(channel) if length <= usize::from(u16::MAX) => (

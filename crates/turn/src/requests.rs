@@ -12,8 +12,10 @@ mod connection_bind;
 mod create_permission;
 mod refresh;
 mod relay_opening;
+mod resume;
 
 pub(crate) use binding::Discovered;
+pub(crate) use refresh::Renewal;
 pub use relay_opening::RelayError;
 
 use std::net::{IpAddr, SocketAddr};
@@ -51,6 +53,8 @@ pub(crate) enum Answer {
     Discovered(Discovered),
     /// A lifetime in seconds.
     Lifetime(u32),
+    /// Likewise, and the next ticket of the session that has moved.
+    Moved(u32, SessionId),
     /// The allocation just made, or made by an earlier copy of this request.
     Allocated(RelayId),
     /// A connection with a peer, which is there.
@@ -74,7 +78,7 @@ impl Answer {
             Answer::Wait(_) | Answer::Connecting(_) | Answer::HandOver { .. } => false,
             Answer::InProgress | Answer::Withheld => false,
             Answer::Done | Answer::Mapped | Answer::Discovered(_) => true,
-            Answer::Lifetime(_) | Answer::Allocated(_) | Answer::Connected(_) => true,
+            Answer::Lifetime(_) | Answer::Moved(..) | Answer::Allocated(_) | Answer::Connected(_) => true,
         }
     }
 }
@@ -124,7 +128,7 @@ impl Server {
             return self.drop_packet(reason);
         }
         // The session is named before the request may end it.
-        let relay = self.allocations.find(&request.client.tuple);
+        let relay = self.allocation_on(&request.client.tuple);
         let session =
             relay.and_then(|relay| self.allocations.get(relay)).map(|allocation| allocation.session);
         let outcome = self.process(request);
@@ -181,14 +185,17 @@ impl Server {
     }
 
     /// The allocation on the request's 5-tuple, if `user` owns it.
-    fn own_allocation(&self, request: &Request<'_>, user: &User) -> Result<RelayId, Refused> {
+    fn own_allocation(&mut self, request: &Request<'_>, user: &User) -> Result<RelayId, Refused> {
         let mismatch = refused(ErrorNumber::ALLOCATION_MISMATCH, Reason::AllocationMismatch);
-        let relay = self.allocations.find(&request.client.tuple).ok_or(mismatch)?;
+        let relay = self.allocation_on(&request.client.tuple).ok_or(mismatch)?;
         let allocation = self.allocations.get(relay).ok_or(mismatch)?;
         if !allocation.user.is_same(user) {
             return Err(refused(ErrorNumber::WRONG_CREDENTIALS, Reason::NotTheOwner));
         }
         self.check_origin(request, allocation)?;
+        // RFC 8016 §3.2.2 waits for data. A request says no less: its client works by this 5-tuple from here on, and
+        // one that only listens may never send any data.
+        self.arrived(&request.client.tuple);
         Ok(relay)
     }
 

@@ -4,8 +4,9 @@
 //! nor username, and counts against its source's budget.
 
 use turnpike_wire::attributes::{
-    AddressErrorCode, ConnectionId, ErrorCode, Lifetime, MappedAddress, Nonce, Realm, ReservationToken,
-    Software, ThirdPartyAuthorization, UnknownAttributes, XorMappedAddress, XorRelayedAddress,
+    AddressErrorCode, ConnectionId, ErrorCode, Lifetime, MappedAddress, MobilityTicket, Nonce, Realm,
+    ReservationToken, Software, ThirdPartyAuthorization, UnknownAttributes, XorMappedAddress,
+    XorRelayedAddress,
 };
 use turnpike_wire::{AttributeType, Class, Integrity, Message, MessageWriter, Method, TransactionId};
 
@@ -13,6 +14,7 @@ use crate::alternate::AlternateServer;
 use crate::challenge_budget::Allowance;
 use crate::credentials::User;
 use crate::effect::Event;
+use crate::mobility::PendingClaim;
 use crate::reason::Reason;
 use crate::requests::{Answer, Refusal, Request};
 use crate::server::Server;
@@ -50,6 +52,18 @@ impl PendingAllocation {
         Reply {
             client: self.client,
             method: Method::ALLOCATE,
+            transaction: self.transaction,
+            fingerprint: self.fingerprint,
+            integrity: self.integrity,
+        }
+    }
+}
+
+impl PendingClaim {
+    pub(crate) fn reply(&self) -> Reply {
+        Reply {
+            client: self.client,
+            method: Method::REFRESH,
             transaction: self.transaction,
             fingerprint: self.fingerprint,
             integrity: self.integrity,
@@ -107,6 +121,21 @@ impl Server {
         self.write_error(&pending.reply(), refusal, &[], &[], None)
     }
 
+    /// Answers a Refresh that has waited for its allocation.
+    pub(crate) fn succeed_claim(
+        &mut self,
+        now: Now,
+        reply: &Reply,
+        answer: Answer,
+        user: &User,
+    ) -> Verdict<'_> {
+        self.write_success(now, reply, answer, Some(user))
+    }
+
+    pub(crate) fn refuse_claim(&mut self, reply: &Reply, refusal: &Refusal) -> Verdict<'_> {
+        self.write_error(reply, refusal, &[], &[], None)
+    }
+
     /// Takes a token from the source's budget for an answer to somebody unknown.
     pub(crate) fn spend_budget(&mut self, request: &Request<'_>) -> Result<(), Reason> {
         let source = request.client.tuple.client.ip();
@@ -125,7 +154,7 @@ impl Server {
         answer: Answer,
         user: Option<&User>,
     ) -> Verdict<'_> {
-        let Server { scratch, allocations, config, stats, .. } = self;
+        let Server { scratch, allocations, config, stats, mobile, worker, .. } = self;
         let mut writer =
             MessageWriter::new(&mut scratch[..], Class::Success, reply.method, reply.transaction);
         match answer {
@@ -138,6 +167,11 @@ impl Server {
             Answer::Discovered(discovered) => discovered.write(&mut writer),
             Answer::Lifetime(seconds) => {
                 writer.add(&Lifetime(seconds));
+            }
+            Answer::Moved(seconds, session) => {
+                let ticket = mobile.ticket(*worker, session);
+                writer.add(&Lifetime(seconds));
+                writer.add_some(ticket.as_ref().map(|ticket| MobilityTicket(ticket)).as_ref());
             }
             Answer::Allocated(relay) => {
                 if let Some(allocation) = allocations.get(relay) {
@@ -154,6 +188,8 @@ impl Server {
                         let reason = if config.reason_phrases { number.reason() } else { "" };
                         writer.add(&AddressErrorCode { family, number, reason });
                     }
+                    let ticket = mobile.ticket(*worker, allocation.session);
+                    writer.add_some(ticket.as_ref().map(|ticket| MobilityTicket(ticket)).as_ref());
                 }
             }
             Answer::Connected(connection) => {

@@ -17,6 +17,7 @@ use crate::config::{Config, Init};
 use crate::credentials::User;
 use crate::deleted::Deleted;
 use crate::effect::{Effect, EndCause, Event};
+use crate::mobility::Mobile;
 use crate::nonce::NonceKey;
 use crate::ports::Ports;
 use crate::quota::Quotas;
@@ -27,7 +28,7 @@ use crate::stats::Stats;
 use crate::tcp_relay::{PeerConnections, PeerTransport};
 use crate::time::{Now, Timestamp};
 use crate::timers::{Timer, Timers};
-use crate::tuple::{Client, FiveTuple, RelayId, Transport};
+use crate::tuple::{Client, FiveTuple, Link, RelayId, Transport};
 use crate::verdict::Verdict;
 use crate::waiting::Waiting;
 
@@ -47,6 +48,7 @@ pub struct Server {
     pub(crate) waiting: Waiting,
     pub(crate) peer_connections: PeerConnections,
     pub(crate) deleted: Deleted,
+    pub(crate) mobile: Mobile,
     pub(crate) timers: Timers,
     pub(crate) effects: VecDeque<Effect>,
     pub(crate) stats: Stats,
@@ -81,6 +83,7 @@ impl Server {
             workers: init.workers,
             ports: init.ports,
             quotas: init.quotas,
+            mobile: Mobile::new(&init.nonce_key),
             nonce_key: init.nonce_key,
             random: Random::new(seed),
             budget: ChallengeBudget::new(challenge_rate, challenge_burst, sources),
@@ -124,19 +127,20 @@ impl Server {
         self.relay_to_client(now, relay, peer, packet.len(), packet)
     }
 
-    /// A client's connection has ended: ends its allocation, and the one that is being made. Where proxies name the
-    /// clients, the same 5-tuple may have come by another connection since.
+    /// A client's connection has ended: ends its allocation, unless that has a ticket, and the one that is being made.
+    /// Where proxies name the clients, the same 5-tuple may have come by another connection since.
     pub fn handle_link_closed(&mut self, now: Now, client: Client) {
         self.waiting.abandon(&client);
         let relay = self.allocations.find(&client.tuple);
-        let allocation = relay.and_then(|relay| self.allocations.get(relay));
-        if allocation.is_some_and(|allocation| allocation.client.link == client.link) {
-            let cause = match client.tuple.transport {
-                Transport::Dtls => EndCause::Dissociated,
-                _ => EndCause::Disconnected,
-            };
-            self.end_allocation(now.monotonic, &client.tuple, cause);
+        let found = relay.and_then(|relay| self.allocations.get(relay)).map(|found| found.client.link);
+        if found.is_some_and(|link| link != client.link && link != Link::NOWHERE) || self.lose_link(&client) {
+            return;
         }
+        let cause = match client.tuple.transport {
+            Transport::Dtls => EndCause::Dissociated,
+            _ => EndCause::Disconnected,
+        };
+        self.end_allocation(now.monotonic, &client.tuple, cause);
     }
 
     /// What a proxy passed on was refused before anything in it was looked at. Told once a second at most.
@@ -154,9 +158,9 @@ impl Server {
         }
     }
 
-    /// Whether there is an allocation on this 5-tuple.
+    /// Whether there is an allocation on this 5-tuple, be it in another worker's tables.
     pub fn is_allocated(&self, tuple: &FiveTuple) -> bool {
-        self.allocations.find(tuple).is_some()
+        self.allocation_on(tuple).is_some() || self.mobile.has_departed(tuple)
     }
 
     /// Time has passed: ends what is due.
@@ -170,6 +174,7 @@ impl Server {
                 }
                 Timer::Deleted(tuple) => self.deleted.forget(now.monotonic, &tuple),
                 Timer::Unbound(connection) => self.expire_connection(now.monotonic, connection),
+                Timer::Overlap(session) => self.end_overlap(now.monotonic, session),
             }
         }
     }
@@ -187,6 +192,8 @@ impl Server {
             if let Some(tuple) = self.allocations.get(relay).map(|allocation| allocation.client.tuple) {
                 self.end_allocation(now.monotonic, &tuple, EndCause::Shutdown);
             }
+            // One whose client is away is on no 5-tuple.
+            self.end_relay(now.monotonic, relay, EndCause::Shutdown);
         }
     }
 
@@ -210,6 +217,9 @@ impl Server {
         self.allocations.check_invariants();
         self.check_connections();
         assert_eq!(self.allocations.count() as u64, self.stats.allocations(), "counted right");
+        self.mobile.check_invariants(|relay| {
+            self.allocations.get(relay).map(|allocation| (allocation.session, allocation.client))
+        });
     }
 
     fn handle_message(&mut self, now: Now, client: Client, packet: &[u8]) -> Verdict<'_> {
@@ -233,7 +243,10 @@ impl Server {
             }
             (Class::Indication, Method::BINDING) => self.drop_packet(Reason::KeepAlive),
             (Class::Indication, _) => self.drop_packet(Reason::UnknownMethod),
-            _ => self.handle_request(&Request { now, client, message }),
+            _ => match self.passed_to(&client, &message) {
+                Some(worker) => self.pass_on(worker, client, packet),
+                None => self.handle_request(&Request { now, client, message }),
+            },
         }
     }
 
@@ -259,7 +272,7 @@ impl Server {
 
     /// Sets a timer, and takes out those that nobody waits for any more when there are many.
     pub(crate) fn set_timer(&mut self, due: Timestamp, timer: Timer) {
-        let Server { timers, allocations, deleted, peer_connections, .. } = self;
+        let Server { timers, allocations, deleted, peer_connections, mobile, .. } = self;
         timers.set(due, timer);
         if timers.are_crowded() {
             timers.retain(|due, timer| match timer {
@@ -268,6 +281,7 @@ impl Server {
                 Timer::Reservation(_) => true,
                 Timer::Deleted(tuple) => deleted.expiry(tuple) == Some(due),
                 Timer::Unbound(connection) => peer_connections.deadline(*connection) == Some(due),
+                Timer::Overlap(session) => mobile.overlap_end(*session) == Some(due),
             });
         }
     }
@@ -305,11 +319,15 @@ impl Server {
         allocation.channels.sweep(now);
     }
 
-    /// Ends those of an allocation's relayed addresses whose lifetime has run out: the first one first, whichever's timer
-    /// it was.
+    /// Ends those of an allocation's relayed addresses whose lifetime has run out: the first one first, whichever's
+    /// timer it was.
     fn expire(&mut self, now: Timestamp, relay: RelayId) {
-        let tuple = self.allocations.get(relay).map(|allocation| allocation.client.tuple);
-        let Some(first) = tuple.and_then(|tuple| self.allocations.find(&tuple)) else { return };
+        let Some(session) = self.allocations.get(relay).map(|allocation| allocation.session) else { return };
+        // Both may be due, and it is ended by the 5-tuple it has come to.
+        self.end_overlap(now, session);
+        let Some(client) = self.allocations.get(relay).map(|allocation| allocation.client) else { return };
+        let indexed = (client.link != Link::NOWHERE).then(|| self.allocations.find(&client.tuple)).flatten();
+        let first = indexed.unwrap_or(relay);
         for relay in self.allocations.family_of(first) {
             if self.allocations.get(relay).is_some_and(|allocation| allocation.expires <= now) {
                 self.end_relay(now, relay, EndCause::Expired);
@@ -329,6 +347,8 @@ impl Server {
         let Some(mut allocation) = self.allocations.remove(relay) else { return };
         let (session, user) = (allocation.session, allocation.user.clone());
         let relayed = allocation.port.advertised();
+        let left = allocation.sibling.filter(|sibling| self.allocations.get(*sibling).is_some());
+        self.forget_mobility(session, left, allocation.client);
         let event = match allocation.sibling.and_then(|sibling| self.allocations.get_mut(sibling)) {
             // One session, one account of what it used, one place in the quotas: the other carries them on.
             Some(sibling) => {

@@ -25,6 +25,10 @@ pub struct Stats {
     pub allocations_created: u64,
     /// Allocations ended.
     pub allocations_ended: u64,
+    /// Allocations that came from other workers (RFC 8016).
+    pub allocations_arrived: u64,
+    /// Allocations that went to other workers.
+    pub allocations_departed: u64,
     /// 401 answers to requests without credentials.
     pub challenges: u64,
     /// Success responses sent.
@@ -67,7 +71,9 @@ impl Stats {
 
     /// Allocations alive now.
     pub fn allocations(&self) -> u64 {
-        self.allocations_created - self.allocations_ended
+        self.allocations_created + self.allocations_arrived
+            - self.allocations_ended
+            - self.allocations_departed
     }
 
     #[inline]
@@ -102,6 +108,8 @@ impl Default for Stats {
             icmp_errors: 0,
             allocations_created: 0,
             allocations_ended: 0,
+            allocations_arrived: 0,
+            allocations_departed: 0,
             challenges: 0,
             successes: 0,
             errors: 0,

@@ -78,6 +78,11 @@ impl Hash for FiveTuple {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Link(pub u64);
 
+impl Link {
+    /// The way back to a client that is away (RFC 8016): what is sent on it goes nowhere.
+    pub const NOWHERE: Link = Link(u64::MAX);
+}
+
 /// A client and the way back to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
@@ -131,6 +136,11 @@ impl SessionId {
     /// The number.
     pub const fn number(self) -> u64 {
         self.0
+    }
+
+    /// Back from a number.
+    pub(crate) const fn from_number(number: u64) -> Self {
+        SessionId(number)
     }
 }
 

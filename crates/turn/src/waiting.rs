@@ -35,6 +35,8 @@ pub(crate) struct PendingAllocation {
     pub(crate) attempts: u8,
     /// Seconds of lifetime to grant.
     pub(crate) lifetime: u32,
+    /// Whether it is to have a ticket (RFC 8016).
+    pub(crate) mobile: bool,
     pub(crate) fingerprint: bool,
     pub(crate) integrity: Integrity,
     /// Whether the client's connection has ended, so that nobody waits for the answer any more.

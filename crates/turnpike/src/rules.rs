@@ -46,6 +46,7 @@ pub(crate) fn rules(settings: &config::Config, addresses: &Addresses) -> Config 
         rules.challenge_burst = settings.unauthorized_rate;
     }
     rules.icmp_errors = settings.icmp_errors;
+    rules.mobility = settings.mobility;
     rules.verbose = settings.verbose || settings.extra_verbose;
     rules.log_binding = settings.extra_verbose;
     rules

@@ -34,20 +34,20 @@ pub(crate) struct Datapath {
     pub(crate) now: Now,
     /// What became of everything sent so far.
     pub(crate) sent: FlushReport,
-    links: Links,
-    streams: Streams,
-    dtls: Option<Box<Dtls>>,
-    relays: RelaySockets,
+    pub(crate) links: Links,
+    pub(crate) streams: Streams,
+    pub(crate) dtls: Option<Box<Dtls>>,
+    pub(crate) relays: RelaySockets,
     peers: PeerConnections,
     siblings: Siblings,
-    sockets: Sockets,
-    poller: Poller,
+    pub(crate) sockets: Sockets,
+    pub(crate) poller: Poller,
     report: Box<dyn Fn(Event) + Send>,
     receiver: Receiver,
-    pool: PacketPool,
+    pub(crate) pool: PacketPool,
     batch: Vec<Received>,
     icmp_errors: Vec<IcmpError>,
-    egress: Egress,
+    pub(crate) egress: Egress,
     /// Relays to close once what they still have to send is out.
     closing: Vec<(Option<SocketId>, RelayedPort)>,
     /// Room for the plain text of a DTLS record.
@@ -402,6 +402,7 @@ impl Datapath {
                     self.peers.close_relay(relay);
                     self.closing.push((self.relays.take(relay), port));
                 }
+                Effect::Post { to, letter } => self.post(to, letter),
                 Effect::Report(event) => (self.report)(event),
             }
         }
@@ -427,7 +428,7 @@ impl Datapath {
     }
 
     /// Sees to it that a batch finds free buffers; what is queued is sent before its bytes are given up.
-    fn make_room(&mut self, buffers: usize) {
+    pub(crate) fn make_room(&mut self, buffers: usize) {
         if self.pool.free() < buffers {
             self.flush();
             self.pool.clear();
@@ -435,13 +436,19 @@ impl Datapath {
     }
 
     #[inline]
-    fn make_room_to_send(&mut self) {
+    pub(crate) fn make_room_to_send(&mut self) {
         if self.egress.is_full() || self.streams.is_full() {
             self.flush();
         }
     }
 
-    fn flush(&mut self) {
+    /// The ways out.
+    pub(crate) fn ways(&mut self) -> Ways<'_> {
+        let Datapath { pool, egress, links, streams, relays, dtls, .. } = self;
+        Ways { pool, egress, links, streams, relays, dtls: dtls.as_deref_mut() }
+    }
+
+    pub(crate) fn flush(&mut self) {
         let report = self.egress.flush(&self.sockets, &self.pool);
         self.sent.add(&report);
         self.streams.flush(&self.poller);

@@ -76,7 +76,17 @@ impl Ways<'_> {
             Destination::Client(client) => self.links.route_to(client),
         };
         // A verdict names only what is open; were it not so, the datagram would be one more that is lost.
-        let Some((to, socket, source)) = route else { return };
+        let Some((to, socket, source)) = route else {
+            if let Destination::Client(client) = &forward.to {
+                let bytes = match body {
+                    Body::Received(span) => self.pool.bytes(span),
+                    Body::Built(bytes) => bytes,
+                };
+                let parts = [forward.head.as_slice(), bytes, forward.tail.as_slice()];
+                self.links.abroad.send(client, parts, Urgency::Data);
+            }
+            return;
+        };
         self.egress.push(&Datagram {
             socket,
             to,
@@ -96,11 +106,13 @@ impl Ways<'_> {
     }
 
     /// Queues a message that the server built.
-    fn queue_built(&mut self, to: &Client, bytes: &[u8], urgency: Urgency) {
+    pub(crate) fn queue_built(&mut self, to: &Client, bytes: &[u8], urgency: Urgency) {
         if is_secured(to.link.0) {
             return self.queue_secured(to, [bytes, &[], &[]], urgency);
         }
-        queue_datagram(self.egress, self.links, to, bytes);
+        if !queue_datagram(self.egress, self.links, to, bytes) {
+            self.links.abroad.send(to, [bytes, &[], &[]], urgency);
+        }
     }
 
     /// Queues a message, in parts, for a client that comes by a connection or an association.
@@ -117,9 +129,9 @@ impl Ways<'_> {
     }
 }
 
-/// Queues a whole datagram for a client of plain UDP.
-pub(crate) fn queue_datagram(egress: &mut Egress, links: &Links, to: &Client, datagram: &[u8]) {
-    let Some((to, socket, source)) = links.route_to(to) else { return };
+/// Queues a whole datagram for a client of plain UDP. Returns whether there is a way to it from here.
+pub(crate) fn queue_datagram(egress: &mut Egress, links: &Links, to: &Client, datagram: &[u8]) -> bool {
+    let Some((to, socket, source)) = links.route_to(to) else { return false };
     egress.push(&Datagram {
         socket,
         to,
@@ -129,6 +141,7 @@ pub(crate) fn queue_datagram(egress: &mut Egress, links: &Links, to: &Client, da
         tail: &[],
         dont_fragment: false,
     });
+    true
 }
 
 /// Whether a link is a connection or an association, through which nothing goes as a datagram of its own.

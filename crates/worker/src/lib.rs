@@ -11,6 +11,7 @@ mod egress;
 mod http;
 mod links;
 mod mailbox;
+mod migration;
 mod peer_connections;
 mod proxied;
 mod proxies;

@@ -9,6 +9,8 @@ use turnpike_turn::{Client, FiveTuple, Link, Reason, Timestamp, Transport};
 use crate::proxied::{Arrival, Origin, Proxied};
 use crate::proxies::ProxyRules;
 
+use crate::migration::Abroad;
+
 /// A bound listening socket, one of several that share an address.
 #[derive(Debug)]
 pub struct Listener {
@@ -19,11 +21,13 @@ pub struct Listener {
 }
 
 /// A worker's listeners.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Links {
     listeners: Vec<Open>,
     proxies: ProxyRules,
     proxied: Proxied,
+    /// And the connections that other workers have.
+    pub(crate) abroad: Abroad,
 }
 
 #[derive(Debug)]
@@ -38,12 +42,12 @@ impl Links {
     /// Takes over listeners and watches them; their tokens count down from `first_token`.
     pub(crate) fn open(
         listeners: Vec<Listener>,
-        proxies: ProxyRules,
+        (proxies, abroad): (ProxyRules, Abroad),
         sockets: &mut Sockets,
         poller: &Poller,
         first_token: u64,
     ) -> io::Result<Self> {
-        let mut links = Links { proxies, ..Links::default() };
+        let mut links = Links { listeners: Vec::new(), proxies, proxied: Proxied::default(), abroad };
         for (index, Listener { socket, plain }) in listeners.into_iter().enumerate() {
             poller.add(&socket, first_token - index as u64)?;
             let local = socket.local_address();

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use turnpike_net::Waker;
 use turnpike_turn::Config;
 
+use crate::migration::Mail;
 use crate::streams::MovedStream;
 
 /// Something to do between two packets.
@@ -23,12 +24,21 @@ pub enum Command {
 #[derive(Clone, Debug)]
 pub struct Mailbox {
     commands: Arc<Mutex<VecDeque<Command>>>,
+    mail: Arc<Mutex<MailBag>>,
     waker: Waker,
+}
+
+/// What other workers have sent.
+#[derive(Debug, Default)]
+struct MailBag {
+    waiting: VecDeque<Mail>,
+    /// How much of it is packets.
+    packet_bytes: usize,
 }
 
 impl Mailbox {
     pub(crate) fn new(waker: Waker) -> Self {
-        Mailbox { commands: Arc::default(), waker }
+        Mailbox { commands: Arc::default(), mail: Arc::default(), waker }
     }
 
     /// Hands in a command and wakes the worker.
@@ -52,6 +62,26 @@ impl Mailbox {
         Ok(())
     }
 
+    /// Hands in what one worker has for another; a packet is dropped when too many wait.
+    pub(crate) fn post(&self, mail: Mail) {
+        let bytes = mail.packet_bytes();
+        let mut bag = self.mail.lock().unwrap_or_else(PoisonError::into_inner);
+        if bytes > 0 && bag.packet_bytes + bytes > MOST_PACKET_BYTES {
+            return;
+        }
+        bag.packet_bytes += bytes;
+        bag.waiting.push_back(mail);
+        drop(bag);
+        self.waker.wake();
+    }
+
+    pub(crate) fn take_mail(&self) -> Option<Mail> {
+        let mut bag = self.mail.lock().unwrap_or_else(PoisonError::into_inner);
+        let mail = bag.waiting.pop_front()?;
+        bag.packet_bytes -= mail.packet_bytes();
+        Some(mail)
+    }
+
     pub(crate) fn acknowledge(&self) {
         self.waker.acknowledge();
     }
@@ -73,12 +103,17 @@ impl Siblings {
         let _ = self.mailboxes.set(mailboxes);
     }
 
+    /// The mailbox of a worker, if there is such a one.
+    pub(crate) fn get(&self, worker: u16) -> Option<&Mailbox> {
+        self.mailboxes.get()?.get(usize::from(worker))
+    }
+
     /// Hands a command that clients bring about to a worker.
     ///
     /// # Errors
     /// The command: there is no such worker, or too many commands wait for it already.
     pub(crate) fn send(&self, worker: u16, command: Command) -> Result<(), Command> {
-        match self.mailboxes.get().and_then(|mailboxes| mailboxes.get(usize::from(worker))) {
+        match self.get(worker) {
             Some(mailbox) => mailbox.try_send(command),
             None => Err(command),
         }
@@ -87,3 +122,36 @@ impl Siblings {
 
 /// Commands that may wait for a worker before clients may bring about no more.
 const MOST_WAITING: usize = 256;
+/// Bytes of packets of other workers' clients that may wait: more than a burst of a fast client, far less than memory.
+const MOST_PACKET_BYTES: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use turnpike_net::Poller;
+    use turnpike_turn::{Client, FiveTuple, Letter, Link, Transport};
+
+    use super::*;
+
+    #[test]
+    fn packets_are_dropped_when_too_many_wait_and_what_must_arrive_is_not() {
+        let poller = Poller::new().unwrap();
+        let mailbox = Mailbox::new(poller.waker(1).unwrap());
+        let address = "127.0.0.1:3478".parse().unwrap();
+        let tuple = FiveTuple { transport: Transport::Udp, server: address, client: address };
+        let client = Client { link: Link(0), tuple };
+        let packet = || Letter::Packet { client, packet: vec![7; 60_000].into() };
+        let room = MOST_PACKET_BYTES / Mail::Letter { from: 0, letter: packet() }.packet_bytes();
+        for _ in 0..2 {
+            for _ in 0..100 {
+                mailbox.post(Mail::Letter { from: 0, letter: packet() });
+                mailbox.post(Mail::Letter { from: 0, letter: Letter::Leave { client } });
+            }
+            let (mut packets, mut others) = (0, 0);
+            while let Some(mail) = mailbox.take_mail() {
+                if mail.packet_bytes() > 0 { packets += 1 } else { others += 1 }
+            }
+            // As many as there is room for, again once they are taken out.
+            assert_eq!((packets, others), (room, 100));
+        }
+    }
+}

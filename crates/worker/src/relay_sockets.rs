@@ -65,14 +65,24 @@ impl RelaySockets {
         if let Some((token, socket)) = next {
             self.held.sockets().insert(token, socket);
         }
+        self.adopt(relay, sockets.insert(socket), GroPolicy::default());
+        Ok(())
+    }
+
+    /// Takes in a socket that is open.
+    pub(crate) fn adopt(&mut self, relay: RelayId, socket: SocketId, gro: GroPolicy) {
         let slot = relay.slot as usize;
         if self.open.len() <= slot {
             self.open.resize_with(slot + 1, || None);
         }
-        let socket = sockets.insert(socket);
-        self.open[slot] =
-            Some(RelaySocket { socket, gro: GroPolicy::default(), generation: relay.generation });
-        Ok(())
+        self.open[slot] = Some(RelaySocket { socket, gro, generation: relay.generation });
+    }
+
+    /// Takes a relayed address out to be opened elsewhere.
+    pub(crate) fn release(&mut self, relay: RelayId) -> Option<(SocketId, GroPolicy)> {
+        self.get_mut(relay)?;
+        let released = self.open[relay.slot as usize].take()?;
+        Some((released.socket, released.gro))
     }
 
     fn bind(&self, address: SocketAddr) -> Result<UdpSocket, RelayError> {

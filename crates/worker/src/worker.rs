@@ -12,6 +12,7 @@ use crate::dtls::{Dtls, DtlsCounters, DtlsInit};
 use crate::http::HttpAnswers;
 use crate::links::{Links, Listener};
 use crate::mailbox::{Command, Mailbox, Siblings};
+use crate::migration::Abroad;
 use crate::peer_connections::{PeerConnections, is_peer_connection};
 use crate::proxies::ProxyRules;
 use crate::relay_sockets::{HeldPorts, RelaySockets};
@@ -90,7 +91,9 @@ impl Worker {
     pub fn new(init: WorkerInit) -> io::Result<Self> {
         let poller = Poller::new()?;
         let mut sockets = Sockets::default();
-        let links = Links::open(init.listeners, init.proxies.clone(), &mut sockets, &poller, FIRST_LISTENER)?;
+        let abroad = Abroad::new(init.server.worker, init.siblings.clone());
+        let (listeners, proxies) = (init.listeners, init.proxies.clone());
+        let links = Links::open(listeners, (proxies, abroad), &mut sockets, &poller, FIRST_LISTENER)?;
         let mailbox = Mailbox::new(poller.waker(WAKER)?);
         let server = Server::new(init.server);
         let peers = PeerConnections::new(init.relay_options.device.clone());
@@ -174,6 +177,9 @@ impl Worker {
 
     fn read_mail(&mut self) {
         self.mailbox.acknowledge();
+        while let Some(mail) = self.mailbox.take_mail() {
+            self.datapath.receive_mail(mail);
+        }
         while let Some(command) = self.mailbox.take() {
             match command {
                 Command::Configure(config) => self.datapath.server.handle_config(config),

@@ -85,6 +85,7 @@ pub(crate) fn scripts() -> Seeds {
         }
         seeds.push((format!("allocations_{sockets_wait}"), script));
         seeds.push((format!("relayed_tcp_{sockets_wait}"), relayed_tcp(sockets_wait)));
+        seeds.push((format!("moves_{sockets_wait}"), moves(sockets_wait)));
     }
     seeds
 }
@@ -112,6 +113,29 @@ fn relayed_tcp(sockets_wait: u8) -> Vec<u8> {
     script.extend_from_slice(&[15, 1, 3, 0]);
     script.extend_from_slice(&[12, 0, 31, 0]);
     script.extend_from_slice(&[control, 0x10, 1, 7, 0]);
+    script
+}
+
+/// An allocation with a ticket, or one of both families, that goes from caller to caller of the same user.
+fn moves(sockets_wait: u8) -> Vec<u8> {
+    let mut script = vec![0, sockets_wait];
+    for (first, family) in [(0_u8, 0xA0), (0xA0, 0xA0), (0xC0, 0xC0)] {
+        script.extend_from_slice(&[first, 0x00, 0, 1, family]);
+        script.extend_from_slice(&[first, 0x10, 0, 2, family]);
+        script.extend_from_slice(&[13, 2, 13, 2]);
+        script.extend_from_slice(&[first, 0x10, 3, 4, 0, 0]);
+        for step in 1..=3_u8 {
+            let caller = first.wrapping_add(0x40 * step);
+            // A Refresh with the ticket for a nonce, and again with it; data both ways by both; then the next.
+            script.extend_from_slice(&[caller, 0x00, 1, step, 0x19, 2, 88]);
+            script.extend_from_slice(&[caller, 0x10, 1, 16 + step, 0x19, 2, 88]);
+            script.extend_from_slice(&[5 | caller, 9, 0, 0, 5, 1, 2, 3, 4, 5]);
+            script.extend_from_slice(&[caller.wrapping_sub(0x40) | 8, 0, 4, 1, 2, 3, 4]);
+            script.extend_from_slice(&[caller | 8, 0, 4, 1, 2, 3, 4]);
+        }
+        // The connection ends, time passes.
+        script.extend_from_slice(&[15, 3, 12, 0, 40, 0]);
+    }
     script
 }
 

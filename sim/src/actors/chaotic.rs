@@ -4,8 +4,8 @@
 use std::net::SocketAddr;
 
 use turnpike_wire::attributes::{
-    AdditionalAddressFamily, ChannelNumber, Data, DontFragment, EvenPort, Lifetime, Nonce, Realm,
-    RequestedAddressFamily, RequestedTransport, ReservationToken, Username, XorPeerAddress,
+    AdditionalAddressFamily, ChannelNumber, Data, DontFragment, EvenPort, Lifetime, MobilityTicket, Nonce,
+    Realm, RequestedAddressFamily, RequestedTransport, ReservationToken, Username, XorPeerAddress,
     XorRelayedAddress,
 };
 use turnpike_wire::{
@@ -233,6 +233,9 @@ impl Chaotic {
         if let Ok(Some(ReservationToken(token))) = message.get() {
             keep(&mut surroundings.rumours.tokens, token, 6);
         }
+        if let Ok(Some(MobilityTicket(ticket))) = message.get() {
+            keep(&mut surroundings.rumours.tickets, ticket.to_vec(), 16);
+        }
         if let Ok(Some(XorRelayedAddress(relayed))) = message.get() {
             self.allocated = true;
             keep(&mut surroundings.rumours.relayed, relayed, 24);
@@ -306,6 +309,11 @@ fn allocate(writer: &mut MessageWriter<'_>, surroundings: &mut Surroundings<'_>,
     if random.chance(50) {
         writer.add(&DontFragment);
     }
+    match random.below(40) {
+        0..=9 => drop(writer.add(&MobilityTicket(b""))),
+        10 => drop(writer.add(&MobilityTicket(b"early"))),
+        _ => {}
+    }
 }
 
 fn refresh(writer: &mut MessageWriter<'_>, surroundings: &mut Surroundings<'_>, _: &mut Vec<SocketAddr>) {
@@ -320,6 +328,13 @@ fn refresh(writer: &mut MessageWriter<'_>, surroundings: &mut Surroundings<'_>, 
         2..=3 => drop(writer.add(&RequestedAddressFamily(Family::Ipv6))),
         4 => drop(writer.add_raw(AttributeType::REQUESTED_ADDRESS_FAMILY, &[7, 0, 0, 0])),
         _ => {}
+    }
+    if random.chance(350) {
+        let mut ticket = random.pick_some(&surroundings.rumours.tickets).cloned().unwrap_or_default();
+        if random.chance(50) {
+            crate::network::damage(&mut ticket, random);
+        }
+        writer.add(&MobilityTicket(&ticket));
     }
 }
 

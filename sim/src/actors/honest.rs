@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use turnpike_client::{
-    AllocateOptions, BindingOptions, Client, ClientConfig, Credentials, DiscardReason, Event, Port,
+    AllocateOptions, BindingOptions, Client, ClientConfig, Credentials, DiscardReason, Event, Port, Transport,
 };
 use turnpike_wire::Family;
 use turnpike_wire::attributes::ReservationToken;
@@ -23,6 +23,9 @@ pub(crate) struct Honest {
     client: Client,
     peers: Vec<SocketAddr>,
     channels: Vec<u16>,
+    /// Whether it has a ticket, and the port it had before it used it.
+    mobile: bool,
+    port_before: u16,
     /// How many things it does before it ends.
     left: u64,
     next_action: u64,
@@ -40,6 +43,8 @@ impl Honest {
             client: new_client(surroundings),
             peers: Vec::new(),
             channels: Vec::new(),
+            mobile: false,
+            port_before: address.port(),
             left: 0,
             next_action: 0,
             undamaged,
@@ -65,8 +70,14 @@ impl Honest {
         let family = if six { Some(Family::Ipv6) } else { None };
         let additional_family = dual.then_some(Family::Ipv6);
         let lifetime = if random.chance(300) { Some(random.below(5000) as u32) } else { None };
-        let options =
-            AllocateOptions { port, family, additional_family, lifetime, ..AllocateOptions::default() };
+        let options = AllocateOptions {
+            port,
+            family,
+            additional_family,
+            lifetime,
+            mobility: random.chance(350),
+            ..AllocateOptions::default()
+        };
         self.left = random.between(2, 30);
         let now = Duration::from_nanos(surroundings.now);
         if random.chance(200) {
@@ -109,8 +120,21 @@ impl Honest {
                 let _ = self.client.refresh(now, lifetime, Some(family));
             }
             23..=24 => self.address.set_port(random.between(40_000, 40_015) as u16),
+            25..=34 if self.mobile => self.travel(surroundings),
             _ => self.send_data(surroundings),
         }
+    }
+
+    /// Goes to another port, or back to the one before, with its ticket.
+    fn travel(&mut self, surroundings: &mut Surroundings<'_>) {
+        let random = &mut *surroundings.random;
+        let new = match random.chance(250) {
+            true => self.port_before,
+            false => random.between(40_000, 40_015) as u16,
+        };
+        self.port_before = self.address.port();
+        self.address.set_port(new);
+        let _ = self.client.resume(Duration::from_nanos(surroundings.now), Transport::Datagram);
     }
 
     fn send_data(&mut self, surroundings: &mut Surroundings<'_>) {
@@ -158,6 +182,7 @@ impl Honest {
     fn notice(&mut self, surroundings: &mut Surroundings<'_>, event: &Event) {
         match event {
             Event::Allocated(allocated) => {
+                self.mobile = allocated.mobile;
                 keep(&mut surroundings.rumours.relayed, allocated.relayed, 24);
                 if let Some(additional) = allocated.relayed_additional {
                     keep(&mut surroundings.rumours.relayed, additional, 24);

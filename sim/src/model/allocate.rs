@@ -6,6 +6,7 @@ use turnpike_turn::{Now, Reason};
 
 use super::credentials::Identity;
 use super::message::{Parsed, write_address};
+use super::mobility::MOBILITY_TICKET;
 use super::requests::{
     Granted, LIFETIME, REQUESTED_ADDRESS_FAMILY, Rule, of_length, read_family, read_lifetime,
 };
@@ -26,6 +27,8 @@ pub(crate) struct Wanted {
     pub(super) by_token: bool,
     pub(super) local: Option<SocketAddr>,
     pub(super) lifetime: u32,
+    /// Whether it is to have a ticket.
+    pub(super) mobile: bool,
     /// Whether an IPv6 address is wanted after this one.
     pub(super) then_six: bool,
     /// The family that cannot be had, and the error.
@@ -54,8 +57,12 @@ impl Model {
             }
             let left = begun_seconds(existing.expires.since(now.monotonic));
             let Allocation { token, lacks, .. } = *existing;
+            let session = existing.session;
             let locals: Vec<SocketAddr> = self.halves(source).map(|it| it.local).collect();
-            return Ok(Granted::Attributes(self.allocated(&locals, left, asked, token, lacks)));
+            let mut attributes = self.allocated(&locals, left, asked, token, lacks);
+            let mobile = self.mobiles.iter().find(|it| it.session == session);
+            attributes.extend(mobile.map(|it| (MOBILITY_TICKET, it.ticket.clone())));
+            return Ok(Granted::Attributes(attributes));
         }
         let same = |it: &&super::Pending| {
             it.wanted.source.worker == source.worker
@@ -67,6 +74,9 @@ impl Model {
             return if copy { Ok(Granted::InProgress) } else { Err((437, Reason::AllocationMismatch)) };
         }
         let mut wanted = self.read_wish(source, message, asked, user)?;
+        if wanted.mobile && !self.offers_mobility() {
+            return Err((405, Reason::MobilityForbidden));
+        }
         if let Some(token) = message.value(RESERVATION_TOKEN) {
             let honoured = |it: &Reservation| it.token == token && it.expires > now.monotonic;
             let at = self.reservations.iter().position(honoured);
@@ -146,6 +156,10 @@ impl Model {
         let client_family = if source.client.tuple.server.is_ipv4() { 1 } else { 2 };
         let default = self.settings.default_family.map_or(client_family, |family| family.number());
         let lifetime = read_lifetime(message)?;
+        let ticket = message.value(MOBILITY_TICKET);
+        if ticket.is_some_and(|ticket| !ticket.is_empty()) {
+            return Err((400, Reason::BadTicket));
+        }
         Ok(Wanted {
             source,
             asked: asked.clone(),
@@ -157,6 +171,7 @@ impl Model {
             by_token: token.is_some(),
             local: None,
             lifetime: self.granted_lifetime(lifetime),
+            mobile: ticket.is_some(),
             then_six: additional.is_some() || drafted,
             lacks: None,
             instead_of: None,

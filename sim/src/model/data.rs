@@ -21,6 +21,7 @@ impl Model {
             return Err(Reason::BadChannelData);
         }
         self.allocation(&source).ok_or(Reason::NoAllocation)?;
+        self.arrived(&source);
         let channels = self.halves(source).flat_map(|it| &it.channels);
         let live: Vec<_> = channels.filter(|channel| channel.expires > now.monotonic).collect();
         let channel =
@@ -36,6 +37,7 @@ impl Model {
         message: &Parsed,
     ) -> Result<Expected, Reason> {
         self.allocation(&source).ok_or(Reason::NoAllocation)?;
+        self.arrived(&source);
         if !unknown_attributes(message).is_empty() {
             return Err(Reason::UnknownAttribute);
         }

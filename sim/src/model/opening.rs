@@ -84,6 +84,7 @@ impl Model {
         let attributes = self.allocated(&locals, *lifetime, asked, None, *lacks);
         let mut response = self.success(source.worker, asked, attributes, Some(owner));
         response.new_token = *pair;
+        response.new_ticket = pending.wanted.mobile;
         let (response, pending) = (Box::new(response), Box::new(pending));
         Expected::Allocate { response, pending, now: now.monotonic }
     }

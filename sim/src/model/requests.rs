@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use turnpike_turn::{EndCause, Now, Reason, Timestamp};
+use turnpike_turn::{EndCause, Now, Reason, SessionId, Timestamp};
 
 use super::allocate::Wanted;
 use super::credentials::{Identity, Refusal};
 use super::message::{Parsed, read_xored, write_address};
+use super::mobility::{MOBILITY_TICKET, Resumed};
 use super::peers::{Access, canonical, judge};
 use super::response::Asked;
 use super::tcp_relay::{Attempt, CONNECTION_ID};
@@ -17,6 +18,8 @@ use crate::observed::Report;
 /// What a request leads to when it is granted.
 pub(super) enum Granted {
     Attributes(Vec<(u16, Vec<u8>)>),
+    /// Likewise, and the next ticket of this session.
+    Moved(Vec<(u16, Vec<u8>)>, SessionId),
     Open(Box<Wanted>),
     Connect(Box<Attempt>),
     HandOver(u16),
@@ -42,7 +45,7 @@ impl Model {
         let mut identity = None;
         let granted = self.grant(now, source, message, &asked, &mut identity);
         let refusal = granted.as_ref().err().map(|refusal| (refusal.number, refusal.reason));
-        let immediate = matches!(granted, Ok(Granted::Attributes(_)) | Err(_));
+        let immediate = matches!(granted, Ok(Granted::Attributes(_) | Granted::Moved(..)) | Err(_));
         if self.settings.verbose && immediate {
             self.processed(&asked, session, identity.as_ref(), refusal);
         }
@@ -53,6 +56,11 @@ impl Model {
             Ok(Granted::HandOver(worker)) => Ok(Expected::HandOver(worker)),
             Ok(Granted::Attributes(attributes)) => {
                 let response = self.success(source.worker, &asked, attributes, identity.as_ref());
+                Ok(Expected::Reply(Box::new(response)))
+            }
+            Ok(Granted::Moved(attributes, session)) => {
+                let mut response = self.success(source.worker, &asked, attributes, identity.as_ref());
+                (response.new_ticket, response.moved) = (true, Some(session));
                 Ok(Expected::Reply(Box::new(response)))
             }
             Err(refusal) => {
@@ -117,7 +125,14 @@ impl Model {
             // It was carried out before, and must not end what came after it.
             return Ok(Granted::Attributes(vec![(LIFETIME, vec![0; 4])]));
         }
-        let session = self.own_allocation(source, user)?;
+        let moved = match message.value(MOBILITY_TICKET) {
+            Some(ticket) => Some(self.resume(now, source, message, user, ticket)?),
+            None => None,
+        };
+        let session = match &moved {
+            Some(moved) => moved.session,
+            None => self.own_allocation(source, user)?,
+        };
         let asked = read_lifetime(message)?;
         let family = of_length(message, REQUESTED_ADDRESS_FAMILY, 4)?;
         let granted = if asked == Some(0) { 0 } else { self.granted_lifetime(asked) };
@@ -143,7 +158,14 @@ impl Model {
                 self.end(now.monotonic, at, EndCause::Deleted);
             }
         }
-        Ok(Granted::Attributes(vec![(LIFETIME, granted.to_be_bytes().to_vec())]))
+        let lifetime = (LIFETIME, granted.to_be_bytes().to_vec());
+        match moved.filter(|_| self.mobiles.iter().any(|it| it.session == session)) {
+            None => Ok(Granted::Attributes(vec![lifetime])),
+            Some(Resumed { known: Some(ticket), .. }) => {
+                Ok(Granted::Attributes(vec![lifetime, (MOBILITY_TICKET, ticket)]))
+            }
+            Some(Resumed { known: None, .. }) => Ok(Granted::Moved(vec![lifetime], session)),
+        }
     }
 
     fn remember_deletion(&mut self, now: Timestamp, source: Source, id: [u8; 12], user: &Identity) {
@@ -276,15 +298,17 @@ impl Model {
 
     /// The session on this 5-tuple, if `user` owns it (RFC 8656 §5).
     pub(super) fn own_allocation(
-        &self,
+        &mut self,
         source: Source,
         user: &Identity,
-    ) -> Result<turnpike_turn::SessionId, (u16, Reason)> {
+    ) -> Result<SessionId, (u16, Reason)> {
         let allocation = self.allocation(&source).ok_or((437, Reason::AllocationMismatch))?;
         if allocation.owner.name != user.name {
             return Err((441, Reason::NotTheOwner));
         }
-        Ok(allocation.session)
+        let session = allocation.session;
+        self.arrived(&source);
+        Ok(session)
     }
 
     /// RFC 8656 §7.2: at least the default of 600 s, at most the server's maximum.

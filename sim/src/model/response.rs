@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use turnpike_turn::{Client, Now, Reason};
+use turnpike_turn::{Client, Now, Reason, SessionId};
 
 use super::algorithms::{PASSWORD_ALGORITHMS, protection_of_answer};
 use super::credentials::{Identity, IssuedNonce, Refusal};
 use super::message::{Parsed, Protection};
+use super::mobility::MOBILITY_TICKET;
 use super::{Model, Source};
 use crate::observed::{Action, Report};
 
@@ -27,6 +28,10 @@ pub(crate) struct Response {
     pub(crate) challenge: bool,
     /// Whether a RESERVATION-TOKEN of the server's choice is there.
     pub(crate) new_token: bool,
+    /// Whether a MOBILITY-TICKET that was never given out before is there.
+    pub(crate) new_ticket: bool,
+    /// The session whose ticket it is, if that exists already.
+    pub(crate) moved: Option<SessionId>,
     /// Whether SOFTWARE is there, if it is configured.
     pub(crate) software: bool,
     /// The key and kind of its integrity.
@@ -61,6 +66,13 @@ impl Asked {
             fingerprint: message.has_fingerprint(),
         }
     }
+}
+
+/// What a response has that only the core can choose.
+#[derive(Debug)]
+pub(crate) struct Learned {
+    pub(super) token: Option<[u8; 8]>,
+    pub(super) ticket: Option<Vec<u8>>,
 }
 
 /// A bucket of answers to strangers, in billionths of an answer.
@@ -147,6 +159,8 @@ impl Model {
             attributes,
             challenge: false,
             new_token: false,
+            new_ticket: false,
+            moved: None,
             software: true,
             signature: key.filter(|_| signed).map(|key| (key, asked.protection)),
             fingerprint: asked.fingerprint || self.settings.always_fingerprint,
@@ -194,7 +208,7 @@ impl Model {
         now: Now,
         expected: &Response,
         action: &Action,
-    ) -> Result<Option<[u8; 8]>, String> {
+    ) -> Result<Learned, String> {
         let Action::Reply { to, bytes } = action else { return Err("a reply is expected".into()) };
         let reply = Parsed::read(bytes).map_err(|_| "the reply cannot be read")?;
         let class = if expected.error.is_some() { 3 } else { 2 };
@@ -213,7 +227,8 @@ impl Model {
                 ensure(reply.is_signed_with(key), "a wrong integrity")?;
             }
         }
-        let (mut wanted, mut token) = (expected.attributes.clone(), None);
+        let mut wanted = expected.attributes.clone();
+        let (mut token, mut ticket) = (None, None);
         if expected.software
             && let Some(software) = &self.settings.software
         {
@@ -229,6 +244,7 @@ impl Model {
             match attribute.kind {
                 NONCE if expected.challenge => self.learn_nonce(now, &expected.to, value)?,
                 RESERVATION_TOKEN if expected.new_token => token = value.try_into().ok(),
+                MOBILITY_TICKET if expected.new_ticket => ticket = Some(value),
                 ERROR_CODE => self.check_error(expected.error, &value)?,
                 kind => found.push((kind, value)),
             }
@@ -237,7 +253,8 @@ impl Model {
         found.sort();
         same("attributes", &found, &wanted)?;
         same("presence of a token", &token.is_some(), &expected.new_token)?;
-        Ok(token)
+        same("presence of a ticket", &ticket.is_some(), &expected.new_ticket)?;
+        Ok(Learned { token, ticket })
     }
 
     fn check_error(&self, expected: Option<u16>, value: &[u8]) -> Result<(), String> {

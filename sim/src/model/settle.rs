@@ -7,7 +7,8 @@ use turnpike_turn::{Egress, Now, PeerTransport, Reason, Stats, Timestamp};
 
 use super::allocate::Wanted;
 use super::message::{Parsed, Protection, read_xored};
-use super::response::{ensure, same};
+use super::mobility::Mobile;
+use super::response::{Learned, ensure, same};
 use super::{Allocation, Expected, Model, Pending, Reservation};
 use crate::observed::{Action, Observed, Opening, Report};
 
@@ -21,6 +22,8 @@ pub(crate) struct Counters {
     pub(super) challenges: u64,
     pub(super) allocations_created: u64,
     pub(super) allocations_ended: u64,
+    pub(super) allocations_arrived: u64,
+    pub(super) allocations_departed: u64,
     pub(super) client_packets: u64,
     pub(super) client_bytes: u64,
     pub(super) peer_packets: u64,
@@ -60,11 +63,14 @@ impl Model {
                 check_icmp(bytes, peer, value, fingerprint)?;
             }
             Expected::Reply(response) => {
-                self.check_response(now, &response, action)?;
+                let learned = self.check_response(now, &response, action)?;
+                if let (Some(session), Some(ticket)) = (response.moved, learned.ticket) {
+                    self.learn_ticket(session, ticket)?;
+                }
             }
             Expected::Allocate { response, pending, now: made } => {
-                let token = self.check_response(now, &response, action)?;
-                self.insert(made, *pending, token, &observed.reports)?;
+                let learned = self.check_response(now, &response, action)?;
+                self.insert(made, *pending, learned, &observed.reports)?;
             }
             Expected::Connect(attempt) => self.learn_attempt(now, *attempt, observed)?,
             Expected::Attempted { .. } => self.learn_accepted(now, &expected, observed)?,
@@ -113,6 +119,8 @@ impl Model {
         let expected = [counters.successes, counters.errors, counters.challenges];
         same("responses", &[stats.successes, stats.errors, stats.challenges], &expected)?;
         let expected = [counters.allocations_created, counters.allocations_ended];
+        let expected_moves = [counters.allocations_arrived, counters.allocations_departed];
+        same("moves", &[stats.allocations_arrived, stats.allocations_departed], &expected_moves)?;
         same("allocations", &[stats.allocations_created, stats.allocations_ended], &expected)?;
         same("ICMP errors", &stats.icmp_errors, &counters.icmp_errors)?;
         let Counters { client_packets, client_bytes, peer_packets, peer_bytes, .. } = *counters;
@@ -172,7 +180,7 @@ impl Model {
         &mut self,
         now: Timestamp,
         pending: Pending,
-        token: Option<[u8; 8]>,
+        Learned { token, ticket }: Learned,
         reports: &[Report],
     ) -> Result<(), String> {
         let Pending { relay, local, wanted, first, .. } = pending;
@@ -224,6 +232,10 @@ impl Model {
             channels: Vec::new(),
             usage: Default::default(),
         }));
+        if let Some(ticket) = ticket {
+            self.mobiles.push(Mobile::new(session));
+            self.learn_ticket(session, ticket)?;
+        }
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 mod authentication;
 mod data;
 mod lifetime;
+mod mobility;
 mod requests;
 mod tcp_relay;
 mod tokens;

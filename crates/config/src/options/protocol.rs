@@ -1,6 +1,6 @@
 //! What is said on the wire.
 
-use super::Effect::{Later, Settled};
+use super::Effect::Settled;
 use super::OptionSpec;
 use crate::endpoints::{AlternateServer, servers};
 
@@ -49,7 +49,11 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         Settled("RESPONSE-ORIGIN is never sent without rfc5780"),
         "No RESPONSE-ORIGIN without RFC 5780.",
     ),
-    OptionSpec::with(&["mobility"], Later("mobility"), "Mobility (RFC 8016)."),
+    OptionSpec::switch(
+        &["mobility"],
+        |config, on| config.mobility = on,
+        "Clients that ask for a ticket keep their allocation when their address changes (RFC 8016). Needs credentials.",
+    ),
 ];
 
 pub(super) const ALTERNATES: &[OptionSpec] = &[

@@ -32,6 +32,8 @@ struct Wish {
     lifetime: Option<u32>,
     /// A second family was asked for (RFC 8656 §7.1).
     additional: bool,
+    /// A ticket was asked for (RFC 8016 §3.1).
+    mobile: bool,
 }
 
 /// Which relayed addresses an allocation can have.
@@ -64,6 +66,9 @@ impl Server {
             return Err(refused(ErrorNumber::TRY_ALTERNATE, Reason::TryAlternate));
         }
         let wish = Wish::read(&request.message, request.client.tuple.transport, &self.config)?;
+        if wish.mobile && !self.offers_mobility() {
+            return Err(refused(ErrorNumber::MOBILITY_FORBIDDEN, Reason::MobilityForbidden));
+        }
         let origin = self.origin_to_pin(request)?;
         // RFC 8656 §7.2: token and family are judged before the quota, and capacity comes last.
         let mut plan = self.plan(request, &wish)?;
@@ -90,6 +95,8 @@ impl Server {
             transport: wish.transport,
             attempts: 1,
             lifetime: self.granted_lifetime(wish.lifetime, request.now.unix, user),
+            // Connections with peers stay where they are, and so does what they come from.
+            mobile: wish.mobile && wish.transport == PeerTransport::Udp,
             fingerprint: request.reply().fingerprint,
             integrity: request.reply().integrity,
             abandoned: false,
@@ -110,7 +117,7 @@ impl Server {
     fn repeated(&self, request: &Request<'_>, user: &User) -> Result<Option<Answer>, Refused> {
         let mismatch = Err(refused(ErrorNumber::ALLOCATION_MISMATCH, Reason::AllocationMismatch));
         let transaction = request.message.transaction_id();
-        if let Some(relay) = self.allocations.find(&request.client.tuple) {
+        if let Some(relay) = self.allocation_on(&request.client.tuple) {
             let same = self.allocations.get(relay).is_some_and(|allocation| {
                 allocation.transaction == transaction && allocation.user.is_same(user)
             });
@@ -119,6 +126,7 @@ impl Server {
         match self.waiting.find(&request.client.tuple) {
             Some(pending) if pending.transaction == transaction => Ok(Some(Answer::InProgress)),
             Some(_) => mismatch,
+            None if self.mobile.claims.find(&request.client.tuple).is_some() => mismatch,
             None => Ok(None),
         }
     }
@@ -250,7 +258,13 @@ impl Wish {
         let excluded = asks_family || token.is_some() || pair;
         let draft = message.value(DRAFT_ADDITIONAL_ADDRESS_FAMILY).filter(|_| !excluded);
         let drafted = draft.is_some_and(|value| matches!(value, [2, _, _, _]));
-        Ok(Wish { transport, family, parity, token, lifetime, additional: additional.is_some() || drafted })
+        // RFC 8016 §3.1.2: who asks for a ticket has none to show.
+        let ticket = message.value(AttributeType::MOBILITY_TICKET);
+        if ticket.is_some_and(|ticket| !ticket.is_empty()) {
+            return Err(refused(ErrorNumber::BAD_REQUEST, Reason::BadTicket));
+        }
+        let (additional, mobile) = (additional.is_some() || drafted, ticket.is_some());
+        Ok(Wish { transport, family, parity, token, lifetime, additional, mobile })
     }
 }
 

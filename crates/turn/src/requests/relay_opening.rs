@@ -14,6 +14,7 @@ use crate::allocation::Allocation;
 use crate::bandwidth::BandwidthLimit;
 use crate::credentials::User;
 use crate::effect::{Effect, Event, Reserve};
+use crate::mobility::Serial;
 use crate::origin::PinnedOrigin;
 use crate::ports::{Parity, RelayedPort};
 use crate::quota::QuotaPlace;
@@ -204,6 +205,10 @@ impl Server {
         if let Some(second) = second {
             self.allocations.insert_beside(relay, second.relay, granted.allocation(second.port, None));
             self.set_timer(granted.expires(), Timer::Allocation(second.relay));
+        }
+        if pending.mobile {
+            let serial = Serial::new(&mut self.random);
+            self.mobile.issue(session, relay, serial);
         }
         self.succeed_pending(now, &reply, relay)
     }

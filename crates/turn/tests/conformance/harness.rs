@@ -14,7 +14,7 @@ pub(crate) use caller::Caller;
 pub(crate) use connections::Connecting;
 pub(crate) use outcome::{Outcome, Reply};
 pub(crate) use setup::{Setup, credentials, range};
-pub(crate) use world::World;
+pub(crate) use world::{World, carry_out};
 
 /// Builds a message of any class.
 pub(crate) fn message(

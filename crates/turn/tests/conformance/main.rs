@@ -7,6 +7,7 @@ mod harness;
 mod rfc5780;
 mod rfc6062;
 mod rfc7635;
+mod rfc8016;
 mod rfc8489;
 mod rfc8656;
 mod security;

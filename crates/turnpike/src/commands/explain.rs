@@ -85,6 +85,14 @@ const MEANINGS: &[(Reason, &str)] = &[
         Reason::UntoldIcmp,
         "an ICMP error that is not passed on: of another kind than unreachable or too large, or see icmp-errors",
     ),
+    (
+        Reason::PassedOn,
+        "a packet for an allocation that has just moved to another thread of this server, which gets it",
+    ),
+    (
+        Reason::ClientAway,
+        "data for a client whose connection broke; it may come back with its mobility ticket until its allocation expires",
+    ),
     (Reason::InProgress, "a retransmission of a request that is being worked on"),
     (
         Reason::RateLimited,
@@ -169,6 +177,15 @@ const MEANINGS: &[(Reason, &str)] = &[
     (Reason::UnknownReservation, "the reservation token was used, or is older than 30 s"),
     (Reason::RelayFailed, "the relay socket could not be opened; often the limit of file descriptors"),
     (Reason::TooManyPermissions, "the allocation has as many permissions as it may have"),
+    (
+        Reason::MobilityForbidden,
+        "the client wants to keep its allocation when its address changes: see mobility",
+    ),
+    (
+        Reason::BadTicket,
+        "a mobility ticket that this server has not given out (it may have been restarted since), or where none belongs",
+    ),
+    (Reason::UsedTicket, "a mobility ticket that was used before; each is good for one move"),
     (
         Reason::BadChannelNumber,
         "channels go from 0x4000 to 0x4FFF; for old clients see rfc5766-channel-numbers",

@@ -21,6 +21,7 @@ mod hostile;
 mod hostile_streams;
 mod icmp;
 mod logging;
+mod mobility;
 mod nat_discovery;
 mod nat_verdicts;
 mod oauth;

@@ -75,13 +75,15 @@ fn an_option_this_version_does_not_have_is_said_once_and_plainly() {
     let directory = Directory::new();
     let file = directory.write(
         "turnserver.conf",
-        "use-auth-secret\nstatic-auth-secret=s\nsyslog\nraw-public-keys\nmobility\ntlsv1\n",
+        "use-auth-secret\nstatic-auth-secret=s\nsyslog\nraw-public-keys\nweb-admin\ntlsv1\n",
     );
     let ip = loopback_address().to_string();
     let mut server = Program::start(TURNSERVER, &["-c", &file, "-L", &ip, "--prometheus"]);
     server.expect("Total auth threads");
     let said = server.so_far();
-    for (line, option, what) in [(4, "raw-public-keys", "raw public keys"), (5, "mobility", "mobility")] {
+    for (line, option, what) in
+        [(4, "raw-public-keys", "raw public keys"), (5, "web-admin", "the web console")]
+    {
         let whole = format!("{file}:{line}: {option} has no effect yet: this version does not have {what}");
         assert_eq!(said.matches(&format!("WARNING {whole}")).count(), 1, "{whole} in:\n{said}");
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use turnpike_turn::{Client, Egress, Forward, RelayId, Verdict};
 use turnpike_wire::attributes::{
-    Data, ErrorCode, Icmp, Nonce, PasswordAlgorithms, ReservationToken, XorPeerAddress,
+    Data, ErrorCode, Icmp, MobilityTicket, Nonce, PasswordAlgorithms, ReservationToken, XorPeerAddress,
 };
 use turnpike_wire::{ChannelData, Class, Message, Method};
 
@@ -15,6 +15,7 @@ use crate::must;
 pub(super) struct Learnt {
     pub(super) nonce: Option<Vec<u8>>,
     pub(super) token: Option<[u8; 8]>,
+    pub(super) ticket: Option<Vec<u8>>,
 }
 
 /// Of a client's packet.
@@ -87,7 +88,7 @@ pub(super) fn peer_verdict(
     let bytes = [forward.head.as_slice(), packet, forward.tail.as_slice()].concat();
     assert!(bytes.len() <= 65_507, "it fits a datagram");
     if let Ok(ChannelData { data, .. }) = ChannelData::parse(&bytes) {
-        // RFC 8656 §12.5.
+        // RFC 8656 §12.5: padded on a stream alone.
         let padding = if to.tuple.transport.is_stream() { packet.len().wrapping_neg() % 4 } else { 0 };
         assert_eq!((data, forward.tail.as_slice()), (packet, &[0; 3][..padding]));
         return;
@@ -118,14 +119,14 @@ pub(super) fn icmp_verdict(verdict: &Verdict<'_>, from: SocketAddr, known: impl 
     assert_ne!(message.fingerprint_is_valid(), Some(false));
 }
 
-/// Of an answer about a relay socket; returns a reservation's token.
-pub(super) fn answer(verdict: &Verdict<'_>, known: impl Fn(Client) -> bool) -> Option<[u8; 8]> {
+/// Of an answer about a relay socket.
+pub(super) fn answer(verdict: &Verdict<'_>, known: impl Fn(Client) -> bool) -> Learnt {
     match verdict {
         Verdict::Reply { to, bytes } => {
             assert!(known(*to), "a client that exists");
-            learn(&response(bytes)).token
+            learn(&response(bytes))
         }
-        Verdict::Wait(_) | Verdict::Drop(_) => None,
+        Verdict::Wait(_) | Verdict::Drop(_) => Learnt::default(),
         Verdict::Forward(_) => panic!("there is nothing to forward"),
         Verdict::Connecting(_) | Verdict::HandOver { .. } => panic!("no request is at hand"),
     }
@@ -145,5 +146,7 @@ fn learn(message: &Message<'_>) -> Learnt {
     let token = must(message.get::<ReservationToken>(), "RESERVATION-TOKEN is readable").map(|token| token.0);
     let algorithms = must(message.get::<PasswordAlgorithms<'_>>(), "PASSWORD-ALGORITHMS is readable");
     assert_eq!(algorithms.is_some(), nonce.is_some(), "each nonce has its offer");
-    Learnt { nonce, token }
+    let ticket = must(message.get::<MobilityTicket<'_>>(), "MOBILITY-TICKET is readable");
+    assert!(ticket.is_none_or(|ticket| (1..=32).contains(&ticket.0.len())), "coturn's client can keep it");
+    Learnt { nonce, token, ticket: ticket.map(|ticket| ticket.0.to_vec()) }
 }

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use turnpike_wire::attributes::{
-    AdditionalAddressFamily, ChannelNumber, ConnectionId, Data, DontFragment, EvenPort, Lifetime, Nonce,
-    PasswordAlgorithm, PasswordAlgorithms, Realm, RequestedAddressFamily, RequestedTransport,
-    ReservationToken, UserHash, Username, XorPeerAddress,
+    AdditionalAddressFamily, ChannelNumber, ConnectionId, Data, DontFragment, EvenPort, Lifetime,
+    MobilityTicket, Nonce, PasswordAlgorithm, PasswordAlgorithms, Realm, RequestedAddressFamily,
+    RequestedTransport, ReservationToken, UserHash, Username, XorPeerAddress,
 };
 use turnpike_wire::{
     Class, Family, LongTermKey, MessageWriter, Method, PasswordDigest, TransactionId, channel_data_header,
@@ -28,7 +28,7 @@ impl World {
         match method {
             Method::CONNECT => _ = writer.add(&XorPeerAddress(self.reachable_peer(input))),
             Method::CONNECTION_BIND => _ = writer.add(&ConnectionId(self.connections.name(input.byte()))),
-            _ => add_usual(&mut writer, method, token, input),
+            _ => add_usual(&mut writer, method, (token, &self.ticket), input),
         }
         if damaged {
             AnyAttribute::from_input(input).write(&mut writer);
@@ -127,7 +127,12 @@ fn transaction(input: &mut Input<'_>, flags: u8) -> TransactionId {
 }
 
 /// The attributes a method usually comes with.
-fn add_usual(writer: &mut MessageWriter<'_>, method: Method, token: [u8; 8], input: &mut Input<'_>) {
+fn add_usual(
+    writer: &mut MessageWriter<'_>,
+    method: Method,
+    (token, ticket): ([u8; 8], &[u8]),
+    input: &mut Input<'_>,
+) {
     let choice = input.byte();
     match method {
         Method::ALLOCATE => {
@@ -138,6 +143,10 @@ fn add_usual(writer: &mut MessageWriter<'_>, method: Method, token: [u8; 8], inp
                 2 => _ = writer.add(&RequestedAddressFamily(Family::Ipv6)),
                 3 => _ = writer.add(&Lifetime(input.number_u32())),
                 4 => _ = writer.add(&AdditionalAddressFamily(Family::Ipv6)),
+                5 => _ = writer.add(&MobilityTicket(&[])),
+                6 => {
+                    writer.add(&AdditionalAddressFamily(Family::Ipv6)).add(&MobilityTicket(&[]));
+                }
                 _ => {}
             }
         }
@@ -147,6 +156,9 @@ fn add_usual(writer: &mut MessageWriter<'_>, method: Method, token: [u8; 8], inp
             if choice >= 0xC0 {
                 let family = if choice & 2 == 0 { Family::Ipv4 } else { Family::Ipv6 };
                 writer.add(&RequestedAddressFamily(family));
+            }
+            if choice & 0x18 == 0x18 {
+                writer.add(&MobilityTicket(ticket));
             }
         }
         Method::CREATE_PERMISSION => {

@@ -35,6 +35,8 @@ pub(super) struct World {
     last_packet: Vec<u8>,
     /// The newest reservation.
     pub(super) token: [u8; 8],
+    /// The newest ticket.
+    pub(super) ticket: Vec<u8>,
     /// Whether relay sockets open at once.
     at_once: bool,
     checks: u32,
@@ -96,6 +98,7 @@ impl World {
             closing: Vec::new(),
             last_packet: Vec::new(),
             token: [0; 8],
+            ticket: Vec::new(),
             at_once: flags & 2 == 0,
             checks: 0,
         }
@@ -110,6 +113,7 @@ impl World {
             *nonce = fresh;
         }
         self.token = learnt.token.unwrap_or(self.token);
+        self.ticket = learnt.ticket.unwrap_or(std::mem::take(&mut self.ticket));
         self.last_packet = packet.to_vec();
         self.carry_out();
     }
@@ -269,7 +273,8 @@ impl World {
         let verdict = self.server.handle_relay_opened(self.now, wait, opened);
         let known = |client: Client| self.callers.iter().any(|caller| caller.client == client);
         let learnt = check::answer(&verdict, known);
-        self.token = learnt.unwrap_or(self.token);
+        self.token = learnt.token.unwrap_or(self.token);
+        self.ticket = learnt.ticket.unwrap_or(std::mem::take(&mut self.ticket));
     }
 
     /// Binds as the system does: not what is held for a reservation that the server has let go, but has had no time
@@ -323,6 +328,8 @@ impl World {
                     self.reconnect(client);
                 }
                 Effect::ClosePeer { connection } => self.connections.close(connection),
+                // There is no other worker.
+                Effect::Post { to, letter } => panic!("{letter:?} to worker {to}"),
                 Effect::Report(event) => assert!(!format!("{event:?}").is_empty()),
             }
         }
@@ -419,6 +426,7 @@ fn config(flags: u16) -> Config {
         config.alternates =
             vec![Alternates { addresses, ports: [3478, 3479], datagrams: true, connections: false }];
     }
+    config.mobility = flags & 0x0200 == 0;
     config.software = (flags & 0x2000 != 0).then(|| "Turnpike".into());
     config.channels = if flags & 0x4000 != 0 { ChannelRange::Rfc5766 } else { ChannelRange::Rfc8656 };
     config.max_permissions = if flags & 0x8000 != 0 { 2 } else { 1024 };

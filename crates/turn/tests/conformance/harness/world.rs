@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use turnpike_turn::{
-    Client, Effect, Egress, Event, Forward, IcmpError, Now, PeerConnectionId, PeerTransport, Ports, Quotas,
-    RelayError, RelayId, RelayedPort, Server, Timestamp, UnixTime, Verdict, WaitId,
+    Client, Effect, Egress, Event, Forward, IcmpError, Letter, Now, PeerConnectionId, PeerTransport, Ports,
+    Quotas, RelayError, RelayId, RelayedPort, Server, Timestamp, UnixTime, Verdict, WaitId,
 };
 
 use super::{Connecting, Outcome, Reply};
@@ -40,6 +40,8 @@ pub(crate) struct World {
     /// Whether ports are kept after their socket was closed.
     pub(crate) keeps_ports: bool,
     pub(crate) kept_ports: Vec<RelayedPort>,
+    /// What other workers are to be told.
+    pub(crate) posted: VecDeque<(u16, Letter)>,
     transactions: u64,
 }
 
@@ -62,6 +64,7 @@ impl World {
             attempts: Vec::new(),
             keeps_ports: false,
             kept_ports: Vec::new(),
+            posted: VecDeque::new(),
             transactions: 0,
         }
     }
@@ -161,15 +164,21 @@ impl World {
                 }
                 Effect::Splice { client, connection } => self.spliced.push((client, connection)),
                 Effect::ClosePeer { connection } => self.closed.push(connection),
+                Effect::Post { to, letter } => self.posted.push_back((to, letter)),
                 Effect::Report(event) => self.events.push(event),
             }
         }
     }
 
+    /// Whether this is a wait for another worker.
+    fn has_claimed(&self, wait: WaitId) -> bool {
+        self.posted.iter().any(|(_, letter)| matches!(letter, Letter::Claim(claim) if claim.wait == wait))
+    }
+
     pub(super) fn settle(&mut self, outcome: Outcome) -> Outcome {
         self.drain();
         match outcome {
-            Outcome::Wait(wait) if self.answers => {
+            Outcome::Wait(wait) if self.answers && !self.has_claimed(wait) => {
                 let (asked, relay, address) = self.asked.pop_front().expect("a wait has its effect");
                 assert_eq!(asked, wait);
                 let opened = self.failures.pop_front().map_or(Ok(()), Err);
@@ -188,7 +197,7 @@ impl World {
     }
 }
 
-pub(super) fn carry_out(verdict: Verdict<'_>, packet: &[u8]) -> Outcome {
+pub(crate) fn carry_out(verdict: Verdict<'_>, packet: &[u8]) -> Outcome {
     match verdict {
         Verdict::Reply { to, bytes } => Outcome::Reply(Reply { to, bytes: bytes.to_vec() }),
         Verdict::Wait(wait) => Outcome::Wait(wait),

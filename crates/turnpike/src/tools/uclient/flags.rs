@@ -72,6 +72,7 @@ struct Typed {
     dual: bool,
     dont_fragment: bool,
     bandwidth: Option<u32>,
+    mobility: bool,
     send_indications: bool,
     pad: bool,
     no_permissions: bool,
@@ -118,6 +119,7 @@ impl Typed {
             "x" => &mut self.ipv6,
             "X" => &mut self.ipv4,
             "g" => &mut self.dont_fragment,
+            "M" => &mut self.mobility,
             "D" => &mut self.pad,
             "N" => &mut self.negative_tests,
             "R" => &mut self.malformed_traffic,
@@ -203,6 +205,7 @@ impl Typed {
             dual: self.dual,
             dont_fragment: self.dont_fragment,
             bandwidth: self.bandwidth,
+            mobility: self.mobility,
             send_indications: self.send_indications,
             pad_channel_data: self.pad,
             permissions: !self.no_permissions,
@@ -319,7 +322,6 @@ fn refusal_of(flag: &str) -> Option<&'static str> {
     Some(match flag {
         "b" => "SCTP between client and server is not in this version; use -t for TCP",
         "U" => "a null cipher encrypts nothing, and there is none here; leave -S away to send in the clear",
-        "M" => "mobility (RFC 8016) is not in this version",
         _ => return None,
     })
 }
@@ -445,7 +447,7 @@ mod tests {
 
     #[test]
     fn what_there_is_not_is_named() {
-        for flag in ["-M", "-b", "-U"] {
+        for flag in ["-b", "-U"] {
             let refusal = parsed(&format!("{flag} -y 127.0.0.1"));
             let Err(Refusal::Unusable(why)) = refusal else { panic!("{flag}") };
             assert!(why.starts_with(flag), "{why}");

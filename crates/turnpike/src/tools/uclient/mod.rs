@@ -4,6 +4,7 @@ mod flags;
 mod load;
 mod malformed;
 mod message;
+mod moving;
 mod negative;
 mod session;
 mod sessions;

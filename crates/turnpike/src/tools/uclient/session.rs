@@ -16,6 +16,8 @@ use crate::tools::randomness;
 /// One client on its own socket.
 pub(super) struct Session {
     pub(super) transport: Transport,
+    /// The socket it is about to leave.
+    pub(super) left: Option<Transport>,
     /// What the poller watches its socket for.
     pub(super) watched: Interest,
     pub(super) server: SocketAddr,
@@ -51,6 +53,8 @@ pub(super) enum Stage {
     Idle,
     /// Waits for the answer to its Allocate request.
     Allocating,
+    /// Has an allocation and takes it along to another socket.
+    Moving,
     /// Has an allocation but no way to its peer.
     Allocated,
     /// Waits for its permission or channel.
@@ -109,6 +113,7 @@ impl Session {
         }
         Ok(Session {
             transport,
+            left: None,
             watched: Interest::Input,
             server,
             domain: domain.map(Box::from),

@@ -19,7 +19,7 @@ use crate::tools::output::{error, info, warning};
 pub(super) struct Sessions {
     pub(super) settings: Settings,
     pub(super) all: Vec<Session>,
-    poller: Poller,
+    pub(super) poller: Poller,
     events: Events,
     started: Instant,
     next_timers: Duration,
@@ -288,7 +288,7 @@ impl Sessions {
         let session = &mut self.all[number];
         let Some(trouble) = session.transport.trouble() else { return Ok(()) };
         match session.stage {
-            Stage::Allocating => bail!(trouble.about(session.server)),
+            Stage::Allocating | Stage::Moving => bail!(trouble.about(session.server)),
             _ if !session.transport.has_ended() => {}
             Stage::Allocated | Stage::Opening | Stage::Joining => bail!(trouble.about(session.server)),
             Stage::Open => {
@@ -322,7 +322,12 @@ impl Sessions {
         let verbose = self.settings.verbose;
         let session = &mut self.all[number];
         match event {
-            Event::Allocated(allocated) => self.handle_allocated(number, &allocated),
+            Event::Allocated(allocated) => {
+                self.handle_allocated(number, &allocated);
+                if self.settings.mobility {
+                    return self.begin_move(number, allocated.mobile);
+                }
+            }
             Event::PermissionsCreated { request } | Event::ChannelBound { request, .. } => {
                 session.essential.retain(|essential| *essential != request);
                 if session.essential.is_empty() && session.stage == Stage::Opening {
@@ -332,7 +337,10 @@ impl Sessions {
                     report_opened(&event);
                 }
             }
-            Event::Refreshed { .. } => verbose!(self.settings, "refresh response received: success"),
+            Event::Refreshed { request, .. } => {
+                verbose!(self.settings, "refresh response received: success");
+                self.end_move(number, request);
+            }
             Event::Deleted { .. } => session.stage = Stage::Closed,
             Event::Expired => warning!("the allocation expired"),
             Event::PeerUnreachable { peer, kind, code } => {
@@ -408,6 +416,7 @@ impl Sessions {
             Method::ALLOCATE => bail!("Cannot complete Allocation"),
             Method::CHANNEL_BIND => bail!("Cannot bind channel"),
             Method::CONNECT => bail!("Cannot connect to the peer"),
+            Method::REFRESH => bail!("Cannot complete Refresh"),
             _ => bail!("Cannot create permission"),
         }
     }
@@ -420,7 +429,7 @@ impl Sessions {
     }
 }
 
-fn watch(poller: &Poller, session: &Session, number: usize, first: bool) -> Result<()> {
+pub(super) fn watch(poller: &Poller, session: &Session, number: usize, first: bool) -> Result<()> {
     let writing = session.watched == Interest::InputAndRoom;
     poller.watch(&session.transport, number as u64, writing, first).context("cannot wait for a socket")
 }

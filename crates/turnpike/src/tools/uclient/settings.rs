@@ -31,6 +31,8 @@ pub(super) struct Settings {
     pub(super) dont_fragment: bool,
     /// Kilobits a second, as BANDWIDTH counts them.
     pub(super) bandwidth: Option<u32>,
+    /// Move to another port as soon as there is an allocation (RFC 8016).
+    pub(super) mobility: bool,
     pub(super) send_indications: bool,
     pub(super) pad_channel_data: bool,
     pub(super) permissions: bool,
@@ -116,6 +118,7 @@ impl Settings {
             },
             dont_fragment: self.dont_fragment,
             bandwidth: self.bandwidth,
+            mobility: self.mobility,
             ..AllocateOptions::default()
         }
     }

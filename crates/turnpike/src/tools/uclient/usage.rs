@@ -50,6 +50,7 @@ WHAT IS ASKED OF THE SERVER
     -Z             one of each (implies -c)
     -g             DONT-FRAGMENT
     -a BYTES/S     bandwidth
+    -M             mobility: each session moves to another port with the ticket it gets
     --no-even-port do not ask for an even port and the next one for RTCP
     -I             no permissions
     -G             more permissions, channels and refreshes than needed
@@ -71,7 +72,7 @@ OTHER
     --help         this text
 
 NOT IN THIS VERSION
-    -b (SCTP), -M (mobility), -U (null cipher)
+    -b (SCTP), -U (null cipher)
 
 EXIT STATUS
     0 when the run went to its end, even if messages were lost: read the last lines;
