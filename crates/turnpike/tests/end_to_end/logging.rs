@@ -71,11 +71,11 @@ fn records_are_time_level_and_message_with_a_choice_of_time() {
 fn the_least_level_silences_what_is_below_it() {
     let directory = Directory::new();
     let (log, ip) = (directory.file("turn.log"), loopback_address().to_string());
-    let option = "--rfc3489-compatibility";
+    let option = "--raw-public-keys";
     let arguments =
         ["-n", "--no-auth", "-L", &ip, "-l", &log, "--simple-log", "--log-min-level=warning", option];
     let mut program = Program::start(TURNSERVER, &arguments);
-    program.expect("rfc3489-compatibility has no effect yet");
+    program.expect("raw-public-keys has no effect yet");
     program.signal("TERM");
     let finished = program.finish();
     assert!(finished.stdout.lines().all(|line| line.contains(" WARNING ")), "{}", finished.stdout);
