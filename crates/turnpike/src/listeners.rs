@@ -13,8 +13,10 @@ use crate::certificates::Served;
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
     pub(crate) udp: Vec<Vec<UdpSocket>>,
-    /// Those for DTLS alone.
+    /// Those on the port for DTLS. They come behind all others: NAT behaviour discovery counts on the links of those.
     pub(crate) dtls: Vec<Vec<UdpSocket>>,
+    /// Whether plain UDP is served there as well.
+    pub(crate) plain_beside_dtls: bool,
     pub(crate) tcp: Vec<Vec<TcpListener>>,
 }
 
@@ -29,7 +31,7 @@ impl Listeners {
         threads: u16,
         secure: Served,
     ) -> anyhow::Result<Self> {
-        let mut listeners = Listeners::default();
+        let mut listeners = Listeners { plain_beside_dtls: config.udp, ..Listeners::default() };
         for address in addresses {
             if config.udp {
                 listeners.udp.push(bind_udp(config, *address, threads)?);
@@ -76,8 +78,7 @@ impl Listeners {
             self.tcp.push(bind_tcp(config, for_tls, threads)?);
         }
         if secure.dtls && is_first && (is_other || !config.udp) {
-            let listening = if config.udp { &mut self.udp } else { &mut self.dtls };
-            listening.push(bind_udp(config, for_tls, threads)?);
+            self.dtls.push(bind_udp(config, for_tls, threads)?);
         }
         Ok(())
     }
@@ -104,8 +105,9 @@ impl Listeners {
     pub(crate) fn share(&mut self) -> (Vec<Listener>, Vec<TcpListener>) {
         let udp = self.udp.iter_mut().filter_map(Vec::pop);
         let dtls = self.dtls.iter_mut().filter_map(Vec::pop);
-        let plain = udp.map(|socket| Listener { socket, plain: true });
-        let datagrams = plain.chain(dtls.map(|socket| Listener { socket, plain: false })).collect();
+        let udp = udp.map(|socket| Listener { socket, plain: true });
+        let dtls = dtls.map(|socket| Listener { socket, plain: self.plain_beside_dtls });
+        let datagrams = udp.chain(dtls).collect();
         let tcp = self.tcp.iter_mut().filter_map(Vec::pop).collect();
         (datagrams, tcp)
     }

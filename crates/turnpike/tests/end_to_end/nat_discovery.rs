@@ -79,7 +79,21 @@ fn socket() -> UdpSocket {
 
 #[test]
 fn any_of_the_four_sockets_answers_from_any_other_whichever_worker_has_the_client() {
-    let world = Discoverable::start(&["-m", "4"]);
+    assert_every_corner_answers_from_every_other(&Discoverable::start(&["-m", "4"]));
+}
+
+#[test]
+fn the_port_for_dtls_is_none_of_the_four() {
+    // The worker's links are counted by its listeners, and those for DTLS once came between them.
+    let directory = Directory::new();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let certificate = directory.write("cert.pem", &made.cert.pem());
+    let key = directory.write("key.pem", &made.signing_key.serialize_pem());
+    let secure = ["-m", "2", "--dtls", "--cert", &certificate, "--pkey", &key];
+    assert_every_corner_answers_from_every_other(&Discoverable::start(&secure));
+}
+
+fn assert_every_corner_answers_from_every_other(world: &Discoverable) {
     // Sockets of several ports are spread over the workers.
     for _ in 0..6 {
         let socket = socket();
