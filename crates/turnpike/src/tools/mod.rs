@@ -6,7 +6,7 @@ mod arguments;
 pub mod natdiscovery;
 mod output;
 pub mod peer;
-mod randomness;
+pub(crate) mod randomness;
 pub mod rfc5769check;
 pub mod stunclient;
 pub mod uclient;

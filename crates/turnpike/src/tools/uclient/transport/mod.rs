@@ -4,6 +4,7 @@
 mod ciphers;
 #[cfg(test)]
 mod dribble;
+mod link;
 mod tcp;
 mod tls;
 mod tls_settings;
@@ -19,6 +20,7 @@ use anyhow::{Context, Result};
 use socket2::Socket;
 use turnpike_client::FrameBuffer;
 
+pub(crate) use self::link::{Link, Linker};
 use self::tcp::Tcp;
 use self::tls::Tls;
 pub(super) use self::tls_settings::{TlsFlags, TlsSettings};
