@@ -17,6 +17,7 @@ mod help;
 mod hostile;
 mod hostile_streams;
 mod icmp;
+mod load;
 mod logging;
 mod nat_discovery;
 mod nat_verdicts;

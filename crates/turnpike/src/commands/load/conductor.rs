@@ -102,6 +102,8 @@ struct Conductor<'r> {
 struct Outcome {
     measured: Range<usize>,
     level: u32,
+    /// Calls that were up.
+    established: u32,
     steps: Vec<Step>,
     knee: Option<Knee>,
 }
@@ -120,16 +122,18 @@ impl Conductor<'_> {
         self.pass(end, "measuring")?;
         // An interrupted run is judged by what it saw.
         let end = end.min(self.current_interval().max(begin + 1));
-        Ok(Outcome { measured: begin..end, level, steps: Vec::new(), knee: None })
+        let established = self.generator.progress().established;
+        Ok(Outcome { measured: begin..end, level, established, steps: Vec::new(), knee: None })
     }
 
     fn search(&mut self, first: u32, most: u32, step: Duration) -> Result<Outcome> {
         let mut ramp = Ramp::new(first, most);
-        let (mut steps, mut best) = (Vec::new(), None);
+        let mut steps = Vec::new();
+        let mut best: Option<(u32, Range<usize>, u32)> = None;
         while let Some(level) = ramp.next_level()
             && self.goes_on()
         {
-            let failed_before = self.generator.progress().failed;
+            self.generator.try_again();
             self.reach(level)?;
             let begin = self.next_interval();
             let end = begin + intervals(step, self.task.interval);
@@ -142,13 +146,13 @@ impl Conductor<'_> {
             if !self.goes_on() {
                 break;
             }
-            let refused = self.refused(level, failed_before);
+            let refused = self.refused(level);
             let sum = self.generator.look(begin..end).sum(begin..end);
             let (from, to) = (self.seconds(begin), self.seconds(end));
             let mut step = Step { level, refused, sum, from, to, limit: None };
             ramp.judge(&mut step);
-            if step.limit.is_none() && best.as_ref().is_none_or(|(best, _)| level >= *best) {
-                best = Some((level, begin..end));
+            if step.limit.is_none() && best.as_ref().is_none_or(|(best, ..)| level >= *best) {
+                best = Some((level, begin..end, step.refused));
             }
             self.live.note_step(&step);
             if step.limit.is_some() {
@@ -156,9 +160,12 @@ impl Conductor<'_> {
             }
             steps.push(step);
         }
-        let last = |step: &Step| (step.level, self.interval_at(step.from)..self.interval_at(step.to));
-        let (level, measured) = best.or_else(|| steps.last().map(last)).unwrap_or((self.level, 0..0));
-        Ok(Outcome { measured, level, steps, knee: Some(ramp.knee()) })
+        let last =
+            |step: &Step| (step.level, self.interval_at(step.from)..self.interval_at(step.to), step.refused);
+        let (level, measured, refused) =
+            best.or_else(|| steps.last().map(last)).unwrap_or((self.level, 0..0, 0));
+        let established = if self.task.profile.has_media() { level - refused.min(level) } else { 0 };
+        Ok(Outcome { measured, level, established, steps, knee: Some(ramp.knee()) })
     }
 
     /// Goes easy for a moment, so that what has piled up is not held against the next step.
@@ -177,11 +184,15 @@ impl Conductor<'_> {
         if !self.task.profile.has_media() {
             return Ok(());
         }
-        let deadline = self.generator.elapsed() + SET_UP_PATIENCE;
+        let (told, deadline) = (self.generator.elapsed() + HEARD, self.generator.elapsed() + SET_UP_PATIENCE);
         loop {
+            self.tick("setting up", Duration::ZERO)?;
+            if self.generator.elapsed() < told && self.goes_on() {
+                continue;
+            }
             let progress = self.generator.progress();
             let late = self.generator.elapsed() > deadline;
-            if progress.established == 0 && (late || progress.failed >= level) && self.goes_on() {
+            if progress.established == 0 && (late || progress.failed >= level) && self.is_alone() {
                 let failures = self.generator.look(0..0).failures;
                 let why = failures.keys().next().map_or("nothing was answered in time", String::as_str);
                 bail!("no call came about: {why}");
@@ -189,18 +200,16 @@ impl Conductor<'_> {
             if progress.established + progress.failed >= level || late || !self.goes_on() {
                 return Ok(());
             }
-            self.tick("setting up", Duration::ZERO)?;
         }
     }
 
-    /// Calls of this step that the server, or time, denied.
-    fn refused(&self, level: u32, failed_before: u32) -> u32 {
-        if !self.task.profile.has_media() {
-            return 0;
+    /// Calls that the server, or time, denied.
+    fn refused(&self, level: u32) -> u32 {
+        if self.task.profile.has_media() {
+            level.saturating_sub(self.generator.progress().established)
+        } else {
+            0
         }
-        let progress = self.generator.progress();
-        let missing = level.saturating_sub(progress.established + progress.failed);
-        missing + progress.failed.saturating_sub(failed_before)
     }
 
     /// Waits for the end of the interval before `end`.
@@ -277,7 +286,7 @@ impl Conductor<'_> {
             (Err(seen), Ok(_)) => return Err(anyhow!("{seen:#}")),
             (_, recorder) => recorder?,
         };
-        let Outcome { measured, level, steps, knee } = outcome?;
+        let Outcome { measured, level, established, steps, knee } = outcome?;
         let Conductor { samples, memory, .. } = self;
         Ok(Run {
             recorder,
@@ -286,7 +295,7 @@ impl Conductor<'_> {
             samples,
             steps,
             knee,
-            established: progress.established,
+            established,
             failed: progress.failed,
             dropped,
             overrun,
@@ -298,6 +307,11 @@ impl Conductor<'_> {
     fn set_level(&mut self, level: u32) {
         self.level = level;
         self.generator.set_level(level);
+    }
+
+    /// Whether nothing was measured yet, so that there is nothing to report.
+    fn is_alone(&self) -> bool {
+        self.goes_on() && self.generator.look(0..usize::MAX).sum(0..usize::MAX).total().sent == 0
     }
 
     fn goes_on(&self) -> bool {
@@ -343,6 +357,8 @@ const TICK: Duration = Duration::from_millis(20);
 /// After this nothing more is expected of an interval.
 const SETTLE: Duration = Duration::from_millis(300);
 const REST: Duration = Duration::from_secs(1);
+/// How long the threads may take to hear of a new level and to tell what came of it.
+const HEARD: Duration = Duration::from_millis(150);
 /// How long calls may take to come about.
 const SET_UP_PATIENCE: Duration = Duration::from_secs(10);
 const GENERATOR_ENDED: &str = "the generator ended before its time";

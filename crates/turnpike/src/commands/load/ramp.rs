@@ -39,7 +39,7 @@ pub(super) struct Ramp {
     most: u32,
     good: Option<u32>,
     bad: Option<(u32, Limit)>,
-    /// p99 of the first good step.
+    /// p99 of the first good step that had one to be believed.
     baseline: Option<Duration>,
     /// Whether the level under way failed once already.
     doubted: bool,
@@ -85,7 +85,8 @@ impl Ramp {
             None => {
                 self.doubted = false;
                 self.good = self.good.max(Some(step.level));
-                self.baseline = self.baseline.or_else(|| step.worst_p99());
+                let p99 = step.worst_p99().filter(|_| step.latency_can_be_judged());
+                self.baseline = self.baseline.or(p99);
             }
             // One bad step may be anybody's fault.
             Some(_) if !self.doubted => {
@@ -122,18 +123,16 @@ impl Ramp {
 
     fn limit_of(&self, step: &Step) -> Option<Limit> {
         let total = step.sum.total();
-        let late = step.sum.lateness.quantile(0.99).is_some_and(|late| late > LATE);
-        let behind = late || total.unsent > 0;
+        let behind = total.unsent > 0 || step.sum.lateness.quantile(0.5).is_some_and(|late| late > LATE);
         let twice = self.baseline.map(|baseline| baseline.max(SHORTEST_BASELINE) * 2);
         let slow = twice.zip(step.worst_p99()).is_some_and(|(twice, p99)| p99 > twice);
-        let lossy = step.sum.tallies.iter().any(|tally| tally.loss() > MOST_LOSS);
         if step.refused > 0 && f64::from(step.refused) > f64::from(step.level) * MOST_LOSS {
             Some(Limit::Refusals)
-        } else if (lossy || slow || total.unsent > 0) && behind {
+        } else if behind {
             Some(Limit::Generator)
-        } else if lossy {
+        } else if step.worst_loss() > MOST_LOSS {
             Some(Limit::Loss)
-        } else if slow {
+        } else if slow && step.latency_can_be_judged() {
             Some(Limit::Latency)
         } else {
             None
@@ -145,6 +144,11 @@ impl Step {
     /// The p99 of the series that is worst off.
     pub(super) fn worst_p99(&self) -> Option<Duration> {
         self.sum.tallies.iter().filter_map(|tally| tally.latency.quantile(0.99)).max()
+    }
+
+    /// Whether the latencies are the server's: those of a generator that is late now and then hold its own lateness.
+    fn latency_can_be_judged(&self) -> bool {
+        self.sum.lateness.quantile(0.99).is_none_or(|late| late <= LATE)
     }
 
     /// The loss of the series that is worst off, 0 to 1.
@@ -170,7 +174,7 @@ impl Limit {
             Limit::Loss => "more than 1 % was lost",
             Limit::Latency => "p99 more than doubled",
             Limit::Refusals => "the server refused calls",
-            Limit::Generator => "the generator itself could not keep up, which says nothing about the server",
+            Limit::Generator => "the generator itself could not keep up",
         }
     }
 }
@@ -265,6 +269,18 @@ mod tests {
             }
         });
         assert_eq!(knee.beyond.map(|(_, limit)| limit), Some(Limit::Generator));
+    }
+
+    #[test]
+    fn a_generator_that_is_late_now_and_then_does_not_end_the_search() {
+        let (knee, _) = search(100, 1000, |_, number, step| {
+            if number > 0 {
+                (0..5).for_each(|_| step.sum.tallies[0].latency.note(9_000_000));
+                (0..100).for_each(|_| step.sum.lateness.note(1000));
+                (0..5).for_each(|_| step.sum.lateness.note(9_000_000));
+            }
+        });
+        assert_eq!(knee, Knee { level: Some(1000), beyond: None });
     }
 
     #[test]

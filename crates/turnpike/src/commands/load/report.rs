@@ -51,6 +51,8 @@ pub(super) struct Point {
     pub(super) loss: f64,
     pub(super) p50: Option<Duration>,
     pub(super) p99: Option<Duration>,
+    /// The p99 of how late the generator was.
+    pub(super) late: Option<Duration>,
     pub(super) server_cores: Option<f64>,
     pub(super) generator_cores: Option<f64>,
 }
@@ -253,17 +255,20 @@ impl Report {
 
 fn knee_in_words(knee: &Knee, unit: &str) -> String {
     let carried = match knee.level {
-        Some(level) => format!("{} {unit} were carried", count(u64::from(level))),
-        None => format!("not even 1 of {unit} was carried"),
+        Some(level) => format!("{} {unit}", count(u64::from(level))),
+        None => format!("no {unit}"),
     };
     match knee.beyond {
         Some((level, Limit::Generator)) => {
-            format!("{carried}; at {} {}.", count(u64::from(level)), Limit::Generator.meaning())
+            format!(
+                "At least {carried} were carried: at {} the generator itself could not keep up, so the server's knee was not found.",
+                count(u64::from(level))
+            )
         }
         Some((level, limit)) => {
-            format!("The knee: {carried}; at {} {}.", count(u64::from(level)), limit.meaning())
+            format!("The knee: {carried} were carried; at {} {}.", count(u64::from(level)), limit.meaning())
         }
-        None => format!("No knee found: {carried}, the most this search was to try."),
+        None => format!("No knee: {carried} were carried, the most this search was to try."),
     }
 }
 
@@ -290,6 +295,7 @@ fn points(recorder: &Recorder, samples: &[Sample], interval: f64) -> Vec<Point> 
             loss: total.loss(),
             p50: total.latency.quantile(0.5),
             p99: total.latency.quantile(0.99),
+            late: counted.lateness.quantile(0.99),
             server_cores: sample.zip(next).and_then(|(sample, next)| Sample::server_cores(sample, next)),
             generator_cores: sample.zip(next).map(|(sample, next)| Sample::generator_cores(sample, next)),
         }

@@ -175,6 +175,7 @@ fn point(point: &Point) -> Value {
         "loss": point.loss,
         "p50": point.p50.map(microseconds),
         "p99": point.p99.map(microseconds),
+        "lateP99": point.late.map(microseconds),
         "serverCores": point.server_cores,
         "generatorCores": point.generator_cores,
     })

@@ -34,6 +34,8 @@ pub(super) fn run(task: &Task, control: &Control, account: &Account, number: usi
         events: Vec::new(),
         output: vec![0; OUTPUT].into(),
         next_timers: 0,
+        round: 0,
+        retries: Vec::new(),
     };
     while !control.is_stopping() {
         media.turn(true)?;
@@ -58,6 +60,9 @@ struct Media<'t> {
     events: Vec<(usize, Option<Event>)>,
     output: Box<[u8]>,
     next_timers: u64,
+    round: u32,
+    /// Calls that failed and are to be tried again.
+    retries: Vec<usize>,
 }
 
 /// One stream of one call, one way.
@@ -84,6 +89,7 @@ struct Call {
 enum Stage {
     SettingUp,
     Open,
+    Failed,
     Deleting,
     Ended,
 }
@@ -113,36 +119,52 @@ impl Media<'_> {
 
     /// Begins calls that are wanted, few at a time.
     fn begin_calls(&mut self) -> Result<()> {
-        let wanted = self.wanted();
-        if self.calls.len() < wanted {
-            let under_way = self.calls.iter().filter(|call| call.stage == Stage::SettingUp).count();
-            let now = self.control.now();
-            for _ in under_way..MOST_UNDER_WAY.min(under_way + wanted - self.calls.len()) {
-                self.begin_call(now)?;
-            }
+        let (wanted, round) = (self.wanted(), self.control.round());
+        if round != std::mem::replace(&mut self.round, round) {
+            let failed = |call: &usize| self.calls[*call].stage == Stage::Failed;
+            self.retries = (0..wanted.min(self.calls.len())).rev().filter(failed).collect();
+        }
+        if self.calls.len() >= wanted && self.retries.is_empty() {
+            return Ok(());
+        }
+        let under_way = self.calls.iter().filter(|call| call.stage == Stage::SettingUp).count();
+        for _ in under_way..MOST_UNDER_WAY {
+            let number = match self.retries.pop() {
+                Some(call) => call,
+                None if self.calls.len() < wanted => self.calls.len(),
+                None => break,
+            };
+            self.begin_call(number)?;
         }
         Ok(())
     }
 
-    fn begin_call(&mut self, now: u64) -> Result<()> {
-        let call = self.calls.len();
-        if call.is_multiple_of(CALLS_A_PEER) {
+    fn begin_call(&mut self, number: usize) -> Result<()> {
+        let now = self.control.now();
+        if number / CALLS_A_PEER >= self.peers.len() {
             let (_, address) = self.carrier.open_peer(self.task.peer_address)?;
             self.peers.push(address);
         }
-        self.carrier.open(call)?;
+        self.carrier.open(number)?;
         let mut client = Client::new(Arc::clone(&self.task.client), randomness::seed()?);
         client.allocate(Duration::from_nanos(now), self.task.allocate_options())?;
-        self.calls.push(Call {
-            client,
-            stage: Stage::SettingUp,
-            begun: now,
-            relayed: None,
-            peer: self.peers.len() - 1,
-            sent: [0; 2],
-            arrivals: [Arrivals::default(); 2],
-        });
-        self.transmit(call);
+        match self.calls.get_mut(number) {
+            // Its numbers go on: late packets of its former life are still told apart.
+            Some(call) => {
+                (call.client, call.begun) = (client, now);
+                (call.stage, call.relayed) = (Stage::SettingUp, None);
+            }
+            None => self.calls.push(Call {
+                client,
+                stage: Stage::SettingUp,
+                begun: now,
+                relayed: None,
+                peer: number / CALLS_A_PEER,
+                sent: [0; 2],
+                arrivals: [Arrivals::default(); 2],
+            }),
+        }
+        self.transmit(number);
         Ok(())
     }
 
@@ -280,7 +302,6 @@ impl Media<'_> {
             Event::ChannelBound { .. } if call.stage == Stage::SettingUp => {
                 call.stage = Stage::Open;
                 recorder.set_up.note(now - call.begun);
-                self.account.established.fetch_add(1, Ordering::Relaxed);
                 self.schedule_call(index);
             }
             Event::Deleted { .. } => call.stage = Stage::Ended,
@@ -297,17 +318,12 @@ impl Media<'_> {
     /// Counts a call that did not come about, or that ended before its time.
     fn end_call(&mut self, index: usize, why: String, recorder: &mut Recorder) {
         let call = &mut self.calls[index];
-        match call.stage {
-            Stage::Open => _ = self.account.established.fetch_sub(1, Ordering::Relaxed),
-            Stage::SettingUp => {}
-            Stage::Deleting | Stage::Ended => {
-                call.stage = Stage::Ended;
-                return;
-            }
+        if matches!(call.stage, Stage::Open | Stage::SettingUp) {
+            call.stage = Stage::Failed;
+            recorder.note_failure(why);
+        } else {
+            call.stage = Stage::Ended;
         }
-        call.stage = Stage::Ended;
-        self.account.failed.fetch_add(1, Ordering::Relaxed);
-        recorder.note_failure(why);
     }
 
     fn handle_timers(&mut self, now: u64) {
@@ -316,7 +332,7 @@ impl Media<'_> {
         let mut recorder = account.lock();
         let now = Duration::from_nanos(now);
         for index in 0..self.calls.len() {
-            if self.calls[index].stage == Stage::Ended {
+            if matches!(self.calls[index].stage, Stage::Failed | Stage::Ended) {
                 continue;
             }
             if let Some(trouble) = self.carrier.trouble(index) {
@@ -333,6 +349,15 @@ impl Media<'_> {
             }
             self.transmit(index);
         }
+        self.count_calls();
+    }
+
+    /// Tells how many of the calls wanted are up, and how many are not and will not be.
+    fn count_calls(&self) {
+        let wanted = &self.calls[..self.wanted().min(self.calls.len())];
+        let count = |stage| wanted.iter().filter(|call| call.stage == stage).count() as u32;
+        self.account.established.store(count(Stage::Open), Ordering::Relaxed);
+        self.account.failed.store(count(Stage::Failed), Ordering::Relaxed);
     }
 
     fn transmit(&mut self, call: usize) {

@@ -53,6 +53,8 @@ struct Control {
     begun: Instant,
     /// Calls with media, or cycles or requests a second, over all threads.
     level: AtomicU32,
+    /// Counts up when calls that failed are to be tried again.
+    round: AtomicU32,
     stop: AtomicBool,
 }
 
@@ -60,9 +62,9 @@ struct Control {
 #[derive(Debug)]
 struct Account {
     recorder: Mutex<Recorder>,
-    /// Calls that are up.
+    /// Calls that are up, of those that are wanted; or cycles that came to their end.
     established: AtomicU32,
-    /// Calls that did not come about, or ended before their time.
+    /// Calls that did not come about, or ended before their time; or cycles, or connections.
     failed: AtomicU32,
     /// Nanoseconds this thread has run on a processor.
     busy: AtomicU64,
@@ -111,6 +113,7 @@ impl Generator {
         let control = Arc::new(Control {
             begun: Instant::now(),
             level: AtomicU32::new(0),
+            round: AtomicU32::new(0),
             stop: AtomicBool::new(false),
         });
         let series = task.profile.series().len();
@@ -150,6 +153,12 @@ impl Generator {
         self.control.level.store(level, Ordering::Relaxed);
     }
 
+    /// Has calls that failed tried again.
+    pub(super) fn try_again(&self) {
+        self.control.round.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Calls by what became of them: of those that are wanted now, as of a moment ago.
     pub(super) fn progress(&self) -> Progress {
         self.threads.iter().fold(Progress::default(), |sum, (account, _)| Progress {
             established: sum.established + account.established.load(Ordering::Relaxed),
@@ -225,6 +234,10 @@ impl Control {
 
     fn level(&self) -> u32 {
         self.level.load(Ordering::Relaxed)
+    }
+
+    fn round(&self) -> u32 {
+        self.round.load(Ordering::Relaxed)
     }
 
     fn is_stopping(&self) -> bool {

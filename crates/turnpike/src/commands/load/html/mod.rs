@@ -133,7 +133,7 @@ fn step_table(report: &Report) -> String {
     for step in &report.steps {
         let outcome = match step.limit {
             None => "<td class=\"carried\">carried</td>".to_owned(),
-            Some(limit) => format!("<td class=\"lost\">{}</td>", escaped(limit.meaning())),
+            Some(limit) => format!("<td class=\"lost\">not carried: {}</td>", escaped(limit.word())),
         };
         line!(
             table,
@@ -180,6 +180,7 @@ fn step_plots(report: &Report) -> String {
             band: None,
             marks: marks(),
             least_top: 0.0,
+            logarithmic: true,
         },
         Plot {
             title: "Loss by load",
@@ -189,6 +190,7 @@ fn step_plots(report: &Report) -> String {
             band: None,
             marks: marks(),
             least_top: 0.01,
+            logarithmic: false,
         },
     ];
     plots.iter().map(Plot::svg).collect()
@@ -206,6 +208,7 @@ fn time_plots(report: &Report) -> String {
         band: Some((report.from, report.to)),
         marks: Vec::new(),
         least_top,
+        logarithmic: title == LATENCY,
     };
     let line = |name, colour, filled, points| Line { name, colour, filled, points };
     let number = |value: f64| count(value.round().max(0.0) as u64);
@@ -221,12 +224,14 @@ fn time_plots(report: &Report) -> String {
     plots.push(plot("Loss", vec![line("all series", 4, true, of(&|point| Some(point.loss)))], percent, 0.01));
     let p99 = of(&|point| point.p99.map(|time| time.as_secs_f64()));
     let p50 = of(&|point| point.p50.map(|time| time.as_secs_f64()));
-    plots.push(plot("Latency", vec![line("p99", 1, false, p99), line("p50", 0, false, p50)], time, 0.0));
+    plots.push(plot(LATENCY, vec![line("p99", 1, false, p99), line("p50", 0, false, p50)], time, 0.0));
     let (server, generator) = (of(&|point| point.server_cores), of(&|point| point.generator_cores));
     let mut busy = vec![line("generator", 3, false, generator)];
     if !server.is_empty() {
         busy.insert(0, line("server", 2, true, server));
     }
+    let late = of(&|point| point.late.map(|time| time.as_secs_f64()));
+    plots.push(plot(LATENESS, vec![line("p99", 3, true, late)], time, 0.001));
     plots.push(plot("Cores kept busy", busy, |cores| format!("{cores:.2}"), 0.05));
     plots.iter().map(Plot::svg).collect()
 }
@@ -297,6 +302,9 @@ fn small_bytes(number: u64) -> String {
 fn time(seconds: f64) -> String {
     duration(Some(Duration::from_secs_f64(seconds.clamp(0.0, 1e6))))
 }
+
+const LATENCY: &str = "Latency";
+const LATENESS: &str = "How late the generator was";
 
 #[cfg(test)]
 mod tests {

@@ -19,6 +19,8 @@ pub(super) struct Plot<'p> {
     pub(super) marks: Vec<(f64, String)>,
     /// The top of the vertical axis is at least this.
     pub(super) least_top: f64,
+    /// Equal distances upwards are equal factors: for values that differ by orders of magnitude.
+    pub(super) logarithmic: bool,
 }
 
 /// One line: its name, the number of its colour, and its points, in order.
@@ -49,10 +51,13 @@ impl Plot<'_> {
         let left = points().map(|(x, _)| *x).fold(f64::INFINITY, f64::min);
         let right = points().map(|(x, _)| *x).fold(left + 1e-9, f64::max);
         let highest = points().map(|(_, y)| *y).fold(self.least_top, f64::max);
-        let (top, step) = nice(highest);
-        let frame = Frame { left, right, top };
+        let lowest = points().map(|(_, y)| *y).filter(|y| *y > 0.0).fold(highest, f64::min);
+        let frame = match self.logarithmic && highest > 0.0 {
+            true => Frame { left, right, bottom: Some(round_down(lowest)), top: round_up(highest) },
+            false => Frame { left, right, bottom: None, top: nice(highest).0 },
+        };
         let mut svg = String::new();
-        frame.grid(&mut svg, step, self.value);
+        frame.grid(&mut svg, self.value);
         if let Some((from, to)) = self.band {
             let (from, to) = (frame.x(from.max(left)), frame.x(to.min(right)));
             let (width, height) = ((to - from).max(0.0), BOTTOM - TOP);
@@ -109,10 +114,11 @@ impl Bars<'_> {
         if right <= left {
             return String::new();
         }
-        let (top, step) = nice(bars().map(|(_, _, share)| *share).fold(0.0, f64::max));
-        let frame = Frame { left: left.log10(), right: right.log10(), top };
+        let (top, _) = nice(bars().map(|(_, _, share)| *share).fold(0.0, f64::max));
+        let frame = Frame { left: left.log10(), right: right.log10(), bottom: None, top };
         let mut svg = String::new();
-        frame.grid(&mut svg, step, super::words::percent);
+        frame.grid(&mut svg, super::words::percent);
+        let mut last = f64::NEG_INFINITY;
         for power in frame.left.floor() as i32..=frame.right.ceil() as i32 {
             for part in [1.0, 2.0, 5.0] {
                 let place = part * 10_f64.powi(power);
@@ -120,7 +126,11 @@ impl Bars<'_> {
                     continue;
                 }
                 let x = frame.x(place.log10());
-                let words = escaped(&(self.place)(place));
+                if x - last < CLOSEST_WORDS {
+                    continue;
+                }
+                last = x;
+                let words = escaped(&shortened(&(self.place)(place)));
                 let _ = write!(
                     svg,
                     r#"<text class="tick" x="{x:.1}" y="{}" text-anchor="middle">{words}</text>"#,
@@ -154,10 +164,11 @@ impl Bars<'_> {
     }
 }
 
-/// The axes: what stands at the left and right edge, and at the top.
+/// The axes: what stands at the left and right edge, at the bottom (of a logarithmic axis) and at the top.
 struct Frame {
     left: f64,
     right: f64,
+    bottom: Option<f64>,
     top: f64,
 }
 
@@ -167,23 +178,34 @@ impl Frame {
     }
 
     fn y(&self, value: f64) -> f64 {
-        BOTTOM - value.min(self.top) / self.top * (BOTTOM - TOP)
+        let share = match self.bottom {
+            None => value / self.top,
+            Some(bottom) => (value.max(bottom) / bottom).log10() / (self.top / bottom).log10(),
+        };
+        BOTTOM - share.clamp(0.0, 1.0) * (BOTTOM - TOP)
     }
 
-    fn grid(&self, svg: &mut String, step: f64, value: fn(f64) -> String) {
-        let lines = (self.top / step).round() as usize;
-        for index in 0..=lines {
-            let at = step * index as f64;
+    fn grid(&self, svg: &mut String, value: fn(f64) -> String) {
+        for at in self.levels() {
             let y = self.y(at);
-            let words = if index == 0 { "0".to_owned() } else { escaped(&value(at)) };
+            let words = if at == 0.0 { "0".to_owned() } else { escaped(&shortened(&value(at))) };
             let _ = write!(svg, r#"<line class="grid" x1="{LEFT}" x2="{RIGHT}" y1="{y:.1}" y2="{y:.1}"/>"#);
-            let _ = write!(
-                svg,
-                r#"<text class="tick" x="{}" y="{:.1}" text-anchor="end">{words}</text>"#,
-                LEFT - 8.0,
-                y + 4.0
-            );
+            let (x, y) = (LEFT - 8.0, y + 4.0);
+            let _ = write!(svg, r#"<text class="tick" x="{x}" y="{y:.1}" text-anchor="end">{words}</text>"#);
         }
+    }
+
+    /// Round values from the bottom to the top.
+    fn levels(&self) -> Vec<f64> {
+        let Some(bottom) = self.bottom else {
+            let (_, step) = nice(self.top);
+            return (0..=(self.top / step).round() as u32).map(|index| step * f64::from(index)).collect();
+        };
+        let (first, last) = (bottom.log10().floor() as i32, self.top.log10().ceil() as i32);
+        // Wide axes are divided by powers of ten alone.
+        let parts: &[f64] = if last - first > 3 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+        let levels = (first..=last).flat_map(|power| parts.iter().map(move |part| part * 10_f64.powi(power)));
+        levels.filter(|level| *level >= bottom * 0.999 && *level <= self.top * 1.001).collect()
     }
 
     fn line(&self, svg: &mut String, line: &Line<'_>) {
@@ -237,15 +259,35 @@ fn nice(highest: f64) -> (f64, f64) {
         return (1.0, 1.0);
     }
     let power = 10_f64.powf((highest / 4.0).log10().floor());
-    let step =
-        [1.0, 2.0, 2.5, 5.0, 10.0].map(|part| part * power).into_iter().find(|step| step * 4.0 >= highest);
+    let step = [1.0, 2.0, 5.0, 10.0].map(|part| part * power).into_iter().find(|step| step * 5.0 >= highest);
     let step = step.unwrap_or(power * 10.0);
     ((highest / step - 1e-9).ceil().max(1.0) * step, step)
 }
 
+/// The round numbers of a logarithmic axis around a value.
+fn round_down(value: f64) -> f64 {
+    let power = 10_f64.powf(value.log10().floor());
+    [5.0, 2.0].map(|part| part * power).into_iter().find(|round| *round <= value).unwrap_or(power)
+}
+
+fn round_up(value: f64) -> f64 {
+    let power = 10_f64.powf(value.log10().floor());
+    [1.0, 2.0, 5.0].map(|part| part * power).into_iter().find(|round| *round > value).unwrap_or(power * 10.0)
+}
+
+/// `5.00 ms` as `5 ms`: on an axis numbers are round.
+fn shortened(words: &str) -> String {
+    match words.split_once(' ') {
+        Some((number, unit)) if number.contains('.') => {
+            format!("{} {unit}", number.trim_end_matches('0').trim_end_matches('.'))
+        }
+        _ => words.to_owned(),
+    }
+}
+
 /// Round places between two ends.
 fn ticks(left: f64, right: f64) -> Vec<f64> {
-    let (_, step) = nice((right - left) * 0.7);
+    let (_, step) = nice(right - left);
     let first = (left / step - 1e-9).ceil();
     (0..12)
         .map(|index| (first + f64::from(index)) * step)
@@ -253,6 +295,8 @@ fn ticks(left: f64, right: f64) -> Vec<f64> {
         .collect()
 }
 
+/// Words on an axis stand at least so far apart.
+const CLOSEST_WORDS: f64 = 46.0;
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 210.0;
 const LEFT: f64 = 64.0;
@@ -275,6 +319,13 @@ mod tests {
                 "{highest}: {lines}"
             );
         }
+        for value in [0.000_07, 0.001, 0.9, 3.0] {
+            assert!(round_down(value) <= value && round_up(value) > value && round_up(value) <= value * 10.0);
+        }
+        assert_eq!(
+            ["5.00 ms", "0.50 ms", "10 s", "1,000", "30.0 %"].map(shortened),
+            ["5 ms", "0.5 ms", "10 s", "1,000", "30 %"]
+        );
         assert_eq!(nice(0.0), (1.0, 1.0));
         assert_eq!(ticks(0.0, 30.0), [0.0, 10.0, 20.0, 30.0]);
     }
@@ -289,6 +340,7 @@ mod tests {
             band: None,
             marks: Vec::new(),
             least_top: 0.0,
+            logarithmic: false,
         };
         assert_eq!(plot.svg(), "");
         let bars = Bars {
@@ -302,8 +354,11 @@ mod tests {
 
     #[test]
     fn lines_stay_within_their_frame() {
-        let frame = Frame { left: 5.0, right: 10.0, top: 2.0 };
+        let frame = Frame { left: 5.0, right: 10.0, bottom: None, top: 2.0 };
         assert_eq!((frame.x(5.0), frame.x(10.0)), (LEFT, RIGHT));
         assert_eq!((frame.y(0.0), frame.y(2.0), frame.y(99.0)), (BOTTOM, TOP, TOP));
+        let frame = Frame { bottom: Some(0.001), top: 0.1, ..frame };
+        assert_eq!((frame.y(0.0), frame.y(0.001), frame.y(0.1), frame.y(9.0)), (BOTTOM, BOTTOM, TOP, TOP));
+        assert!((frame.y(0.01) - (TOP + BOTTOM) / 2.0).abs() < 1e-9);
     }
 }

@@ -20,11 +20,11 @@ h2 { font-size: 17px; margin: 34px 0 12px; font-weight: 650; }
 .facts { color: var(--quiet); margin: 0; overflow-wrap: anywhere; }
 .badge { display: inline-block; border: 1px solid var(--warn-edge); background: var(--warn-back); color: var(--warn);
   border-radius: 999px; padding: 2px 12px; font-size: 13px; margin-top: 10px; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(165px, 1fr)); gap: 12px; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(138px, 1fr)); gap: 12px; }
 .tile, figure, .card { background: var(--card); border: 1px solid var(--edge); border-radius: 12px; }
 .tile { padding: 14px 16px; }
-.tile b { display: block; font-size: 24px; line-height: 1.2; font-weight: 650; font-variant-numeric: tabular-nums; }
-.tile span { color: var(--quiet); font-size: 13px; }
+.tile b { display: block; font-size: 21px; line-height: 1.3; font-weight: 650; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.tile span { display: block; color: var(--quiet); font-size: 13px; line-height: 1.35; }
 .tile.bad b { color: var(--bad); } .tile.good b { color: var(--good); }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); gap: 14px; }
 figure { margin: 0; padding: 12px 14px 6px; }
