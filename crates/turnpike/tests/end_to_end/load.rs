@@ -154,7 +154,7 @@ fn a_server_that_drops_is_found_out_and_ends_in_status_2() {
     assert_eq!(finished.code, Some(2), "{}{}", finished.stdout, finished.stderr);
     let result = read_json(&directory, "run.json");
     assert!(result["measured"]["worstLoss"].as_f64().unwrap() > 0.3, "{}", result["series"]);
-    assert!(finished.stdout.contains("1 calls were carried with"), "{}", finished.stdout);
+    assert!(finished.stdout.contains("1 call was carried with"), "{}", finished.stdout);
     let forgiving = load(&turn(server.address), "--calls 1 --duration 1s --max-loss 100");
     assert_eq!(forgiving.code, Some(0), "{}", forgiving.stdout);
 }

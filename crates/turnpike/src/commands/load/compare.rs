@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::ArgMatches;
 use serde_json::Value;
 
+use super::report::LOOPBACK;
 use super::report_json::SCHEMA;
 use super::words::{count, duration, percent};
 use crate::terminal::{painted, print, shows_colour};
@@ -47,13 +48,17 @@ enum Change {
     Better,
     Same,
     Worse,
+    /// A latency that holds the lateness of the generator.
+    Unsure,
 }
 
 /// What a figure is, and which way is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Microseconds; less is better.
-    Time,
+    /// Microseconds that something took; less is better.
+    Latency,
+    /// Microseconds of processor time; less is better.
+    Cost,
     /// A share of 0 to 1; less is better.
     Loss,
     /// A level; more is better.
@@ -71,11 +76,17 @@ impl Comparison {
             rows: Vec::new(),
             remarks: remarks(old, new),
         };
+        let late = |value: &Value| value.pointer("/generator/keptUp") == Some(&Value::Bool(false));
+        let late = late(old) || late(new);
         let mut compare = |name: &str, path: &str, kind| {
             let figures =
                 old.pointer(path).and_then(Value::as_f64).zip(new.pointer(path).and_then(Value::as_f64));
             if let Some((old, new)) = figures {
-                comparison.rows.push(Row::new(name, old, new, kind, tolerance));
+                let mut row = Row::new(name, old, new, kind, tolerance);
+                if late && kind == Kind::Latency && row.change != Change::Same {
+                    row.change = Change::Unsure;
+                }
+                comparison.rows.push(row);
             }
         };
         compare("carried at the knee", "/knee/carried", Kind::Carried);
@@ -84,8 +95,8 @@ impl Comparison {
                 compare(&format!("{series}: {name}"), &format!("/series/{index}{path}"), kind);
             }
         }
-        compare("set-up p99", "/setUp/latency/p99", Kind::Time);
-        compare("server CPU each", "/server/each", Kind::Time);
+        compare("set-up: p50", "/setUp/latency/p50", Kind::Latency);
+        compare("server: CPU each", "/server/each", Kind::Cost);
         comparison
     }
 
@@ -98,6 +109,7 @@ impl Comparison {
                 Change::Better => "better",
                 Change::Same => "",
                 Change::Worse => "WORSE",
+                Change::Unsure => "unsure",
             };
             let line = format!("  {name:<32}{old:>13}{new:>13}{by:>9}  {word}");
             let _ = writeln!(text, "{}", line.trim_end());
@@ -107,9 +119,13 @@ impl Comparison {
             self.remarks.iter().for_each(|remark| text += &format!("  {remark}\n"));
         }
         let number = |wanted| self.rows.iter().filter(|row| row.change == wanted).count();
+        let unsure = match number(Change::Unsure) {
+            0 => String::new(),
+            unsure => format!(" {unsure} differ, and nobody knows whether that is the server."),
+        };
         let verdict = match (number(Change::Better), number(Change::Worse)) {
-            (0, 0) => "No difference beyond noise.".to_owned(),
-            (better, worse) => format!("{better} better, {worse} worse, the rest within noise."),
+            (0, 0) => format!("No difference beyond noise.{unsure}"),
+            (better, worse) => format!("{better} better, {worse} worse, the rest within noise.{unsure}"),
         };
         text + &format!("\n{verdict}\n")
     }
@@ -118,19 +134,23 @@ impl Comparison {
 impl Row {
     fn new(name: &str, old: f64, new: f64, kind: Kind, tolerance: f64) -> Self {
         let shown = |figure: f64| match kind {
-            Kind::Time => duration(Some(Duration::from_secs_f64((figure / 1e6).max(0.0)))),
+            Kind::Latency | Kind::Cost => duration(Some(Duration::from_secs_f64((figure / 1e6).max(0.0)))),
             Kind::Loss => percent(figure),
             Kind::Carried => count(figure.max(0.0) as u64),
         };
         let by = (old != 0.0 && kind != Kind::Loss).then(|| (new - old) / old);
         let matters = match kind {
-            Kind::Time => (new - old).abs() > SHORTEST_DIFFERENCE && by.is_none_or(|by| by.abs() > tolerance),
+            Kind::Latency | Kind::Cost => {
+                (new - old).abs() > SHORTEST_DIFFERENCE && by.is_none_or(|by| by.abs() > tolerance)
+            }
             Kind::Loss => (new - old).abs() > SMALLEST_LOSS,
             Kind::Carried => by.is_none_or(|by| by.abs() > tolerance),
         };
         let change = match (matters, new < old, kind) {
             (false, _, _) => Change::Same,
-            (true, true, Kind::Time | Kind::Loss) | (true, false, Kind::Carried) => Change::Better,
+            (true, true, Kind::Latency | Kind::Cost | Kind::Loss) | (true, false, Kind::Carried) => {
+                Change::Better
+            }
             _ => Change::Worse,
         };
         Row { name: name.to_owned(), old: shown(old), new: shown(new), by, change }
@@ -186,9 +206,12 @@ fn remarks(old: &Value, new: &Value) -> Vec<String> {
                 "in the {name} run the generator itself was late: its latencies are not the server's"
             ));
         }
-        if value.pointer("/target/locality").and_then(Value::as_str) == Some("loopback") {
-            remarks.push(format!("the {name} run was on loopback: it says nothing about a network"));
-        }
+    }
+    if [old, new]
+        .iter()
+        .any(|value| value.pointer("/target/locality").and_then(Value::as_str) == Some("loopback"))
+    {
+        remarks.push(LOOPBACK.to_owned());
     }
     remarks
 }
@@ -196,10 +219,10 @@ fn remarks(old: &Value, new: &Value) -> Vec<String> {
 /// What is compared of each series.
 const SERIES_FIGURES: [(&str, &str, Kind); 5] = [
     ("lost", "/loss", Kind::Loss),
-    ("p50", "/latency/p50", Kind::Time),
-    ("p99", "/latency/p99", Kind::Time),
-    ("p99.9", "/latency/p999", Kind::Time),
-    ("jitter", "/jitter/mean", Kind::Time),
+    ("p50", "/latency/p50", Kind::Latency),
+    ("p99", "/latency/p99", Kind::Latency),
+    ("p99.9", "/latency/p999", Kind::Latency),
+    ("jitter", "/jitter/mean", Kind::Latency),
 ];
 /// Microseconds below which a difference means nothing.
 const SHORTEST_DIFFERENCE: f64 = 1.0;
@@ -263,5 +286,16 @@ mod tests {
         let remarks = Comparison::of(&old, &new, 0.1).remarks;
         assert!(remarks.iter().any(|remark| remark.contains("profile")), "{remarks:?}");
         assert!(remarks.iter().any(|remark| remark.contains("new run the generator")), "{remarks:?}");
+    }
+
+    #[test]
+    fn latencies_of_a_late_generator_are_blamed_on_nobody() {
+        let (old, mut new) = (result(1000.0, 0.0, 400), result(9000.0, 0.05, 400));
+        new["generator"] = json!({ "keptUp": false });
+        let comparison = Comparison::of(&old, &new, 0.1);
+        assert_eq!(
+            changes(&comparison),
+            [("client to peer: lost", Change::Worse), ("client to peer: p99", Change::Unsure)]
+        );
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Result, anyhow, bail};
 use super::generator::{Generator, Task};
 use super::live::{Glance, Live};
 use super::machine::{Server, own_losses};
-use super::ramp::{Knee, Ramp, Step};
+use super::ramp::{Knee, LATE, Ramp, Step};
 use super::recorder::Recorder;
 
 /// How the load goes over time.
@@ -156,7 +156,7 @@ impl Conductor<'_> {
             }
             self.live.note_step(&step);
             if step.limit.is_some() {
-                self.rest(level / 2)?;
+                self.rest(level / 4)?;
             }
             steps.push(step);
         }
@@ -171,11 +171,17 @@ impl Conductor<'_> {
     /// Goes easy for a moment, so that what has piled up is not held against the next step.
     fn rest(&mut self, level: u32) -> Result<()> {
         self.set_level(level);
-        let rested = self.generator.elapsed() + REST;
-        while self.generator.elapsed() < rested && self.goes_on() {
+        let begun = self.generator.elapsed();
+        loop {
             self.tick("resting", Duration::ZERO)?;
+            let rested = self.generator.elapsed().saturating_sub(begun);
+            let last = self.current_interval().saturating_sub(1);
+            let late = self.generator.look(last..last + 1).sum(last..last + 1).lateness.quantile(0.5);
+            let calm = late.is_none_or(|late| late <= LATE);
+            if !self.goes_on() || rested > LONGEST_REST || (rested > REST && calm) {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Raises or lowers the load, and waits until the calls are up, or known to fail.
@@ -357,6 +363,7 @@ const TICK: Duration = Duration::from_millis(20);
 /// After this nothing more is expected of an interval.
 const SETTLE: Duration = Duration::from_millis(300);
 const REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(5);
 /// How long the threads may take to hear of a new level and to tell what came of it.
 const HEARD: Duration = Duration::from_millis(150);
 /// How long calls may take to come about.

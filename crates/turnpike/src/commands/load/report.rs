@@ -9,7 +9,7 @@ use super::machine::{Machine, Server};
 use super::ramp::{Knee, LATE, Limit, Step};
 use super::recorder::{Interval, Recorder, Tally};
 use super::target::Locality;
-use super::words::{count, duration, percent};
+use super::words::{amount, count, duration, percent};
 
 /// A run, and what it means.
 pub(super) struct Report {
@@ -183,7 +183,7 @@ impl Report {
                 } else {
                     format!("with {} lost", percent(loss))
                 };
-                format!("{} {unit} were carried {carried}.", count(u64::from(self.carried())))
+                format!("{} {} carried {carried}.", amount(self.carried(), unit), were(self.carried()))
             }
         }
     }
@@ -255,21 +255,25 @@ impl Report {
 
 fn knee_in_words(knee: &Knee, unit: &str) -> String {
     let carried = match knee.level {
-        Some(level) => format!("{} {unit}", count(u64::from(level))),
-        None => format!("no {unit}"),
+        Some(level) => format!("{} {}", amount(level, unit), were(level)),
+        None => format!("no {unit} were"),
     };
     match knee.beyond {
         Some((level, Limit::Generator)) => {
             format!(
-                "At least {carried} were carried: at {} the generator itself could not keep up, so the server's knee was not found.",
+                "At least {carried} carried: at {} the generator itself could not keep up, so the server's knee was not found.",
                 count(u64::from(level))
             )
         }
         Some((level, limit)) => {
-            format!("The knee: {carried} were carried; at {} {}.", count(u64::from(level)), limit.meaning())
+            format!("The knee: {carried} carried; at {} {}.", count(u64::from(level)), limit.meaning())
         }
-        None => format!("No knee: {carried} were carried, the most this search was to try."),
+        None => format!("No knee: {carried} carried, the most this search was to try."),
     }
+}
+
+fn were(number: u32) -> &'static str {
+    if number == 1 { "was" } else { "were" }
 }
 
 /// What to do about a failure that has a number.
@@ -307,3 +311,195 @@ fn points(recorder: &Recorder, samples: &[Sample], interval: f64) -> Vec<Point> 
 
 /// What stands on every result that no network had a part in.
 pub(super) const LOOPBACK: &str = "loopback: says nothing about a network";
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::commands::load::profile::Profile;
+    use crate::commands::load::target::{Target, Transport};
+    use crate::commands::load::{html, report_json, table};
+
+    /// Ten intervals of 100 ms: two of warm-up and eight that are measured, of ten calls of voice.
+    pub(in crate::commands::load) fn example(change: impl FnOnce(&mut Task, &mut Run)) -> Report {
+        let server = Server { process: 42, name: "turnserver".to_owned() };
+        let mut task = Task {
+            target: Target {
+                uri: "turn:127.0.0.1:3478".to_owned(),
+                host: "127.0.0.1".to_owned(),
+                address: ([127, 0, 0, 1], 3478).into(),
+                transport: Transport::Udp,
+                locality: Locality::ThisMachine,
+            },
+            profile: Profile::Audio,
+            streams: Profile::Audio.streams(),
+            client: Arc::default(),
+            local: [127, 0, 0, 1].into(),
+            peer_address: [127, 0, 0, 1].into(),
+            threads: 1,
+            clients: 64,
+            interval: Duration::from_millis(100),
+            run: 7,
+        };
+        let mut recorder = Recorder::new(2, 100_000_000);
+        for index in 0..10 {
+            let interval = recorder.at(index * 100_000_000);
+            for tally in &mut interval.tallies {
+                (tally.sent, tally.received) = (50, 50);
+                (0..50).for_each(|number| tally.latency.note(100_000 + 10_000 * number));
+                tally.note_jitter(20_000);
+            }
+            interval.lateness.note(50_000);
+        }
+        let sample = |index: u32| Sample {
+            at: Duration::from_millis(100) * index,
+            established: 10,
+            server: Some(Duration::from_millis(5) * index),
+            generator: Duration::from_millis(10) * index,
+            waited: Duration::ZERO,
+        };
+        let mut run = Run {
+            recorder,
+            measured: 2..10,
+            level: 10,
+            samples: (0..11).map(sample).collect(),
+            steps: Vec::new(),
+            knee: None,
+            established: 10,
+            failed: 0,
+            dropped: 0,
+            overrun: 0,
+            memory: Some(8 << 20),
+            interrupted: false,
+        };
+        change(&mut task, &mut run);
+        let script =
+            Script::Hold { level: 10, warm_up: Duration::from_millis(200), hold: Duration::from_millis(800) };
+        Report::new("2026-01-01T00:00:00Z".to_owned(), &Arc::new(task), script, Some(server), run)
+    }
+
+    /// Everything all views say.
+    fn views(report: &Report) -> [String; 3] {
+        [table::text(report), report_json::of(report).to_string(), html::page(report)]
+    }
+
+    #[test]
+    fn the_warm_up_is_no_part_of_the_results() {
+        let report = example(|_, run| run.recorder.tally(0, 0).received = 0);
+        assert_eq!(report.sum.tallies[0].sent, 400);
+        assert!(report.worst_loss() == 0.0 && report.warnings.is_empty(), "{:?}", report.warnings);
+        assert!((report.rate() - 1000.0).abs() < 1e-6, "{}", report.rate());
+        assert_eq!(report.verdict(), "10 calls were carried without loss.");
+        let server = report.server.unwrap();
+        // 5 ms of every 100, and a thousand packets a second.
+        assert!((server.cores - 0.05).abs() < 1e-6, "{}", server.cores);
+        assert_eq!(server.each, Some(Duration::from_micros(50)));
+    }
+
+    #[test]
+    fn every_view_says_that_loopback_is_no_network_and_only_then() {
+        for view in views(&example(|_, _| {})) {
+            assert!(view.contains(LOOPBACK), "{view}");
+        }
+        for view in views(&example(|task, _| task.target.locality = Locality::Private)) {
+            assert!(!view.contains(LOOPBACK), "{view}");
+        }
+    }
+
+    #[test]
+    fn whatever_makes_the_figures_less_than_the_servers_is_in_every_view() {
+        let report = example(|_, run| {
+            let interval = run.recorder.at(500_000_000);
+            (0..100).for_each(|_| interval.lateness.note(9_000_000));
+            interval.tallies[1].unsent = 3;
+            run.overrun = 1234;
+            run.recorder.note_failure("ALLOCATE: error 486 (Allocation Quota Reached)".to_owned());
+        });
+        assert!(!report.generator_kept_up());
+        for view in views(&report) {
+            for part in
+                ["the generator itself was late", "gave up 3 packets", "1,234 datagrams", "raise user-quota"]
+            {
+                assert!(view.contains(part), "{part} in {view}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_table_fits_eighty_columns_whatever_is_measured() {
+        for (_, profile) in Profile::ALL {
+            let report = example(|task, run| {
+                task.profile = profile;
+                task.streams = profile.streams();
+                let mut recorder = Recorder::new(profile.series().len(), 100_000_000);
+                recorder.at(999_999_999);
+                run.recorder = recorder;
+            });
+            let text = table::text(&report);
+            let widest = text.lines().map(|line| line.chars().count()).max();
+            assert!(widest.is_some_and(|widest| widest <= 80), "{text}");
+            assert!(profile.series().iter().all(|name| text.contains(name)), "{text}");
+            // Nothing was measured, and nothing breaks.
+            assert!(html::page(&report).ends_with("</html>\n"));
+        }
+    }
+
+    #[test]
+    fn a_search_is_told_with_its_steps_and_its_knee_in_every_view() {
+        let report = example(|_, run| {
+            let step = |level, limit| Step {
+                level,
+                refused: 0,
+                sum: run.recorder.sum(2..4),
+                from: 0.2,
+                to: 0.4,
+                limit,
+            };
+            run.steps = vec![step(10, None), step(20, Some(Limit::Loss)), step(20, Some(Limit::Loss))];
+            run.knee = Some(Knee { level: Some(10), beyond: Some((20, Limit::Loss)) });
+        });
+        assert_eq!(report.verdict(), "The knee: 10 calls were carried; at 20 more than 1 % was lost.");
+        for view in views(&report) {
+            assert!(view.contains("The knee: 10 calls") && view.contains("loss"), "{view}");
+        }
+        let page = html::page(&report);
+        assert!(
+            page.contains("Latency by load") && page.contains("Every step") && page.contains("10 carried")
+        );
+        let json = report_json::of(&report);
+        assert_eq!(json["knee"], serde_json::json!({ "carried": 10, "notCarried": 20, "limit": "loss" }));
+        assert_eq!(json["steps"].as_array().map(Vec::len), Some(3));
+    }
+
+    #[test]
+    fn a_knee_of_the_generator_is_not_called_the_servers() {
+        let knee = |level, limit| knee_in_words(&Knee { level, beyond: Some((20, limit)) }, "calls");
+        assert!(
+            knee(Some(10), Limit::Generator)
+                .starts_with("At least 10 calls were carried: at 20 the generator")
+        );
+        assert!(knee(None, Limit::Loss).starts_with("The knee: no calls were carried"));
+        let none = knee_in_words(&Knee { level: Some(500), beyond: None }, "calls");
+        assert!(none.starts_with("No knee: 500 calls"), "{none}");
+    }
+
+    #[test]
+    fn the_page_shows_what_there_is_over_time_and_by_duration() {
+        let page = html::page(&example(|_, _| {}));
+        for part in [
+            "<h1>10 calls were carried without loss.</h1>",
+            "How long: client to peer",
+            "How long: peer to client",
+            "<span>Calls</span>",
+            "<span>Packets a second</span>",
+            "<span>Loss</span>",
+            "<span>Latency</span>",
+            "<span>Cores kept busy</span>",
+            "prefers-color-scheme: dark",
+            "turnserver",
+        ] {
+            assert!(page.contains(part), "{part}");
+        }
+        assert_eq!(page.matches("<figure>").count(), page.matches("</figure>").count());
+        assert!(page.matches("<svg").count() >= 8, "{}", page.matches("<svg").count());
+    }
+}

@@ -18,27 +18,13 @@ pub(super) fn of(report: &Report) -> Value {
         "schema": SCHEMA,
         "tool": { "name": "turnpike load", "version": env!("CARGO_PKG_VERSION") },
         "started": report.started,
-        "target": {
-            "uri": task.target.uri,
-            "address": task.target.address.to_string(),
-            "transport": task.target.transport.word(),
-            "locality": task.target.locality.word(),
-            "note": report.locality_note(),
-        },
+        "target": target(report),
         "machine": {
             "processor": report.machine.processor,
             "cores": report.machine.cores,
             "kernel": report.machine.kernel,
         },
-        "profile": {
-            "name": task.profile.name(),
-            "unit": task.profile.unit(),
-            "streams": task.streams.iter().map(|stream| json!({
-                "payloadBytes": stream.payload,
-                "burst": stream.burst,
-                "packetsPerSecond": stream.packets_per_second(),
-            })).collect::<Vec<_>>(),
-        },
+        "profile": profile(report),
         "plan": plan(report),
         "measured": {
             "level": report.level,
@@ -49,29 +35,61 @@ pub(super) fn of(report: &Report) -> Value {
         },
         "series": series.map(|(name, tally)| tally_of(name, tally)).collect::<Vec<_>>(),
         "setUp": set_up(report),
-        "server": report.server.as_ref().map(|cost| json!({
-            "process": cost.server.process,
-            "name": cost.server.name,
-            "cores": cost.cores,
-            "each": cost.each.map(microseconds),
-            "memoryBytes": cost.memory,
-        })),
-        "generator": {
-            "threads": task.threads,
-            "cores": report.generator.cores,
-            "waiting": report.generator.waiting,
-            "keptUp": report.generator_kept_up(),
-            "lateness": quantiles(&report.sum.lateness),
-            "unsent": report.sum.total().unsent,
-            "dropped": report.generator.dropped,
-            "overrun": report.generator.overrun,
-        },
+        "server": server(report),
+        "generator": generator(report),
         "steps": report.steps.iter().map(step).collect::<Vec<_>>(),
         "knee": report.knee.as_ref().map(knee),
         "overTime": report.points.iter().map(point).collect::<Vec<_>>(),
         "interrupted": report.interrupted,
         "warnings": report.warnings,
         "verdict": report.verdict(),
+    })
+}
+
+fn target(report: &Report) -> Value {
+    let target = &report.task.target;
+    json!({
+        "uri": target.uri,
+        "address": target.address.to_string(),
+        "transport": target.transport.word(),
+        "locality": target.locality.word(),
+        "note": report.locality_note(),
+    })
+}
+
+fn profile(report: &Report) -> Value {
+    let streams = report.task.streams.iter().map(|stream| {
+        json!({
+            "payloadBytes": stream.payload,
+            "burst": stream.burst,
+            "packetsPerSecond": stream.packets_per_second(),
+        })
+    });
+    let profile = report.task.profile;
+    json!({ "name": profile.name(), "unit": profile.unit(), "streams": streams.collect::<Vec<_>>() })
+}
+
+fn server(report: &Report) -> Option<Value> {
+    let cost = report.server.as_ref()?;
+    Some(json!({
+        "process": cost.server.process,
+        "name": cost.server.name,
+        "cores": cost.cores,
+        "each": cost.each.map(microseconds),
+        "memoryBytes": cost.memory,
+    }))
+}
+
+fn generator(report: &Report) -> Value {
+    json!({
+        "threads": report.task.threads,
+        "cores": report.generator.cores,
+        "waiting": report.generator.waiting,
+        "keptUp": report.generator_kept_up(),
+        "lateness": quantiles(&report.sum.lateness),
+        "unsent": report.sum.total().unsent,
+        "dropped": report.generator.dropped,
+        "overrun": report.generator.overrun,
     })
 }
 

@@ -8,7 +8,7 @@ use super::live::cores;
 use super::profile::Profile;
 use super::recorder::Tally;
 use super::report::Report;
-use super::words::{bits, bytes, count, duration, percent, seconds};
+use super::words::{amount, bits, bytes, count, duration, percent, seconds};
 
 /// Adds a line to a text.
 macro_rules! line {
@@ -26,7 +26,7 @@ pub(super) fn text(report: &Report) -> String {
         task.target.transport,
         task.target.uri
     );
-    line!(text, "  {}", measured(report));
+    text += &wrapped(&measured(report), 2);
     if let Some(note) = report.locality_note() {
         line!(text, "  {note}");
     }
@@ -39,16 +39,15 @@ pub(super) fn text(report: &Report) -> String {
     }
     if !report.warnings.is_empty() {
         text += "\nMind\n";
-        report.warnings.iter().for_each(|warning| text += &wrapped(warning));
+        report.warnings.iter().for_each(|warning| text += &wrapped(warning, 2));
     }
-    line!(text, "\n{}", report.verdict());
-    text
+    text + "\n" + &wrapped(&report.verdict(), 0)
 }
 
 /// How much there was of it, and for how long.
 pub(super) fn measured(report: &Report) -> String {
     let task = &report.task;
-    let mut text = format!("{} {}", count(u64::from(report.level)), task.profile.unit());
+    let mut text = amount(report.level, task.profile.unit());
     if task.profile.has_media() && report.established < report.level {
         text += &format!(" wanted, {} up", count(u64::from(report.established)));
     }
@@ -177,15 +176,16 @@ fn steps(report: &Report) -> String {
     text
 }
 
-/// A paragraph of at most 80 columns, hanging by two.
-fn wrapped(paragraph: &str) -> String {
-    let (mut text, mut column) = (String::from("  "), 2);
-    for word in paragraph.split_whitespace() {
+/// A paragraph of at most 80 columns, indented; what follows its first line by two more, if it is at all.
+fn wrapped(paragraph: &str, indent: usize) -> String {
+    let hanging = if indent == 0 { 0 } else { indent + 2 };
+    let (mut text, mut column) = (" ".repeat(indent), indent);
+    for (index, word) in paragraph.split_whitespace().enumerate() {
         let length = word.chars().count();
-        if column + 1 + length > 80 && column > 4 {
-            text += "\n    ";
-            column = 4;
-        } else if column > 4 || (column > 2 && !text.ends_with(' ')) {
+        if index > 0 && column + 1 + length > 80 {
+            text += &format!("\n{}", " ".repeat(hanging));
+            column = hanging;
+        } else if index > 0 {
             text.push(' ');
             column += 1;
         }
@@ -202,12 +202,13 @@ mod tests {
     #[test]
     fn paragraphs_are_wrapped_at_eighty_columns_and_lose_no_word() {
         let paragraph = "the generator itself was late and so on ".repeat(9);
-        let text = wrapped(&paragraph);
+        let text = wrapped(&paragraph, 2);
         assert!(text.lines().all(|line| line.chars().count() <= 80 && line.starts_with("  ")), "{text}");
         assert_eq!(
             text.split_whitespace().collect::<Vec<_>>(),
             paragraph.split_whitespace().collect::<Vec<_>>()
         );
-        assert_eq!(wrapped("short one"), "  short one\n");
+        assert_eq!(wrapped("short one", 2), "  short one\n");
+        assert!(wrapped(&paragraph, 0).lines().all(|line| !line.starts_with(' ')));
     }
 }

@@ -15,6 +15,12 @@ pub(super) fn count(number: u64) -> String {
     text
 }
 
+/// `1 call`, `20 calls`, `100 cycles/s`.
+pub(super) fn amount(number: u32, unit: &str) -> String {
+    let unit = if number == 1 && unit == "calls" { "call" } else { unit };
+    format!("{} {unit}", count(u64::from(number)))
+}
+
 /// `0.31 ms`, `12 µs`, `1.20 s`; a dash for nothing.
 pub(super) fn duration(time: Option<Duration>) -> String {
     let Some(time) = time else { return "–".to_owned() };
@@ -44,7 +50,8 @@ pub(super) fn percent(share: f64) -> String {
 pub(super) fn bits(per_second: f64) -> String {
     match per_second {
         ..1e6 => format!("{:.0} kbit/s", per_second / 1e3),
-        ..1e9 => format!("{:.1} Mbit/s", per_second / 1e6),
+        ..99.95e6 => format!("{:.1} Mbit/s", per_second / 1e6),
+        ..1e9 => format!("{:.0} Mbit/s", per_second / 1e6),
         _ => format!("{:.2} Gbit/s", per_second / 1e9),
     }
 }
@@ -72,12 +79,17 @@ mod tests {
 
     #[test]
     fn numbers_read_well_at_any_size() {
+        assert_eq!(
+            [amount(1, "calls"), amount(2000, "calls"), amount(1, "cycles/s")],
+            ["1 call", "2,000 calls", "1 cycles/s"]
+        );
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
         let times = [1_234, 12_345, 123_456, 12_345_678, 123_456_789, 1_234_567_890];
         let expected = ["1.2 µs", "12 µs", "0.12 ms", "12.3 ms", "123 ms", "1.23 s"];
         assert_eq!(times.map(|time| duration(Some(Duration::from_nanos(time)))), expected);
         assert_eq!(duration(None), "–");
-        assert_eq!([64_000.0, 6.4e6, 1.28e9].map(bits), ["64 kbit/s", "6.4 Mbit/s", "1.28 Gbit/s"]);
+        let expected = ["64 kbit/s", "6.4 Mbit/s", "640 Mbit/s", "1.28 Gbit/s"];
+        assert_eq!([64_000.0, 6.4e6, 640e6, 1.28e9].map(bits), expected);
         assert_eq!([512 * 1024, 20 << 20].map(bytes), ["512 kB", "20.0 MB"]);
         assert_eq!([0.7, 30.0, 125.0].map(seconds), ["0.7 s", "30 s", "2 min 5 s"]);
     }

@@ -298,7 +298,7 @@ const TURN: Duration = Duration::from_millis(10);
 /// How often clients' timers are looked at: they count in hundreds of milliseconds.
 const TIMER_TICK: u64 = 50_000_000;
 /// Further behind than this, what is due is given up and counted, not sent in a burst.
-const HOPELESS: u64 = 1_000_000_000;
+const HOPELESS: u64 = 500_000_000;
 /// Packets sent before looking at what arrived.
 const CATCH_UP: u32 = 64;
 /// How long to wait for the last packets.

@@ -246,7 +246,9 @@ fn histograms(report: &Report) -> String {
         let title = format!("How long: {name}");
         let bars = Bars {
             title: &title,
-            series: vec![(name, index % 4, bars(&tally.latency))],
+            name,
+            colour: index % 4,
+            bars: bars(&tally.latency),
             place: time,
             marks: marked.into_iter().filter_map(mark).collect(),
         };

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use super::escaped;
+use super::words::percent;
 
 /// Lines over one axis.
 pub(super) struct Plot<'p> {
@@ -35,8 +36,11 @@ pub(super) struct Line<'p> {
 /// A histogram's bars over a logarithmic axis.
 pub(super) struct Bars<'p> {
     pub(super) title: &'p str,
-    /// Name, number of its colour, and bars: from, to, share of the whole.
-    pub(super) series: Vec<(&'p str, usize, Vec<(f64, f64, f64)>)>,
+    pub(super) name: &'p str,
+    /// The number of its colour.
+    pub(super) colour: usize,
+    /// From, to, and share of the whole.
+    pub(super) bars: Vec<(f64, f64, f64)>,
     pub(super) place: fn(f64) -> String,
     pub(super) marks: Vec<(f64, String)>,
 }
@@ -76,8 +80,8 @@ impl Plot<'_> {
             );
         }
         self.lines.iter().for_each(|line| frame.line(&mut svg, line));
-        for (place, word) in &self.marks {
-            mark(&mut svg, frame.x(*place), word);
+        for (index, (place, word)) in self.marks.iter().enumerate() {
+            mark(&mut svg, frame.x(*place), word, index);
         }
         self.tips(&mut svg, &frame);
         let names = self.lines.iter().map(|line| (line.name, line.colour));
@@ -108,7 +112,7 @@ impl Plot<'_> {
 
 impl Bars<'_> {
     pub(super) fn svg(&self) -> String {
-        let bars = || self.series.iter().flat_map(|(_, _, bars)| bars);
+        let bars = || self.bars.iter();
         let left = bars().map(|(from, _, _)| from.max(1e-9)).fold(f64::INFINITY, f64::min);
         let right = bars().map(|(_, to, _)| *to).fold(0.0, f64::max);
         if right <= left {
@@ -117,7 +121,7 @@ impl Bars<'_> {
         let (top, _) = nice(bars().map(|(_, _, share)| *share).fold(0.0, f64::max));
         let frame = Frame { left: left.log10(), right: right.log10(), bottom: None, top };
         let mut svg = String::new();
-        frame.grid(&mut svg, super::words::percent);
+        frame.grid(&mut svg, percent);
         let mut last = f64::NEG_INFINITY;
         for power in frame.left.floor() as i32..=frame.right.ceil() as i32 {
             for part in [1.0, 2.0, 5.0] {
@@ -138,29 +142,23 @@ impl Bars<'_> {
                 );
             }
         }
-        for (name, colour, bars) in &self.series {
-            for (from, to, share) in bars {
-                let (x, end) = (frame.x(from.max(1e-9).log10()), frame.x(to.log10()));
-                let (y, width) = (frame.y(*share), (end - x - 0.5).max(0.5));
-                let height = (BOTTOM - y).max(0.5);
-                let words = format!(
-                    "{name}\n{} to {}: {}",
-                    (self.place)(*from),
-                    (self.place)(*to),
-                    super::words::percent(*share)
-                );
-                let _ = write!(
-                    svg,
-                    r#"<rect class="bar c{colour}" x="{x:.1}" y="{:.1}" width="{width:.1}" height="{height:.1}"><title>{}</title></rect>"#,
-                    BOTTOM - height,
-                    escaped(&words)
-                );
-            }
+        self.bars.iter().for_each(|bar| self.bar(&mut svg, &frame, *bar));
+        for (index, (place, word)) in self.marks.iter().enumerate() {
+            mark(&mut svg, frame.x(place.max(left).log10()), word, index);
         }
-        for (place, word) in &self.marks {
-            mark(&mut svg, frame.x(place.max(left).log10()), word);
-        }
-        figure(self.title, &legend(self.series.iter().map(|(name, colour, _)| (*name, *colour))), &svg)
+        figure(self.title, &legend(std::iter::once((self.name, self.colour))), &svg)
+    }
+
+    fn bar(&self, svg: &mut String, frame: &Frame, (from, to, share): (f64, f64, f64)) {
+        let (x, end) = (frame.x(from.max(1e-9).log10()), frame.x(to.log10()));
+        let (width, height) = ((end - x - 0.5).max(0.5), (BOTTOM - frame.y(share)).max(0.5));
+        let (y, colour) = (BOTTOM - height, self.colour);
+        let words = format!("{} to {}: {}", (self.place)(from), (self.place)(to), percent(share));
+        let _ = write!(
+            svg,
+            r#"<rect class="bar c{colour}" x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}"><title>{}</title></rect>"#,
+            escaped(&words)
+        );
     }
 }
 
@@ -241,16 +239,12 @@ fn legend<'n>(names: impl Iterator<Item = (&'n str, usize)>) -> String {
     format!("<span class=\"legend\">{}</span>", entries.collect::<String>())
 }
 
-fn mark(svg: &mut String, x: f64, word: &str) {
-    let anchor = if x > RIGHT - 60.0 { "end" } else { "start" };
-    let at = if anchor == "end" { x - 5.0 } else { x + 5.0 };
+/// An upright line with its word, lower for each that stands before it.
+fn mark(svg: &mut String, x: f64, word: &str, index: usize) {
+    let (anchor, at) = if x > RIGHT - 90.0 { ("end", x - 5.0) } else { ("start", x + 5.0) };
+    let (y, word) = (TOP + 10.0 + 14.0 * index as f64, escaped(word));
     let _ = write!(svg, r#"<line class="mark" x1="{x:.1}" x2="{x:.1}" y1="{TOP}" y2="{BOTTOM}"/>"#);
-    let _ = write!(
-        svg,
-        r#"<text class="word" x="{at:.1}" y="{}" text-anchor="{anchor}">{}</text>"#,
-        TOP + 10.0,
-        escaped(word)
-    );
+    let _ = write!(svg, r#"<text class="word" x="{at:.1}" y="{y}" text-anchor="{anchor}">{word}</text>"#);
 }
 
 /// A round number at or above the highest value, and the distance of the lines up to it.
@@ -345,7 +339,9 @@ mod tests {
         assert_eq!(plot.svg(), "");
         let bars = Bars {
             title: "nothing",
-            series: Vec::new(),
+            name: "none",
+            colour: 0,
+            bars: Vec::new(),
             place: |place| place.to_string(),
             marks: Vec::new(),
         };

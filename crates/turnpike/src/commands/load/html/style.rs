@@ -22,8 +22,8 @@ h2 { font-size: 17px; margin: 34px 0 12px; font-weight: 650; }
   border-radius: 999px; padding: 2px 12px; font-size: 13px; margin-top: 10px; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(138px, 1fr)); gap: 12px; }
 .tile, figure, .card { background: var(--card); border: 1px solid var(--edge); border-radius: 12px; }
-.tile { padding: 14px 16px; }
-.tile b { display: block; font-size: 21px; line-height: 1.3; font-weight: 650; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.tile { padding: 13px 14px; }
+.tile b { display: block; font-size: 19px; line-height: 1.35; font-weight: 650; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .tile span { display: block; color: var(--quiet); font-size: 13px; line-height: 1.35; }
 .tile.bad b { color: var(--bad); } .tile.good b { color: var(--good); }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); gap: 14px; }
