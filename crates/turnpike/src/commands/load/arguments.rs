@@ -1,6 +1,6 @@
 //! What was asked for: the options, checked and with what was left out.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -65,6 +65,10 @@ impl Settings {
         if !profile.has_media() {
             check_descriptors(clients as u64, &format!("{} clients", count(clients as u64)))?;
         }
+        let peer_address = arguments.get_one::<IpAddr>("peer-address").copied();
+        if let Some(address) = peer_address.filter(|address| UdpSocket::bind((*address, 0)).is_err()) {
+            bail!("--peer-address: {address} is no address of this machine");
+        }
         let server_process = arguments.get_one::<u32>("server-pid").copied();
         if let Some(process) =
             server_process.filter(|process| !Path::new(&format!("/proc/{process}")).exists())
@@ -80,7 +84,7 @@ impl Settings {
             interval,
             threads,
             clients,
-            peer_address: arguments.get_one("peer-address").copied(),
+            peer_address,
             max_loss: arguments.get_one::<f64>("max-loss").copied().unwrap_or(1.0) / 100.0,
             server_process,
             json: text(arguments, "json").map(PathBuf::from),
@@ -204,6 +208,9 @@ fn script(
             None => MOST_LEVEL,
         };
         descriptors(u64::from(most))?;
+        if step > LONGEST_STEP {
+            bail!("--step: a step is measured for at most 10 minutes");
+        }
         let interval = (step / 10).max(SHORTEST_INTERVAL);
         return Ok((Script::Ramp { first: profile.first_level().min(most), most, step }, interval));
     }
@@ -214,7 +221,12 @@ fn script(
     let warm_up = time("warm-up")?.unwrap_or_else(|| (hold / 3).min(Duration::from_secs(10)));
     let level = given.unwrap_or_else(|| profile.usual_level());
     descriptors(u64::from(level))?;
-    let interval = (hold / 100).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL);
+    if let Some(long) = [hold, warm_up].into_iter().find(|time| *time > LONGEST_RUN) {
+        bail!("{} s is too long: a run may warm up for a day, and measure for a day", long.as_secs());
+    }
+    // Fine enough to see what happens, and few enough to remember.
+    let interval =
+        (hold / 100).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL).max((hold + warm_up) / MOST_POINTS);
     Ok((Script::Hold { level, warm_up, hold }, interval))
 }
 
@@ -262,4 +274,8 @@ pub(super) const MOST_CALLS: u32 = 50_000;
 pub(super) const MOST_LEVEL: u32 = 1_000_000;
 const SPARE_DESCRIPTORS: u64 = 64;
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+const LONGEST_RUN: Duration = Duration::from_secs(86_400);
+const LONGEST_STEP: Duration = Duration::from_secs(600);
+/// Intervals of a run that holds.
+const MOST_POINTS: u32 = 600;
 const LONGEST_INTERVAL: Duration = Duration::from_secs(5);

@@ -11,7 +11,7 @@ use super::generator::{Generator, Task};
 use super::live::{Glance, Live};
 use super::machine::{Server, own_losses};
 use super::ramp::{Knee, LATE, Ramp, Step};
-use super::recorder::Recorder;
+use super::recorder::{MOST_INTERVALS, Recorder};
 
 /// How the load goes over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +132,7 @@ impl Conductor<'_> {
         let mut best: Option<(u32, Range<usize>, u32)> = None;
         while let Some(level) = ramp.next_level()
             && self.goes_on()
+            && self.remembers_another(step)
         {
             self.generator.try_again();
             self.reach(level)?;
@@ -166,6 +167,12 @@ impl Conductor<'_> {
             best.or_else(|| steps.last().map(last)).unwrap_or((self.level, 0..0, 0));
         let established = if self.task.profile.has_media() { level - refused.min(level) } else { 0 };
         Ok(Outcome { measured, level, established, steps, knee: Some(ramp.knee()) })
+    }
+
+    /// Whether there is room for the intervals of another step; a search that takes this long has found what it can.
+    fn remembers_another(&self, step: Duration) -> bool {
+        let most = SET_UP_PATIENCE + step + SETTLE + LONGEST_REST;
+        self.next_interval() + intervals(most, self.task.interval) < MOST_INTERVALS
     }
 
     /// Goes easy for a moment, so that what has piled up is not held against the next step.

@@ -22,6 +22,7 @@ mod table;
 mod target;
 mod words;
 
+use std::fs::OpenOptions;
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -59,6 +60,11 @@ pub fn run(arguments: &ArgMatches) -> Result<ExitCode> {
     // The first Ctrl-C ends the run with its results, the second at once.
     signal_hook::flag::register_conditional_shutdown(SIGINT, 130, Arc::clone(&interrupted))?;
     signal_hook::flag::register(SIGINT, Arc::clone(&interrupted))?;
+    for path in [&settings.json, &settings.html].into_iter().flatten() {
+        // Better known now than after the run.
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        file.with_context(|| format!("cannot write {}", path.display()))?;
+    }
     preflight::run(&task)?;
     let server = Server::find(&task.target, settings.server_process);
     let full = match settings.script {

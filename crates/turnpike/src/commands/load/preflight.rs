@@ -1,11 +1,12 @@
 //! One call before all others: whatever is wrong is found out within seconds, and said in a way that helps.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use turnpike_client::{BindingOptions, Client, ClientConfig, Event, Failure, Retransmission};
+use turnpike_net::local_addresses;
 use turnpike_wire::Method;
 
 use super::carrier::{Carrier, Source};
@@ -205,11 +206,15 @@ impl<'t> Trial<'t> {
     }
 }
 
-fn refused_peer(peer: std::net::IpAddr) -> anyhow::Error {
+fn refused_peer(peer: IpAddr) -> anyhow::Error {
     if peer.is_loopback() {
+        let other = local_addresses().unwrap_or_default().into_iter().find(|found| {
+            found.address.is_ipv4() == peer.is_ipv4() && !found.is_loopback() && !found.is_link_local()
+        });
+        let other = other.map_or_else(String::new, |found| format!(", such as {}", found.address));
         anyhow!(
             "the server refuses the peer {peer} (403), as servers should: for this test start it with \
-             --allow-loopback-peers, or choose another address of this machine with --peer-address"
+             --allow-loopback-peers, or choose another address of this machine with --peer-address{other}"
         )
     } else {
         anyhow!(

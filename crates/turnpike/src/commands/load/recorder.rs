@@ -158,7 +158,7 @@ impl Tally {
 }
 
 /// Bounds the memory of a run.
-pub(super) const MOST_INTERVALS: usize = 2048;
+pub(super) const MOST_INTERVALS: usize = 1024;
 const MOST_FAILURES: usize = 16;
 
 #[cfg(test)]
