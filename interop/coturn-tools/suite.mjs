@@ -7,6 +7,7 @@ import { makeCertificate } from "../harness/certificate.mjs";
 import { answers } from "../harness/datagram.mjs";
 import { freePort, SECRET, TurnServer, USER } from "../harness/server.mjs";
 import { runDiscovery } from "./discovery.mjs";
+import { runLoad } from "./load.mjs";
 import { clientsFor, readSummary } from "./summary.mjs";
 import { DATA_VARIANTS, HOSTILE_VARIANTS, REFUSED_VARIANTS } from "./variants.mjs";
 
@@ -30,6 +31,7 @@ export async function runCoturnTools(run) {
   const guarded = (pairing) => report.guard(SUITE, `${pairing.name}: its servers`, () => runPairing(run, pairing));
   await Promise.all(complete.map(guarded));
   for (const pairing of complete) await runDiscovery(run, pairing);
+  if (programs.tools && reference.server) await report.guard(SUITE, "turnpike load", () => runLoad(run));
   if (programs.server && reference.client) await tutorialCase(run, dirname(reference.client));
   if (programs.turnpike && programs.tools) await vectorsCase(run);
 }

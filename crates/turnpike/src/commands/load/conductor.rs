@@ -242,8 +242,9 @@ impl Conductor<'_> {
         }
         let now = self.generator.elapsed();
         if self.samples.len() <= self.current_interval() {
+            // One for each interval, even for those that passed while nobody could look.
             let sample = self.sample();
-            self.samples.push(sample);
+            self.samples.resize(self.current_interval() + 1, sample);
             self.memory = self.memory.max(self.server.and_then(Server::memory));
         }
         if now.saturating_sub(self.shown) >= self.live.pause() {
@@ -282,7 +283,7 @@ impl Conductor<'_> {
             sum: recorder.sum(first..last + 1),
             span: self.task.interval * (last + 1 - first) as u32,
             server: newer.zip(older).and_then(|(newer, older)| Sample::server_cores(&older, &newer)),
-            generator: newer.zip(older).map(|(newer, older)| Sample::generator_cores(&older, &newer)),
+            generator: newer.zip(older).and_then(|(newer, older)| Sample::generator_cores(&older, &newer)),
         }
     }
 
@@ -293,12 +294,8 @@ impl Conductor<'_> {
         let (dropped, overrun) = (self.generator.dropped(), own_losses());
         let interrupted = !self.goes_on();
         self.live.clear();
-        let recorder = self.generator.finish();
-        // What a thread has to say comes before what was seen from outside.
-        let recorder = match (&outcome, recorder) {
-            (Err(seen), Ok(_)) => return Err(anyhow!("{seen:#}")),
-            (_, recorder) => recorder?,
-        };
+        // What a thread has to say comes before what was seen of it from outside.
+        let recorder = self.generator.finish()?;
         let Outcome { measured, level, established, steps, knee } = outcome?;
         let Conductor { samples, memory, .. } = self;
         Ok(Run {
@@ -352,13 +349,18 @@ impl Sample {
     /// Cores the server kept busy between two samples.
     pub(super) fn server_cores(earlier: &Sample, later: &Sample) -> Option<f64> {
         let busy = later.server?.saturating_sub(earlier.server?);
-        Some(busy.as_secs_f64() / later.at.saturating_sub(earlier.at).as_secs_f64().max(1e-9))
+        Sample::share(earlier, later, busy)
     }
 
     /// Likewise the generator.
-    pub(super) fn generator_cores(earlier: &Sample, later: &Sample) -> f64 {
+    pub(super) fn generator_cores(earlier: &Sample, later: &Sample) -> Option<f64> {
         let busy = later.generator.saturating_sub(earlier.generator);
-        busy.as_secs_f64() / later.at.saturating_sub(earlier.at).as_secs_f64().max(1e-9)
+        Sample::share(earlier, later, busy)
+    }
+
+    fn share(earlier: &Sample, later: &Sample, busy: Duration) -> Option<f64> {
+        let passed = later.at.saturating_sub(earlier.at);
+        (!passed.is_zero()).then(|| busy.as_secs_f64() / passed.as_secs_f64())
     }
 }
 

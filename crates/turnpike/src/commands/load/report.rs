@@ -108,7 +108,7 @@ impl Report {
             Some(ServerCost { server, cores, each, memory: run.memory })
         });
         let generator = GeneratorCost {
-            cores: Sample::generator_cores(&first, &last),
+            cores: Sample::generator_cores(&first, &last).unwrap_or_default(),
             waiting: last.waited.saturating_sub(first.waited).as_secs_f64() / (to - from).max(1e-9),
             dropped: run.dropped,
             overrun: run.overrun,
@@ -301,7 +301,9 @@ fn points(recorder: &Recorder, samples: &[Sample], interval: f64) -> Vec<Point> 
             p99: total.latency.quantile(0.99),
             late: counted.lateness.quantile(0.99),
             server_cores: sample.zip(next).and_then(|(sample, next)| Sample::server_cores(sample, next)),
-            generator_cores: sample.zip(next).map(|(sample, next)| Sample::generator_cores(sample, next)),
+            generator_cores: sample
+                .zip(next)
+                .and_then(|(sample, next)| Sample::generator_cores(sample, next)),
         }
     };
     // The interval in which the run ended is not a whole one.

@@ -220,12 +220,6 @@ impl Generator {
     }
 }
 
-impl Drop for Control {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
 impl Control {
     /// Nanoseconds since the run began.
     fn now(&self) -> u64 {
