@@ -92,7 +92,7 @@ fn tiles(report: &Report) -> String {
     } else {
         ""
     };
-    tiles.push((percent(loss), "lost, in the worse direction".to_owned(), lost));
+    tiles.push((percent(loss), "lost, at worst".to_owned(), lost));
     tiles.push((duration(worst(0.5)), "p50".to_owned(), ""));
     tiles.push((duration(worst(0.99)), "p99".to_owned(), ""));
     if let Some(cost) = &report.server {
