@@ -8,6 +8,7 @@ import { answers } from "../harness/datagram.mjs";
 import { freePort, SECRET, TurnServer, USER } from "../harness/server.mjs";
 import { runAlternate } from "./alternate.mjs";
 import { runDiscovery } from "./discovery.mjs";
+import { runLoad } from "./load.mjs";
 import { runProxied } from "./proxy.mjs";
 import { clientsFor, readSummary } from "./summary.mjs";
 import { runTokens } from "./tokens.mjs";
@@ -36,6 +37,7 @@ export async function runCoturnTools(run) {
   for (const pairing of complete) await runAlternate(run, pairing);
   if (programs.turnpike) await runProxied(run);
   for (const pairing of complete) await runTokens(run, pairing);
+  if (programs.tools && reference.server) await report.guard(SUITE, "turnpike load", () => runLoad(run));
   if (programs.server && reference.client) await tutorialCase(run, dirname(reference.client));
   if (programs.turnpike && programs.tools) await vectorsCase(run);
 }

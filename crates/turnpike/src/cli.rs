@@ -4,6 +4,8 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Arg, ArgAction, Command, value_parser};
 use clap_complete::Shell;
 
+use crate::commands;
+
 /// The whole command, for parsing, help and completions.
 pub fn command() -> Command {
     Command::new("turnpike")
@@ -15,7 +17,7 @@ pub fn command() -> Command {
         .after_help(
             "The server under its familiar name, with coturn's flags and configuration file: turnserver -h",
         )
-        .subcommands([up(), credentials(), explain(), completions()])
+        .subcommands([up(), credentials(), commands::load::command(), explain(), completions()])
 }
 
 fn up() -> Command {
@@ -94,7 +96,7 @@ fn completions() -> Command {
         .arg(Arg::new("shell").required(true).value_parser(value_parser!(Shell)).help("Which shell"))
 }
 
-fn text(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+pub(crate) fn text(name: &'static str, value: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value).help(help).allow_hyphen_values(true)
 }
 
@@ -102,7 +104,7 @@ fn number(name: &'static str, value: &'static str, help: &'static str) -> Arg {
     text(name, value, help).value_parser(value_parser!(u16).range(1..))
 }
 
-fn flag(name: &'static str, help: &'static str) -> Arg {
+pub(crate) fn flag(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
 }
 

@@ -2,4 +2,5 @@
 
 pub mod credentials;
 pub mod explain;
+pub mod load;
 pub mod up;

@@ -11,6 +11,7 @@ fn main() -> ExitCode {
     let outcome = match matches.subcommand() {
         Some(("up", arguments)) => commands::up::run(arguments),
         Some(("credentials", arguments)) => commands::credentials::run(arguments),
+        Some(("load", arguments)) => commands::load::run(arguments),
         Some(("explain", arguments)) => commands::explain::run(arguments),
         Some(("completions", arguments)) => {
             if let Some(shell) = arguments.get_one::<Shell>("shell") {

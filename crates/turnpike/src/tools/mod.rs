@@ -7,7 +7,7 @@ pub mod natdiscovery;
 pub mod oauth;
 mod output;
 pub mod peer;
-mod randomness;
+pub(crate) mod randomness;
 pub mod rfc5769check;
 pub mod stunclient;
 pub mod uclient;

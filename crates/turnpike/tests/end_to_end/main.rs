@@ -20,6 +20,7 @@ mod help;
 mod hostile;
 mod hostile_streams;
 mod icmp;
+mod load;
 mod logging;
 mod mobility;
 mod nat_discovery;

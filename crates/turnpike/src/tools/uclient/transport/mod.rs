@@ -6,6 +6,7 @@ mod ciphers;
 mod dribble;
 mod dtls;
 mod dtls_settings;
+mod link;
 mod tcp;
 mod tls;
 mod tls_settings;
@@ -23,6 +24,7 @@ use turnpike_client::FrameBuffer;
 
 use self::dtls::Dtls;
 pub(super) use self::dtls_settings::DtlsSettings;
+pub(crate) use self::link::{Link, Linker};
 use self::tcp::Tcp;
 use self::tls::Tls;
 pub(super) use self::tls_settings::{TlsFlags, TlsSettings};
