@@ -69,6 +69,17 @@ impl Loaded {
                 .to_owned();
             self.notice(Severity::Warning, "server-relay", text);
         }
+        if server_relay && self.config.multiplex {
+            let text =
+                "lets in nobody without a permission here: with multiplex-peer it tells sessions apart"
+                    .to_owned();
+            self.notice(Severity::Warning, "server-relay", text);
+        }
+        for name in ["multiplex-peer-port", "multiplex-peer-max-peers"] {
+            if self.last(name).is_some() && !self.config.multiplex {
+                self.notice(Severity::Warning, name, "has no effect without multiplex-peer".to_owned());
+            }
+        }
         let idle = [(no_stun, "no-stun"), (secure_stun, "secure-stun"), (!udp, "no-udp")];
         if let Some((_, why)) = idle.into_iter().find(|(idle, _)| rfc3489 && *idle) {
             let text = format!("has no effect with {why}");

@@ -9,6 +9,7 @@ use turnpike_wire::Family;
 
 use crate::credentials::Credentials;
 use crate::discovery::Alternates;
+use crate::multiplex::Multiplex;
 use crate::nonce::NonceKey;
 use crate::peers::{PeerAccess, PeerRules};
 use crate::ports::Ports;
@@ -60,6 +61,8 @@ pub struct Config {
     pub max_permissions: usize,
     /// Whether data passes without permissions, to and from every peer that the peer rules let be reached.
     pub server_relay: bool,
+    /// How sessions share ports; `None` for a port to each.
+    pub multiplex: Option<Multiplex>,
     /// Whether all requests of a session must bear the ORIGIN that its Allocate had.
     pub check_origin: bool,
     /// Whether clients hear of ICMP errors about what they sent to peers (RFC 8656 §11.5).
@@ -95,6 +98,7 @@ impl Config {
             challenge_burst: 200,
             max_permissions: 1024,
             server_relay: false,
+            multiplex: None,
             check_origin: false,
             icmp_errors: true,
             verbose: false,

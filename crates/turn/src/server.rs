@@ -16,6 +16,7 @@ use crate::config::{Config, Init};
 use crate::credentials::User;
 use crate::deleted::Deleted;
 use crate::effect::{Effect, EndCause, Event};
+use crate::multiplex::Claims;
 use crate::nonce::NonceKey;
 use crate::ports::Ports;
 use crate::quota::Quotas;
@@ -42,6 +43,8 @@ pub struct Server {
     pub(crate) budget: ChallengeBudget,
     pub(crate) allocations: Allocations,
     pub(crate) waiting: Waiting,
+    /// Whose the peers on shared ports are.
+    pub(crate) claims: Claims,
     pub(crate) deleted: Deleted,
     pub(crate) timers: Timers,
     pub(crate) effects: VecDeque<Effect>,
@@ -77,6 +80,7 @@ impl Server {
             budget: ChallengeBudget::new(challenge_rate, challenge_burst, sources),
             allocations: Allocations::new(tuples),
             waiting: Waiting::default(),
+            claims: Claims::default(),
             deleted: Deleted::default(),
             timers: Timers::default(),
             effects: VecDeque::new(),
@@ -170,6 +174,7 @@ impl Server {
     /// Panics if the tables contradict each other: for tests and simulations.
     pub fn check_invariants(&self) {
         self.allocations.check_invariants();
+        self.claims.check_invariants(|relay| self.allocations.get(relay).is_some());
         assert_eq!(self.allocations.count() as u64, self.stats.allocations(), "counted right");
     }
 
@@ -287,6 +292,7 @@ impl Server {
     /// Ends a relayed address, and with the last one of an allocation the allocation.
     pub(crate) fn end_relay(&mut self, now: Timestamp, relay: RelayId, cause: EndCause) {
         let Some(mut allocation) = self.allocations.remove(relay) else { return };
+        self.release_claims(relay, &allocation);
         let (session, user) = (allocation.session, allocation.user.clone());
         let relayed = allocation.port.advertised();
         let event = match allocation.sibling.and_then(|sibling| self.allocations.get_mut(sibling)) {

@@ -22,6 +22,7 @@ use crate::addresses::Addresses;
 use crate::certificates::Certificates;
 use crate::listeners::Listeners;
 use crate::rules::rules;
+use crate::shared_ports;
 use crate::startup_lines::{tell_discovery, tell_notices, tell_ready, tell_rules, tell_transports};
 
 /// A server whose sockets are bound and whose threads run.
@@ -66,6 +67,7 @@ impl Running {
         let certificates = Certificates::open(config, &log).map(Arc::new);
         let tls = certificates.is_some();
         let mut listeners = Listeners::bind(config, &addresses.listening, threads, tls)?;
+        shared_ports::probe(&log, config, &addresses, threads)?;
         tell_transports(&log, config, certificates.as_deref());
         tell_rules(&log, config, limit, listeners.buffers());
         tell_discovery(&log, config, &addresses);

@@ -10,6 +10,7 @@ mod listeners;
 mod private_key;
 pub mod rest;
 mod rules;
+mod shared_ports;
 mod startup_lines;
 pub mod state;
 pub mod terminal;

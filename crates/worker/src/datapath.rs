@@ -2,6 +2,8 @@
 //!
 //! Nothing here allocates, locks or logs per packet: queues and buffers have their size from the start.
 
+mod shared;
+
 use std::net::SocketAddr;
 
 use turnpike_net::{

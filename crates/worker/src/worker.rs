@@ -11,7 +11,7 @@ use crate::datapath::{Datapath, Parts};
 use crate::http::HttpAnswers;
 use crate::links::{Links, Listener};
 use crate::mailbox::{Command, Mailbox};
-use crate::relay_sockets::{HeldPorts, RelaySockets};
+use crate::relay_sockets::{HeldPorts, RelaySockets, shared_address};
 use crate::streams::{StreamCounters, StreamLimits, Streams, is_stream};
 use crate::tls::TlsAcceptor;
 
@@ -145,6 +145,12 @@ impl Worker {
                 datapath.serve_stream(Link(stream), readable, writable);
             }
             relay => {
+                if let Some(relay_address) = shared_address(relay) {
+                    if self.events.has_error(event) {
+                        self.datapath.receive_shared_icmp_errors(relay_address);
+                    }
+                    return self.datapath.receive_from_shared(relay_address);
+                }
                 let relay = RelayId::from_bits(relay);
                 if self.events.has_error(event) {
                     self.datapath.receive_icmp_errors(relay);

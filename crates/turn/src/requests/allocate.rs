@@ -59,6 +59,10 @@ impl Server {
         }
         let wish = Wish::read(&request.message)?;
         let origin = self.origin_to_pin(request)?;
+        // A port that everybody has can be neither chosen nor kept.
+        if self.config.multiplex.is_some() && (wish.parity != Parity::Any || wish.token.is_some()) {
+            return Err(refused(ErrorNumber::INSUFFICIENT_CAPACITY, Reason::NoPort));
+        }
         // RFC 8656 §7.2: token and family are judged before the quota, and capacity comes last.
         let mut plan = self.plan(request, &wish)?;
         let place = self
@@ -207,6 +211,11 @@ impl Server {
         first: usize,
         parity: Parity,
     ) -> Option<(RelayedPort, Option<RelayedPort>)> {
+        if let Some(multiplex) = self.config.multiplex {
+            let index = *relays.get(first)?;
+            let port = multiplex.port(self.worker, self.ports.relay(index)?.address.is_ipv4());
+            return Some((self.ports.shared(index, port), None));
+        }
         let (after, before) = (&relays[first..], &relays[..first]);
         after.iter().chain(before).find_map(|index| self.ports.take(*index, parity, &mut self.random))
     }

@@ -55,6 +55,9 @@ impl Server {
     pub(super) fn open_relay(&mut self, pending: PendingAllocation) -> WaitId {
         let (relay, address) = (pending.opening.relay, pending.opening.port.local());
         let reserve = match (pending.choice, &pending.reserved) {
+            _ if pending.opening.port.is_shared() => {
+                Reserve::Shared { relay_address: pending.opening.port.relay_index() }
+            }
             (PortChoice::Reserved(token), _) => Reserve::Held { token },
             (_, Some((next, token))) => Reserve::Next { token: *token, address: next.local() },
             _ => Reserve::No,
@@ -249,6 +252,7 @@ impl Granted {
             sibling: None,
             place,
             origin: self.origin.clone(),
+            claims: Vec::new(),
         })
     }
 }

@@ -17,6 +17,7 @@ mod help;
 mod hostile;
 mod icmp;
 mod logging;
+mod multiplex;
 mod nat_discovery;
 mod nat_verdicts;
 mod oauth;
