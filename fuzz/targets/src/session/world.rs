@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use turnpike_turn::{
     AlternateAddress, Alternates, ChannelRange, Client, Config, Credentials, Effect, FiveTuple, IcmpError,
-    Init, Link, NonceKey, Now, PeerRules, Ports, Quotas, RelayAddress, RelayError, RelayId, RelayedPort,
-    Reserve, Server, Timestamp, Transport, UnixTime, WaitId,
+    Init, Link, NonceKey, Now, OAuthKey, OAuthKeys, PeerRules, Ports, Quotas, RelayAddress, RelayError,
+    RelayId, RelayedPort, Reserve, Server, Timestamp, TokenCipher, TokenKey, Transport, UnixTime, WaitId,
 };
 
 use super::check;
@@ -341,6 +341,14 @@ fn config(flags: u16) -> Config {
     let mut credentials = Credentials::new("example.org");
     credentials.add_user("alice", "wonderland");
     credentials.add_user("bob", "builder");
+    if flags & 0x0C00 == 0x0400 {
+        // Nobody here can seal a token: whatever comes as one has to be refused.
+        let mut keys = OAuthKeys::new("turn.example.org");
+        if let Some(key) = TokenKey::new(TokenCipher::A256Gcm, &[7; 32]) {
+            keys.insert("alice", OAuthKey { key, timestamp: 0, lifetime: 0, realm: None });
+        }
+        credentials.set_oauth(keys);
+    }
     if flags & 0x0F00 == 0x0F00 {
         credentials = Credentials::anonymous("example.org");
     }
@@ -362,6 +370,8 @@ fn config(flags: u16) -> Config {
     config.mapped_address = flags & 0x40 != 0;
     config.verbose = flags & 0x80 != 0;
     config.reason_phrases = flags & 0x1000 != 0;
+    config.check_origin = flags & 0x0A00 == 0x0A00;
+    config.server_relay = flags & 0x0900 == 0x0900;
     config.relaying = flags & 0xE000 != 0xE000;
     if flags & 0x0100 != 0 {
         let side = |last, first| AlternateAddress {
@@ -370,7 +380,8 @@ fn config(flags: u16) -> Config {
             links: [Link(first), Link(first + 1)],
         };
         let addresses = [side(1, 0), side(2, 2)];
-        config.alternates = vec![Alternates { addresses, ports: [3478, 3479], datagrams: true, connections: false }];
+        config.alternates =
+            vec![Alternates { addresses, ports: [3478, 3479], datagrams: true, connections: false }];
     }
     config.software = (flags & 0x2000 != 0).then(|| "Turnpike".into());
     config.channels = if flags & 0x4000 != 0 { ChannelRange::Rfc5766 } else { ChannelRange::Rfc8656 };
