@@ -254,7 +254,7 @@ fn modes_that_are_dangerous_or_have_nothing_to_work_on_are_warned_of() {
         ("--oauth", "oauth", "no oauth-key"),
         ("--multiplex-peer-port=4000", "multiplex-peer-port", "without multiplex-peer"),
         ("--multiplex-peer-max-peers=4", "multiplex-peer-max-peers", "without multiplex-peer"),
-        ("--multiplex-peer --server-relay", "server-relay", "tells sessions apart"),
+        ("--multiplex-peer --server-relay", "server-relay", "no effect with multiplex-peer"),
     ] {
         let loaded = run(&format!("-n --user=a:b {line}")).unwrap();
         let notice =

@@ -59,7 +59,8 @@ pub struct Config {
     pub challenge_burst: u32,
     /// Most permissions an allocation may have.
     pub max_permissions: usize,
-    /// Whether data passes without permissions, to and from every peer that the peer rules let be reached.
+    /// Whether data passes without permissions, to and from every peer that the peer rules let be reached. Not on ports
+    /// that are shared: there nobody could tell whose it is.
     pub server_relay: bool,
     /// How sessions share ports; `None` for a port to each.
     pub multiplex: Option<Multiplex>,
@@ -111,7 +112,7 @@ impl Config {
     /// How a peer without a permission may be reached, or why not.
     #[cold]
     pub(crate) fn without_permission(&self, peer: IpAddr) -> Result<PeerAccess, Reason> {
-        match self.server_relay {
+        match self.server_relay && self.multiplex.is_none() {
             true => self.peers.judge(peer).map_err(|_| Reason::PeerRefused),
             false => Err(Reason::NoPermission),
         }

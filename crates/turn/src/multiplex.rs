@@ -56,6 +56,12 @@ enum Claimed {
 }
 
 impl Claims {
+    /// Whether nobody has claimed anything, as where no port is shared.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_ip.is_empty()
+    }
+
     /// Whose a peer is.
     pub(crate) fn holder(&self, index: u16, peer: &SocketAddr) -> Option<RelayId> {
         match self.by_ip.get(&(index, peer.ip()))? {

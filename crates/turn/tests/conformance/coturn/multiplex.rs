@@ -120,6 +120,14 @@ fn data_goes_out_to_claimed_peers_alone() {
 }
 
 #[test]
+fn nothing_passes_without_a_permission_whatever_server_relay_says() {
+    let mut world = setup().config(|config| config.server_relay = true).build();
+    let one = session(&mut world, 0);
+    one.send(&mut world, HERE, b"out").expect_drop(Reason::NoPermission);
+    assert_eq!(hears(&mut world, HERE), None);
+}
+
+#[test]
 fn of_several_peers_all_are_granted_or_none() {
     let mut world = setup().build();
     let [mut one, mut two, mut three] = [0, 1, 2].map(|number| session(&mut world, number));
