@@ -94,11 +94,19 @@ impl Loaded {
     /// What is dangerous, and what has nothing to work on.
     fn warn_of_modes(&mut self) {
         let Config { server_relay, stun_only, rfc3489, no_stun, secure_stun, udp, .. } = self.config;
-        if server_relay && !stun_only {
+        if server_relay && self.config.multiplex {
+            let text = "has no effect with multiplex-peer, where permissions tell sessions apart".to_owned();
+            self.notice(Severity::Warning, "server-relay", text);
+        } else if server_relay && !stun_only {
             let text = "data passes WITHOUT PERMISSIONS: whoever finds a relayed port reaches the client behind it, and \
                         every user sends to any public address at will. Only for servers that are to be reached so"
                 .to_owned();
             self.notice(Severity::Warning, "server-relay", text);
+        }
+        for name in ["multiplex-peer-port", "multiplex-peer-max-peers"] {
+            if self.last(name).is_some() && !self.config.multiplex {
+                self.notice(Severity::Warning, name, "has no effect without multiplex-peer".to_owned());
+            }
         }
         let idle = [(no_stun, "no-stun"), (secure_stun, "secure-stun"), (!udp, "no-udp")];
         if let Some((_, why)) = idle.into_iter().find(|(idle, _)| rfc3489 && *idle) {

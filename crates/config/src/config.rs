@@ -65,6 +65,12 @@ pub struct Config {
     pub udp_relay: bool,
     /// Whether TCP is to be relayed.
     pub tcp_relay: bool,
+    /// Whether the sessions of a thread share a port of each relay address.
+    pub multiplex: bool,
+    /// The first thread's port then, for IPv4; two for each thread.
+    pub multiplex_port: u16,
+    /// Most peers a session may have then.
+    pub multiplex_most_peers: u16,
     /// Whether data passes without permissions.
     pub server_relay: bool,
     /// The relayed address's family when the client names none.
@@ -225,6 +231,9 @@ impl Default for Config {
             cpus: None,
             udp_relay: true,
             tcp_relay: true,
+            multiplex: false,
+            multiplex_port: 3480,
+            multiplex_most_peers: 256,
             server_relay: false,
             default_family: DefaultFamily::Ipv4,
             long_term: false,

@@ -265,10 +265,18 @@ fn modes_that_are_dangerous_or_have_nothing_to_work_on_are_warned_of() {
         ("--alt-tls-listening-port=5350", "alt-tls-listening-port", "without rfc5780"),
         ("--server-name=x", "server-name", "without oauth"),
         ("--oauth", "oauth", "no oauth-key"),
+        ("--multiplex-peer-port=4000", "multiplex-peer-port", "without multiplex-peer"),
+        ("--multiplex-peer-max-peers=4", "multiplex-peer-max-peers", "without multiplex-peer"),
+        ("--multiplex-peer --server-relay", "server-relay", "no effect with multiplex-peer"),
     ] {
         let loaded = run(&format!("-n --user=a:b {line}")).unwrap();
-        let notice = loaded.notices.iter().find(|notice| notice.origin == origin).expect(line);
-        assert!(notice.severity == Severity::Warning && notice.text.contains(why), "{line}: {notice:?}");
+        let notice =
+            loaded.notices.iter().find(|notice| notice.origin == origin && notice.text.contains(why));
+        assert!(
+            notice.is_some_and(|notice| notice.severity == Severity::Warning),
+            "{line}: {:?}",
+            loaded.notices
+        );
     }
     let quiet = run("-n --stun-only --server-relay --rfc3489-compatibility").unwrap();
     assert!(!quiet.notices.iter().any(|notice| notice.severity == Severity::Warning), "{:?}", quiet.notices);

@@ -62,6 +62,8 @@ pub(crate) struct Allocation {
     /// The allocation's place in the quotas, which one of siblings holds.
     pub(crate) place: Option<QuotaPlace>,
     pub(crate) origin: PinnedOrigin,
+    /// The peers that are its own on a port it shares; with port 0 all of an address.
+    pub(crate) claims: Vec<SocketAddr>,
 }
 
 impl Allocation {

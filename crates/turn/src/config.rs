@@ -10,6 +10,7 @@ use turnpike_wire::Family;
 use crate::alternate::AlternateServers;
 use crate::credentials::Credentials;
 use crate::discovery::Alternates;
+use crate::multiplex::Multiplex;
 use crate::nonce::NonceKey;
 use crate::peers::{PeerAccess, PeerRules};
 use crate::ports::Ports;
@@ -65,8 +66,11 @@ pub struct Config {
     pub challenge_burst: u32,
     /// Most permissions an allocation may have.
     pub max_permissions: usize,
-    /// Whether data passes without permissions, to and from every peer that the peer rules let be reached.
+    /// Whether data passes without permissions, to and from every peer that the peer rules let be reached. Not on ports
+    /// that are shared: there nobody could tell whose it is.
     pub server_relay: bool,
+    /// How sessions share ports; `None` for a port to each.
+    pub multiplex: Option<Multiplex>,
     /// Whether all requests of a session must bear the ORIGIN that its Allocate had.
     pub check_origin: bool,
     /// Most connections with peers a relayed address for TCP may have.
@@ -111,6 +115,7 @@ impl Config {
             challenge_burst: 200,
             max_permissions: 1024,
             server_relay: false,
+            multiplex: None,
             check_origin: false,
             allocation_connections: 64,
             worker_connections: 16_384,
@@ -126,7 +131,7 @@ impl Config {
     /// How a peer without a permission may be reached, or why not.
     #[cold]
     pub(crate) fn without_permission(&self, peer: IpAddr) -> Result<PeerAccess, Reason> {
-        match self.server_relay {
+        match self.server_relay && self.multiplex.is_none() {
             true => self.peers.judge(peer).map_err(|_| Reason::PeerRefused),
             false => Err(Reason::NoPermission),
         }

@@ -65,7 +65,7 @@ pub(crate) enum Key {
     /// Made from name and password.
     LongTerm(LongTermKey),
     /// Out of an access token.
-    Session(SessionKey),
+    Session(Box<SessionKey>),
 }
 
 /// Why credentials were refused.
@@ -161,7 +161,7 @@ impl Credentials {
         let realm = bearer.realm.unwrap_or_else(|| self.realm.clone());
         let name: Box<str> = kid.unwrap_or_default().into();
         let account = 0..name.len();
-        Ok(Arc::new(User { name, account, realm, key: Some(Key::Session(bearer.key)) }))
+        Ok(Arc::new(User { name, account, realm, key: Some(Key::Session(bearer.key.into())) }))
     }
 
     /// The name that a received USERNAME stands for: the static user's, or the very text. `None` for what cannot be

@@ -93,6 +93,13 @@ pub enum Reserve {
         /// Its address, local form.
         address: SocketAddr,
     },
+    /// It is the port that this worker's sessions share on the relay address of this number: it is opened for the first
+    /// of them, and stays open. What comes there is handed to
+    /// [`Server::handle_shared_packet`](crate::Server::handle_shared_packet).
+    Shared {
+        /// The address's number.
+        relay_address: u16,
+    },
     /// This is the second one, held since.
     Held {
         /// What it is asked for by.

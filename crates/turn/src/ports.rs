@@ -47,6 +47,8 @@ pub struct RelayedPort {
     ports: Arc<Ports>,
     relay: u16,
     port: u16,
+    /// It is several allocations' at once, and nobody's to free.
+    shared: bool,
 }
 
 /// Which port an Allocate asks for (RFC 8656 §7.2).
@@ -96,8 +98,13 @@ impl Ports {
             let port = (index * 64) as u16 + take_bit(&taken[index], parity, from)? as u16;
             Some((port, (parity == Parity::EvenPair).then(|| port + 1)))
         })?;
-        let named = |port| RelayedPort { ports: self.clone(), relay, port };
+        let named = |port| RelayedPort { ports: self.clone(), relay, port, shared: false };
         Some((named(port), next.map(named)))
+    }
+
+    /// A port that sessions share. It may lie anywhere, and counts for none of those that are taken.
+    pub(crate) fn shared(self: &Arc<Self>, relay: u16, port: u16) -> RelayedPort {
+        RelayedPort { ports: self.clone(), relay, port, shared: true }
     }
 
     /// The relay form of an own address at which a relayed port is open.
@@ -197,8 +204,17 @@ impl RelayedPort {
         self.port
     }
 
-    /// Says whether a relayed transport address is open here.
+    /// Whether other allocations are on it too.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared
+    }
+
+    /// Says whether a relayed transport address is open here. A shared port stays live: whoever is on it knows whose
+    /// its packets are.
     pub(crate) fn set_live(&self, transport: PeerTransport, live: bool) {
+        if self.shared && !live {
+            return;
+        }
         let ports = self.relay_ports();
         let words = match transport {
             PeerTransport::Udp => &ports.live,
@@ -219,6 +235,9 @@ impl RelayedPort {
 
 impl Drop for RelayedPort {
     fn drop(&mut self) {
+        if self.shared {
+            return;
+        }
         self.set_live(PeerTransport::Udp, false);
         self.set_live(PeerTransport::Tcp, false);
         self.relay_ports().taken[usize::from(self.port / 64)].fetch_and(!mask(self.port), Ordering::AcqRel);

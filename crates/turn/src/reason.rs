@@ -165,6 +165,10 @@ reasons! {
     BadTicket = "bad_ticket";
     /// Request: a mobility ticket that has been used.
     UsedTicket = "used_ticket";
+    /// Request or data: on a port that sessions share, the peer is another session's or nobody's.
+    PeerTaken = "peer_taken";
+    /// Request: the session has claimed as many peers on a shared port as it may.
+    TooManyPeers = "too_many_peers";
     /// Request: the channel number is out of range.
     BadChannelNumber = "bad_channel_number";
     /// Request: the channel is bound to another peer, or the peer to another channel.

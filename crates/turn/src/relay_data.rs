@@ -148,10 +148,17 @@ impl Server {
         span: std::ops::Range<usize>,
         dont_fragment: bool,
     ) -> Verdict<'_> {
-        let Server { allocations, ports, config, stats, .. } = self;
+        let Server { allocations, ports, config, stats, claims, .. } = self;
         let Some(allocation) = allocations.get_mut(relay) else {
             return self.drop_packet(Reason::NoAllocation);
         };
+        // On a shared port the peer could not tell whose it is. Without a claim there is no permission on one either.
+        if !claims.is_empty()
+            && allocation.port.is_shared()
+            && claims.holder(allocation.port.relay_index(), &peer) != Some(relay)
+        {
+            return self.drop_packet(Reason::PeerTaken);
+        }
         let access = match allocation.permissions.get(peer.ip(), now) {
             Some(permission) => permission.access,
             None => match config.without_permission(peer.ip()) {

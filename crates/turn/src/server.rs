@@ -18,6 +18,7 @@ use crate::credentials::User;
 use crate::deleted::Deleted;
 use crate::effect::{Effect, EndCause, Event};
 use crate::mobility::Mobile;
+use crate::multiplex::Claims;
 use crate::nonce::NonceKey;
 use crate::ports::Ports;
 use crate::quota::Quotas;
@@ -47,6 +48,8 @@ pub struct Server {
     pub(crate) allocations: Allocations,
     pub(crate) waiting: Waiting,
     pub(crate) peer_connections: PeerConnections,
+    /// Whose the peers on shared ports are.
+    pub(crate) claims: Claims,
     pub(crate) deleted: Deleted,
     pub(crate) mobile: Mobile,
     pub(crate) timers: Timers,
@@ -90,6 +93,7 @@ impl Server {
             allocations: Allocations::new(tuples),
             waiting: Waiting::default(),
             peer_connections: PeerConnections::default(),
+            claims: Claims::default(),
             deleted: Deleted::default(),
             timers: Timers::default(),
             effects: VecDeque::new(),
@@ -216,6 +220,7 @@ impl Server {
     pub fn check_invariants(&self) {
         self.allocations.check_invariants();
         self.check_connections();
+        self.claims.check_invariants(|relay| self.allocations.get(relay).is_some());
         assert_eq!(self.allocations.count() as u64, self.stats.allocations(), "counted right");
         self.mobile.check_invariants(|relay| {
             self.allocations.get(relay).map(|allocation| (allocation.session, allocation.client))
@@ -345,6 +350,7 @@ impl Server {
     /// Ends a relayed address, and with the last one of an allocation the allocation.
     pub(crate) fn end_relay(&mut self, now: Timestamp, relay: RelayId, cause: EndCause) {
         let Some(mut allocation) = self.allocations.remove(relay) else { return };
+        self.release_claims(relay, &allocation);
         let (session, user) = (allocation.session, allocation.user.clone());
         let relayed = allocation.port.advertised();
         let left = allocation.sibling.filter(|sibling| self.allocations.get(*sibling).is_some());

@@ -26,6 +26,7 @@ use crate::listeners::Listeners;
 use crate::proxies::{proxy_rules, tell_proxies};
 use crate::redirection::Redirection;
 use crate::rules::rules;
+use crate::shared_ports;
 use crate::startup_lines::{tell_discovery, tell_notices, tell_ready, tell_rules, tell_transports};
 
 /// A server whose sockets are bound and whose threads run.
@@ -70,6 +71,7 @@ impl Running {
         let certificates = Certificates::open(config, &log).map(Arc::new);
         let secure = certificates.as_deref().map(Certificates::served).unwrap_or_default();
         let mut listeners = Listeners::bind(config, &addresses.listening, threads, secure)?;
+        shared_ports::probe(&log, config, &addresses, threads)?;
         tell_transports(&log, config, certificates.as_deref());
         tell_rules(&log, config, limit, listeners.buffers());
         tell_discovery(&log, config, &addresses);

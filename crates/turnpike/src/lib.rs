@@ -12,6 +12,7 @@ mod proxies;
 mod redirection;
 pub mod rest;
 mod rules;
+mod shared_ports;
 mod startup_lines;
 pub mod state;
 pub mod terminal;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use turnpike_config::{self as config, OAuthCipher, Password};
 use turnpike_turn::{
-    ChannelRange, Config, Credentials, DefaultFamily, IpRange, OAuthKey, OAuthKeys, PeerRules, TokenCipher,
-    TokenKey,
+    ChannelRange, Config, Credentials, DefaultFamily, IpRange, Multiplex, OAuthKey, OAuthKeys, PeerRules,
+    TokenCipher, TokenKey,
 };
 use turnpike_wire::Family;
 
@@ -26,6 +26,10 @@ pub(crate) fn rules(settings: &config::Config, addresses: &Addresses) -> Config 
     rules.classic = settings.rfc3489;
     rules.server_relay = settings.server_relay;
     rules.check_origin = settings.check_origin;
+    rules.multiplex = settings.multiplex.then_some(Multiplex {
+        first_port: settings.multiplex_port,
+        most_peers: settings.multiplex_most_peers.into(),
+    });
     rules.alternates.clone_from(&addresses.alternates);
     rules.alternate_servers = Redirection::find(settings, addresses).servers;
     rules.relaying = !settings.stun_only;

@@ -4,6 +4,7 @@
 
 mod dtls;
 mod hand_over;
+mod shared;
 mod splice;
 
 use std::net::SocketAddr;

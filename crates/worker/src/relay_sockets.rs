@@ -15,6 +15,8 @@ pub(crate) struct RelaySockets {
     open: Vec<Option<RelaySocket>>,
     options: UdpOptions,
     held: HeldPorts,
+    /// The ports that sessions share, by the number of their relay address; they stay open.
+    shared: Vec<Option<SharedSocket>>,
 }
 
 #[derive(Debug)]
@@ -22,6 +24,15 @@ pub(crate) struct RelaySocket {
     pub(crate) socket: SocketId,
     pub(crate) gro: GroPolicy,
     generation: u32,
+    /// The socket is not its own.
+    shared: bool,
+}
+
+/// The socket of a port that sessions share.
+#[derive(Debug)]
+pub(crate) struct SharedSocket {
+    pub(crate) socket: SocketId,
+    pub(crate) gro: GroPolicy,
 }
 
 /// The sockets of reserved ports by token, for all workers: a client may come back by any of them. Looked at only by
@@ -40,7 +51,7 @@ impl HeldPorts {
 impl RelaySockets {
     pub(crate) fn new(options: UdpOptions, held: HeldPorts) -> Self {
         // A worker takes the errors out as they come.
-        RelaySockets { open: Vec::new(), options, held }
+        RelaySockets { open: Vec::new(), options, held, shared: Vec::new() }
     }
 
     /// Opens and watches the socket of a relayed address, and holds that of the next port if it is to be reserved.
@@ -52,6 +63,11 @@ impl RelaySockets {
         sockets: &mut Sockets,
         poller: &Poller,
     ) -> Result<(), RelayError> {
+        if let Reserve::Shared { relay_address } = reserve {
+            let socket = self.open_shared(relay_address, address, sockets, poller)?;
+            self.note(relay, (socket, GroPolicy::default()), true);
+            return Ok(());
+        }
         let claimed = match reserve {
             Reserve::Held { token } => self.held.sockets().remove(&token),
             _ => None,
@@ -65,17 +81,21 @@ impl RelaySockets {
         if let Some((token, socket)) = next {
             self.held.sockets().insert(token, socket);
         }
-        self.adopt(relay, sockets.insert(socket), GroPolicy::default());
+        self.note(relay, (sockets.insert(socket), GroPolicy::default()), false);
         Ok(())
     }
 
     /// Takes in a socket that is open.
     pub(crate) fn adopt(&mut self, relay: RelayId, socket: SocketId, gro: GroPolicy) {
+        self.note(relay, (socket, gro), false);
+    }
+
+    fn note(&mut self, relay: RelayId, (socket, gro): (SocketId, GroPolicy), shared: bool) {
         let slot = relay.slot as usize;
         if self.open.len() <= slot {
             self.open.resize_with(slot + 1, || None);
         }
-        self.open[slot] = Some(RelaySocket { socket, gro, generation: relay.generation });
+        self.open[slot] = Some(RelaySocket { socket, gro, generation: relay.generation, shared });
     }
 
     /// Takes a relayed address out to be opened elsewhere.
@@ -83,6 +103,34 @@ impl RelaySockets {
         self.get_mut(relay)?;
         let released = self.open[relay.slot as usize].take()?;
         Some((released.socket, released.gro))
+    }
+
+    /// The socket of a port that sessions share: opened for the first of them.
+    fn open_shared(
+        &mut self,
+        relay_address: u16,
+        address: SocketAddr,
+        sockets: &mut Sockets,
+        poller: &Poller,
+    ) -> Result<SocketId, RelayError> {
+        let index = usize::from(relay_address);
+        if let Some(shared) = self.shared(relay_address) {
+            return Ok(shared.socket);
+        }
+        // Another port would do no better: each worker has one.
+        let socket = self.bind(address).map_err(|_| RelayError::Other)?;
+        poller.add(&socket, shared_token(relay_address)).map_err(|_| RelayError::Other)?;
+        if self.shared.len() <= index {
+            self.shared.resize_with(index + 1, || None);
+        }
+        let socket = sockets.insert(socket);
+        self.shared[index] = Some(SharedSocket { socket, gro: GroPolicy::default() });
+        Ok(socket)
+    }
+
+    /// The socket of the port that sessions share on this relay address.
+    pub(crate) fn shared(&mut self, relay_address: u16) -> Option<&mut SharedSocket> {
+        self.shared.get_mut(usize::from(relay_address))?.as_mut()
     }
 
     fn bind(&self, address: SocketAddr) -> Result<UdpSocket, RelayError> {
@@ -97,11 +145,12 @@ impl RelaySockets {
         self.held.sockets().remove(&token);
     }
 
-    /// Takes a relayed address out. Its socket is the caller's to remove once what it still has to send is sent; by then
+    /// Takes a relayed address out. Its socket, unless others share it, is the caller's to remove once what it still has to send is sent; by then
     /// the slot may be another's.
     pub(crate) fn take(&mut self, relay: RelayId) -> Option<SocketId> {
         self.get_mut(relay)?;
-        Some(self.open[relay.slot as usize].take()?.socket)
+        let RelaySocket { socket, shared, .. } = self.open[relay.slot as usize].take()?;
+        (!shared).then_some(socket)
     }
 
     /// The socket of a relayed address, unless the name is stale.
@@ -117,6 +166,20 @@ impl RelaySockets {
         (relay_socket.generation == relay.generation).then_some(relay_socket.socket)
     }
 }
+
+/// The name under which the poller knows the port that sessions share on a relay address. No relay's name is among
+/// these: generations do not count that far.
+pub(crate) fn shared_token(relay_address: u16) -> u64 {
+    FIRST_SHARED - u64::from(relay_address)
+}
+
+/// The number of the relay address, if it is such a name.
+pub(crate) fn shared_address(token: u64) -> Option<u16> {
+    FIRST_SHARED.checked_sub(token).and_then(|number| u16::try_from(number).ok())
+}
+
+/// Far from the names that the loop has for others.
+const FIRST_SHARED: u64 = u64::MAX - (1 << 24);
 
 #[cfg(test)]
 mod tests {

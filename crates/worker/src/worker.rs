@@ -15,7 +15,7 @@ use crate::mailbox::{Command, Mailbox, Siblings};
 use crate::migration::Abroad;
 use crate::peer_connections::{PeerConnections, is_peer_connection};
 use crate::proxies::ProxyRules;
-use crate::relay_sockets::{HeldPorts, RelaySockets};
+use crate::relay_sockets::{HeldPorts, RelaySockets, shared_address};
 use crate::streams::{StreamCounters, StreamLimits, Streams, is_stream};
 use crate::tls::TlsAcceptor;
 
@@ -164,6 +164,12 @@ impl Worker {
             }
             peer if is_peer_connection(peer) => self.datapath.serve_peer_connection(peer),
             relay => {
+                if let Some(relay_address) = shared_address(relay) {
+                    if self.events.has_error(event) {
+                        self.datapath.receive_shared_icmp_errors(relay_address);
+                    }
+                    return self.datapath.receive_from_shared(relay_address);
+                }
                 let relay = RelayId::from_bits(relay);
                 if self.events.has_error(event) {
                     self.datapath.receive_icmp_errors(relay);

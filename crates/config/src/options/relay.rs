@@ -1,6 +1,5 @@
 //! Where peers are reached from.
 
-use super::Effect::Later;
 use super::OptionSpec;
 use crate::config::{DefaultFamily, ExternalAddress};
 use crate::values::{host, number};
@@ -116,10 +115,31 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         "The same as allocation-default-address-family=keep.",
     )
     .short('K'),
-    OptionSpec::with(&["multiplex-peer"], Later("relaying from few ports"), "Relay all sessions of a thread from one port."),
-    OptionSpec::with(&["multiplex-peer-port"], Later("relaying from few ports"), "First of these ports.").value("PORT"),
-    OptionSpec::with(&["multiplex-peer-max-peers"], Later("relaying from few ports"), "Peers a session may claim then.")
-        .value("COUNT"),
+    OptionSpec::switch(
+        &["multiplex-peer"],
+        |config, on| config.multiplex = on,
+        "Relay all sessions of a thread from one port of each relay address; a peer can then be one session's alone.",
+    ),
+    OptionSpec::set(
+        &["multiplex-peer-port"],
+        "PORT",
+        |config, value| {
+            config.multiplex_port = number(value, 1, 65_000, "a port")?;
+            Ok(())
+        },
+        "The first thread's port then, for IPv4; IPv6 has the next one, and each further thread the next two.",
+    )
+    .default("3480"),
+    OptionSpec::set(
+        &["multiplex-peer-max-peers"],
+        "COUNT",
+        |config, value| {
+            config.multiplex_most_peers = number(value, 1, u16::MAX, "a number of peers")?;
+            Ok(())
+        },
+        "Most peers that a session may have then.",
+    )
+    .default("256"),
     OptionSpec::switch(
         &["server-relay"],
         |config, on| config.server_relay = on,

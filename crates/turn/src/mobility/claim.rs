@@ -164,7 +164,7 @@ impl Claims {
 
 impl Server {
     /// Asks another worker for the allocation that a ticket is for.
-    pub(crate) fn claim(
+    pub(crate) fn claim_session(
         &mut self,
         owner: u16,
         (session, serial): (SessionId, Serial),

@@ -70,6 +70,11 @@ impl Server {
             return Err(refused(ErrorNumber::MOBILITY_FORBIDDEN, Reason::MobilityForbidden));
         }
         let origin = self.origin_to_pin(request)?;
+        // A port that everybody has can be neither chosen nor kept.
+        let shared = self.config.multiplex.is_some() && wish.transport == PeerTransport::Udp;
+        if shared && (wish.parity != Parity::Any || wish.token.is_some()) {
+            return Err(refused(ErrorNumber::INSUFFICIENT_CAPACITY, Reason::NoPort));
+        }
         // RFC 8656 §7.2: token and family are judged before the quota, and capacity comes last.
         let mut plan = self.plan(request, &wish)?;
         let place = self
@@ -79,7 +84,7 @@ impl Server {
         if self.waiting.is_full() {
             return Err(refused(ErrorNumber::INSUFFICIENT_CAPACITY, Reason::TooManyWaiting));
         }
-        let (port, next) = self.choose_first_port(request, &mut plan)?;
+        let (port, next) = self.choose_first_port(request, &mut plan, wish.transport)?;
         let reserved = next.map(|port| (port, self.random.next_u64().to_be_bytes()));
         let pending = PendingAllocation {
             client: request.client,
@@ -95,8 +100,9 @@ impl Server {
             transport: wish.transport,
             attempts: 1,
             lifetime: self.granted_lifetime(wish.lifetime, request.now.unix, user),
-            // Connections with peers stay where they are, and so does what they come from.
-            mobile: wish.mobile && wish.transport == PeerTransport::Udp,
+            // Connections with peers stay where they are, and so does what they come from; a port that sessions share
+            // is one worker's.
+            mobile: wish.mobile && wish.transport == PeerTransport::Udp && !shared,
             fingerprint: request.reply().fingerprint,
             integrity: request.reply().integrity,
             abandoned: false,
@@ -171,21 +177,23 @@ impl Server {
         &mut self,
         request: &Request<'_>,
         plan: &mut Plan,
+        transport: PeerTransport,
     ) -> Result<(RelayedPort, Option<RelayedPort>), Refused> {
-        let chosen = self.choose_port(request, &plan.source);
+        let chosen = self.choose_port(request, &plan.source, transport);
         let (Err(_), Some(family), Source::Free(_, parity)) = (&chosen, plan.then, &plan.source) else {
             return chosen;
         };
         plan.lacks = Some((Family::Ipv4, ErrorNumber::INSUFFICIENT_CAPACITY));
         plan.then = None;
         plan.source = Source::Free(self.ports.of_family(family == Family::Ipv4).collect(), *parity);
-        self.choose_port(request, &plan.source)
+        self.choose_port(request, &plan.source, transport)
     }
 
     fn choose_port(
         &mut self,
         request: &Request<'_>,
         source: &Source,
+        transport: PeerTransport,
     ) -> Result<(RelayedPort, Option<RelayedPort>), Refused> {
         let (relays, parity) = match source {
             // Another worker may have been quicker.
@@ -195,7 +203,7 @@ impl Server {
             }
             Source::Free(relays, parity) => (relays, *parity),
         };
-        let found = self.take_any_port(&request.client, relays, parity);
+        let found = self.take_any_port(&request.client, relays, (parity, transport));
         found.ok_or(refused(ErrorNumber::INSUFFICIENT_CAPACITY, Reason::NoPort))
     }
 
@@ -204,7 +212,7 @@ impl Server {
         &mut self,
         client: &Client,
         relays: &[u16],
-        parity: Parity,
+        choice: (Parity, PeerTransport),
     ) -> Option<(RelayedPort, Option<RelayedPort>)> {
         let server = client.tuple.server.ip();
         // The address the client came in on is the likeliest to be routed as it expects; otherwise in turn.
@@ -213,7 +221,7 @@ impl Server {
             .position(|index| self.ports.relay(*index).is_some_and(|relay| relay.address == server));
         self.turn = self.turn.wrapping_add(1);
         let first = same.unwrap_or(self.turn.checked_rem(relays.len())?);
-        self.take_port(relays, first, parity)
+        self.take_port(relays, first, choice)
     }
 
     /// Takes a fitting port on one of these relay addresses: on the `first` if it has one, or on another.
@@ -221,8 +229,13 @@ impl Server {
         &mut self,
         relays: &[u16],
         first: usize,
-        parity: Parity,
+        (parity, transport): (Parity, PeerTransport),
     ) -> Option<(RelayedPort, Option<RelayedPort>)> {
+        if let (Some(multiplex), PeerTransport::Udp) = (self.config.multiplex, transport) {
+            let index = *relays.get(first)?;
+            let port = multiplex.port(self.worker, self.ports.relay(index)?.address.is_ipv4());
+            return Some((self.ports.shared(index, port), None));
+        }
         let (after, before) = (&relays[first..], &relays[..first]);
         after.iter().chain(before).find_map(|index| self.ports.take(*index, parity, &mut self.random))
     }

@@ -41,6 +41,7 @@ impl Server {
         }
         let judged = self.judge_peer(request, relay, peer)?;
         self.make_room(now, relay, &[judged])?;
+        self.claim_peer(now, judged.relay, peer)?;
         let expires = now + self.config.channel_lifetime;
         let allocation = self.allocations.get_mut(judged.relay).ok_or(bad(Reason::BadRequest))?;
         if allocation.channels.bind(Binding { number, peer, expires }).is_err() {

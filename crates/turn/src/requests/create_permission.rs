@@ -33,9 +33,12 @@ impl Server {
             return Err(refused(ErrorNumber::BAD_REQUEST, Reason::BadRequest));
         }
         let judged: Result<Vec<_>, Refused> =
-            peers.into_iter().map(|peer| self.judge_peer(request, relay, peer)).collect();
+            peers.iter().map(|peer| self.judge_peer(request, relay, *peer)).collect();
         let judged = judged?;
         self.make_room(request.now.monotonic, relay, &judged)?;
+        for (judged, peer) in judged.iter().zip(&peers) {
+            self.claim_peer(request.now.monotonic, judged.relay, *peer)?;
+        }
         for peer in judged {
             self.grant(request.now.monotonic, peer);
         }

@@ -61,6 +61,9 @@ impl Server {
     pub(super) fn open_relay(&mut self, pending: PendingAllocation) -> WaitId {
         let (relay, address) = (pending.opening.relay, pending.opening.port.local());
         let reserve = match (pending.choice, &pending.reserved) {
+            _ if pending.opening.port.is_shared() => {
+                Reserve::Shared { relay_address: pending.opening.port.relay_index() }
+            }
             (PortChoice::Reserved(token), _) => Reserve::Held { token },
             (_, Some((next, token))) => Reserve::Next { token: *token, address: next.local() },
             _ => Reserve::No,
@@ -118,7 +121,7 @@ impl Server {
         };
         let relays: Vec<u16> = self.ports.of_family(family == Family::Ipv4).collect();
         // A pair is not asked for together with a second family, so that there is no next port to keep.
-        let (port, _) = self.take_any_port(&pending.client, &relays, parity)?;
+        let (port, _) = self.take_any_port(&pending.client, &relays, (parity, pending.transport))?;
         Some(Half { relay: self.allocations.reserve(), port })
     }
 
@@ -128,7 +131,7 @@ impl Server {
         let relays: Vec<u16> = self.ports.of_family(port.local().is_ipv4()).collect();
         let first = relays.iter().position(|index| *index == port.relay_index()).unwrap_or(0);
         let found = match pending.choice {
-            PortChoice::Free(parity) => self.take_port(&relays, first, parity),
+            PortChoice::Free(parity) => self.take_port(&relays, first, (parity, pending.transport)),
             PortChoice::Reserved(_) => None,
         };
         let Some((port, next)) = found else {
@@ -279,6 +282,7 @@ impl Granted {
             sibling: None,
             place,
             origin: self.origin.clone(),
+            claims: Vec::new(),
         })
     }
 }

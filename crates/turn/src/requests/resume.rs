@@ -89,7 +89,7 @@ impl Server {
             integrity: reply.integrity,
             lost: false,
         };
-        let wait = self.claim(owner, (ticket.session, ticket.serial), pending)?;
+        let wait = self.claim_session(owner, (ticket.session, ticket.serial), pending)?;
         Ok(Resumed::Later(Answer::Wait(wait)))
     }
 }

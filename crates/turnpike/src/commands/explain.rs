@@ -187,6 +187,15 @@ const MEANINGS: &[(Reason, &str)] = &[
     ),
     (Reason::UsedTicket, "a mobility ticket that was used before; each is good for one move"),
     (
+        Reason::PeerTaken,
+        "with multiplex-peer: another session of the same thread has this peer, and from one port there can be no two; \
+             more relay-threads or relay addresses make it rarer",
+    ),
+    (
+        Reason::TooManyPeers,
+        "with multiplex-peer: the session has as many peers as multiplex-peer-max-peers allows",
+    ),
+    (
         Reason::BadChannelNumber,
         "channels go from 0x4000 to 0x4FFF; for old clients see rfc5766-channel-numbers",
     ),

@@ -23,6 +23,7 @@ mod icmp;
 mod load;
 mod logging;
 mod mobility;
+mod multiplex;
 mod nat_discovery;
 mod nat_verdicts;
 mod oauth;

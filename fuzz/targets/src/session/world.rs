@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use turnpike_turn::{
     AlternateAddress, Alternates, ChannelRange, Client, Config, Credentials, Effect, FiveTuple, IcmpError,
-    Init, Link, NonceKey, Now, PeerRules, PeerTransport, Ports, Quotas, RelayAddress, RelayError, RelayId,
-    RelayedPort, Reserve, Server, Timestamp, Transport, UnixTime, WaitId,
+    Init, Link, NonceKey, Now, OAuthKey, OAuthKeys, PeerRules, PeerTransport, Ports, Quotas, RelayAddress,
+    RelayError, RelayId, RelayedPort, Reserve, Server, Timestamp, TokenCipher, TokenKey, Transport, UnixTime,
+    WaitId,
 };
 
 use super::check;
@@ -394,6 +395,14 @@ fn config(flags: u16) -> Config {
     let mut credentials = Credentials::new("example.org");
     credentials.add_user("alice", "wonderland");
     credentials.add_user("bob", "builder");
+    if flags & 0x0C00 == 0x0400 {
+        // Nobody here can seal a token: whatever comes as one has to be refused.
+        let mut keys = OAuthKeys::new("turn.example.org");
+        if let Some(key) = TokenKey::new(TokenCipher::A256Gcm, &[7; 32]) {
+            keys.insert("alice", OAuthKey { key, timestamp: 0, lifetime: 0, realm: None });
+        }
+        credentials.set_oauth(keys);
+    }
     if flags & 0x0F00 == 0x0F00 {
         credentials = Credentials::anonymous("example.org");
     }
@@ -415,6 +424,8 @@ fn config(flags: u16) -> Config {
     config.mapped_address = flags & 0x40 != 0;
     config.verbose = flags & 0x80 != 0;
     config.reason_phrases = flags & 0x1000 != 0;
+    config.check_origin = flags & 0x0A00 == 0x0A00;
+    config.server_relay = flags & 0x0900 == 0x0900;
     config.relaying = flags & 0xE000 != 0xE000;
     if flags & 0x0100 != 0 {
         let side = |last, first| AlternateAddress {

@@ -3,6 +3,7 @@
 mod bandwidth;
 mod classic;
 mod fingerprint;
+mod multiplex;
 mod origin;
 mod quotas;
 mod reason_phrases;

@@ -97,6 +97,26 @@ impl World {
         self.settle(outcome)
     }
 
+    /// A datagram from a peer to the port that sessions share on the relay address of this number.
+    pub(crate) fn receive_shared(&mut self, relay_address: u16, peer: &str, packet: &[u8]) -> Outcome {
+        let peer = peer.parse().expect("an address");
+        let verdict = self.server.handle_shared_packet(self.now, relay_address, peer, packet);
+        let outcome = carry_out(verdict, packet);
+        self.settle(outcome)
+    }
+
+    /// An ICMP error about what was sent from that port.
+    pub(crate) fn receive_shared_icmp(
+        &mut self,
+        relay_address: u16,
+        peer: &str,
+        error: IcmpError,
+    ) -> Outcome {
+        let peer = peer.parse().expect("an address");
+        let verdict = self.server.handle_shared_icmp(self.now, relay_address, peer, error);
+        carry_out(verdict, &[])
+    }
+
     /// An ICMP error about what was sent from the relayed address with this local form.
     #[track_caller]
     pub(crate) fn receive_icmp(&mut self, relayed: SocketAddr, peer: &str, error: IcmpError) -> Outcome {

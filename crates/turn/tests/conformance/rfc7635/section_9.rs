@@ -62,6 +62,18 @@ fn a_refresh_with_another_token_carries_the_session_on_with_its_key() {
 }
 
 #[test]
+fn another_token_with_the_same_key_carries_the_session_on_too() {
+    // The key that the session has already verifies such a request, but tells nothing of the new token's time.
+    let mut world = setup().build();
+    let mut bearer = Bearer::new(&world, 300);
+    bearer.allocate(&mut world).expect_success();
+    world.advance(200 * SECOND);
+    let made = world.now.unix.0;
+    bearer = bearer.with_token_of(made, 900);
+    assert_eq!(seconds(&bearer.refresh(&mut world, 3600).expect_success()), 900);
+}
+
+#[test]
 fn only_allocate_and_refresh_take_up_a_token() {
     // Else a request with an old token that was overtaken by a Refresh would take the new key away again.
     let mut world = setup().build();
