@@ -67,12 +67,12 @@ impl Loaded {
     fn check_auxiliary(&mut self) {
         let Config { min_port, max_port, stun_only, .. } = self.config;
         let relayed = |address: &&SocketAddr| !stun_only && (min_port..=max_port).contains(&address.port());
-        if let Some(address) = self.config.auxiliary.iter().find(relayed) {
+        if let Some(address) = self.config.balancing.auxiliary.iter().find(relayed) {
             let text =
                 format!("{address} is on one of the relay ports {min_port}-{max_port}; keep them apart");
             self.notice(Severity::Warning, "aux-server", text);
         }
-        if self.config.udp_self_balance && self.config.auxiliary.is_empty() {
+        if self.config.balancing.udp_self_balance && self.config.balancing.auxiliary.is_empty() {
             let text = "has no effect without aux-server: there is nothing to spread clients over".to_owned();
             self.notice(Severity::Warning, "udp-self-balance", text);
         }
@@ -80,8 +80,8 @@ impl Loaded {
 
     /// Whoever may choose clients' addresses should be named.
     fn check_proxies(&mut self) {
-        if let Some(port) = self.config.proxy_port
-            && self.config.proxies.is_empty()
+        if let Some(port) = self.config.balancing.proxy_port
+            && self.config.balancing.proxies.is_empty()
         {
             let text = format!(
                 "whoever comes to port {port} from a loopback or private address is believed whose connection it is; \

@@ -153,18 +153,8 @@ pub struct Config {
     pub verbose: bool,
     /// Whether Binding requests are logged too.
     pub extra_verbose: bool,
-    /// Where to log: a path, `stdout` or `-`, or `stderr`; `None` for standard output.
-    pub log_file: Option<String>,
-    /// Whether a log in a file is kept off standard output.
-    pub no_stdout_log: bool,
-    /// Whether the log file's name is used as it is, without a date.
-    pub simple_log: bool,
-    /// The least level that is logged.
-    pub log_min_level: LogLevel,
-    /// Whether records begin with a date rather than with seconds since start.
-    pub dated_log: bool,
-    /// strftime pattern of that date; `%f` is milliseconds.
-    pub log_time_format: String,
+    /// Where and how the log is written.
+    pub log: LogSettings,
     /// Where to write the process id.
     pub pidfile: Option<PathBuf>,
     /// Databases that were asked for, by option name.
@@ -173,6 +163,30 @@ pub struct Config {
     pub max_bps: u64,
     /// Bytes a second granted to all sessions together; zero for no limit.
     pub bps_capacity: u64,
+    /// Load balancers in front of this server, and servers beside it.
+    pub balancing: Balancing,
+}
+
+/// Where and how the log is written.
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    /// Where to log: a path, `stdout` or `-`, or `stderr`; `None` for standard output.
+    pub file: Option<String>,
+    /// Whether a log in a file is kept off standard output.
+    pub no_stdout: bool,
+    /// Whether the log file's name is used as it is, without a date.
+    pub simple: bool,
+    /// The least level that is logged.
+    pub min_level: LogLevel,
+    /// Whether records begin with a date rather than with seconds since start.
+    pub dated: bool,
+    /// strftime pattern of that date; `%f` is milliseconds.
+    pub time_format: String,
+}
+
+/// What shares the load with this server.
+#[derive(Clone, Debug, Default)]
+pub struct Balancing {
     /// Further addresses to listen on, without NAT behaviour discovery.
     pub auxiliary: Vec<SocketAddr>,
     /// Whether the clients of UDP and DTLS are spread over these.
@@ -198,6 +212,19 @@ impl Config {
 
     fn names_certificate(&self) -> bool {
         self.certificate.is_some() && self.private_key.is_some()
+    }
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        LogSettings {
+            file: None,
+            no_stdout: false,
+            simple: false,
+            min_level: LogLevel::Debug,
+            dated: true,
+            time_format: "%FT%T.%f%z".to_owned(),
+        }
     }
 }
 
@@ -275,21 +302,12 @@ impl Default for Config {
             rfc5780: false,
             verbose: false,
             extra_verbose: false,
-            log_file: None,
-            no_stdout_log: false,
-            simple_log: false,
-            log_min_level: LogLevel::Debug,
-            dated_log: true,
-            log_time_format: "%FT%T.%f%z".to_owned(),
+            log: LogSettings::default(),
             pidfile: None,
             databases: Vec::new(),
             max_bps: 0,
             bps_capacity: 0,
-            auxiliary: Vec::new(),
-            udp_self_balance: false,
-            proxy_port: None,
-            proxies: Vec::new(),
-            alternate_servers: AlternateLists::default(),
+            balancing: Balancing::default(),
         }
     }
 }

@@ -19,7 +19,9 @@ mod search_path;
 mod values;
 
 pub use check::Report;
-pub use config::{Config, DefaultFamily, ExternalAddress, LogLevel, Password, StaticUser};
+pub use config::{
+    Balancing, Config, DefaultFamily, ExternalAddress, LogLevel, LogSettings, Password, StaticUser,
+};
 pub use endpoints::{AlternateLists, AlternateServer};
 pub use error::ConfigError;
 pub use help::{coloured_help, help, sample};

@@ -526,7 +526,7 @@ proptest! {
 fn servers_that_clients_are_sent_to_add_up_and_what_cannot_be_an_address_is_refused() {
     let loaded = run("-n --no-auth --alternate-server=203.0.113.7 --alternate-server=[2001:db8::7]:99 \
          --alternate-server=203.0.113.7:3478 --tls-alternate-server=203.0.113.7");
-    let lists = loaded.unwrap().config.alternate_servers;
+    let lists = loaded.unwrap().config.balancing.alternate_servers;
     let any: Vec<String> = lists.any.iter().map(|server| server.address.to_string()).collect();
     assert_eq!(any, ["203.0.113.7:3478", "[2001:db8::7]:99"], "the same twice counts once");
     assert_eq!(lists.tls[0].address.to_string(), "203.0.113.7:5349");

@@ -50,7 +50,7 @@ impl Addresses {
         let relays = relay_ips(config, &listening, &usable);
         let mut listening = listening.iter().map(|ip| SocketAddr::new(*ip, config.listening_port)).collect();
         let (alternates, without_partner) = pair(config, &mut listening);
-        if let Some(twice) = config.auxiliary.iter().find(|address| listening.contains(address)) {
+        if let Some(twice) = config.balancing.auxiliary.iter().find(|address| listening.contains(address)) {
             bail!("aux-server={twice}: the server listens there anyway; leave it out or give another port");
         }
         Ok(Addresses {

@@ -50,7 +50,7 @@ impl Running {
     /// Something the configuration asks for cannot be had; nothing is left half-started.
     pub fn start(loaded: &Loaded) -> anyhow::Result<Self> {
         let log = Arc::new(Log::open(log_options(&loaded.config)).with_context(|| {
-            let path = loaded.config.log_file.as_deref().unwrap_or_default();
+            let path = loaded.config.log.file.as_deref().unwrap_or_default();
             format!("cannot open the log file {path}: choose another with log-file, or log-file=stdout")
         })?);
         let running = Running::start_with(log.clone(), loaded);
@@ -263,24 +263,24 @@ impl Shared {
 }
 
 fn log_options(config: &Config) -> LogOptions {
-    let destination = match config.log_file.as_deref() {
+    let destination = match config.log.file.as_deref() {
         None | Some("stdout" | "-") => LogDestination::Stdout,
         Some("stderr") => LogDestination::Stderr,
         Some(path) => LogDestination::File {
             path: path.into(),
-            dated: !config.simple_log,
-            also_stdout: !config.no_stdout_log,
+            dated: !config.log.simple,
+            also_stdout: !config.log.no_stdout,
         },
     };
     LogOptions {
         destination,
-        min_level: match config.log_min_level {
+        min_level: match config.log.min_level {
             LogLevel::Debug => Level::Debug,
             LogLevel::Info => Level::Info,
             LogLevel::Warning => Level::Warning,
             LogLevel::Error => Level::Error,
         },
-        timestamp: config.dated_log.then(|| config.log_time_format.clone()),
+        timestamp: config.log.dated.then(|| config.log.time_format.clone()),
     }
 }
 

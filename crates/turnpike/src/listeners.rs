@@ -44,10 +44,10 @@ impl Listeners {
         for address in addresses {
             listeners.bind_for_tls(config, addresses, *address, (threads, secure))?;
         }
-        if let Some(port) = config.proxy_port {
+        if let Some(port) = config.balancing.proxy_port {
             listeners.bind_proxy_port(config, addresses, port, threads)?;
         }
-        for address in &config.auxiliary {
+        for address in &config.balancing.auxiliary {
             if config.udp {
                 listeners.udp.push(bind_udp(config, *address, threads)?);
             }
@@ -161,8 +161,10 @@ fn explain(
     let second = config.rfc5780 && address.port() == config.second_port();
     let second_for_tls = config.rfc5780 && address.port() == config.second_tls_port();
     let remedy = match transport {
-        "TCP" if config.proxy_port == Some(address.port()) => "stop that or choose another tcp-proxy-port",
-        _ if config.auxiliary.contains(&address) => "stop that or give aux-server another port",
+        "TCP" if config.balancing.proxy_port == Some(address.port()) => {
+            "stop that or choose another tcp-proxy-port"
+        }
+        _ if config.balancing.auxiliary.contains(&address) => "stop that or give aux-server another port",
         _ if second_for_tls => "stop that or choose another second port for TLS with alt-tls-listening-port",
         _ if second => "stop that or choose another second port for rfc5780 with alt-listening-port",
         "TCP" => "stop that, choose another port with listening-port or tls-listening-port, or set no-tcp",

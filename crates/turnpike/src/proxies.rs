@@ -8,10 +8,10 @@ use turnpike_worker::ProxyRules;
 /// Who may speak for others.
 pub(crate) fn proxy_rules(config: &Config) -> ProxyRules {
     let range = |range: &PeerRange| IpRange { first: range.first, last: range.last };
-    let from: Vec<IpRange> = config.proxies.iter().map(range).collect();
+    let from: Vec<IpRange> = config.balancing.proxies.iter().map(range).collect();
     let by_default = || PRIVATE.iter().filter_map(|text| text.parse().ok()).map(|it| range(&it)).collect();
     let port_from = if from.is_empty() { by_default() } else { from.clone() };
-    ProxyRules { from, port: config.proxy_port, port_from }
+    ProxyRules { from, port: config.balancing.proxy_port, port_from }
 }
 
 /// Says where headers are awaited.
@@ -44,10 +44,15 @@ const PRIVATE: [&str; 9] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use turnpike_config::Balancing;
+
+    fn behind(balancing: Balancing) -> Config {
+        Config { balancing, ..Config::default() }
+    }
 
     #[test]
     fn without_names_only_the_port_for_proxies_believes_anybody_and_then_only_nearby() {
-        let config = Config { proxy_port: Some(8080), ..Config::default() };
+        let config = behind(Balancing { proxy_port: Some(8080), ..Balancing::default() });
         let rules = proxy_rules(&config);
         assert!(rules.from.is_empty());
         assert_eq!(rules.port_from.len(), PRIVATE.len());
@@ -63,7 +68,8 @@ mod tests {
     #[test]
     fn names_hold_for_all_ports() {
         let proxies = vec!["192.0.2.0/24".parse().unwrap()];
-        let rules = proxy_rules(&Config { proxy_port: Some(8080), proxies, ..Config::default() });
+        let rules =
+            proxy_rules(&behind(Balancing { proxy_port: Some(8080), proxies, ..Balancing::default() }));
         assert_eq!((rules.from.len(), &rules.from), (1, &rules.port_from));
     }
 }

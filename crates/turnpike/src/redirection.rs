@@ -23,7 +23,7 @@ impl Redirection {
     pub(crate) fn find(config: &Config, addresses: &Addresses) -> Self {
         let mut redirection = Redirection::default();
         let own = own_addresses(config, addresses);
-        let AlternateLists { udp, tcp, tls, any } = &config.alternate_servers;
+        let AlternateLists { udp, tcp, tls, any } = &config.balancing.alternate_servers;
         let mut list = |option, servers: &[config::AlternateServer]| match servers
             .iter()
             .find(|server| own.contains(&server.address))
@@ -36,7 +36,8 @@ impl Redirection {
         };
         let (udp, tcp) = (list("udp-alternate-server", udp), list("tcp-alternate-server", tcp));
         let (tls, any) = (list("tls-alternate-server", tls), list("alternate-server", any));
-        let balanced = config.auxiliary.iter().filter(|_| config.udp_self_balance && config.udp);
+        let balanced =
+            config.balancing.auxiliary.iter().filter(|_| config.balancing.udp_self_balance && config.udp);
         let own = balanced.map(|bound| own_listener(*bound, config)).collect();
         redirection.servers = AlternateServers { udp, tcp, own, tls, any };
         redirection
@@ -82,7 +83,7 @@ fn own_listener(bound: SocketAddr, config: &Config) -> OwnListener {
 fn own_addresses(config: &Config, addresses: &Addresses) -> Vec<SocketAddr> {
     let for_tls = addresses.listening.iter().map(|address| SocketAddr::new(address.ip(), config.tls_port));
     let for_tls = for_tls.filter(|_| config.serves_tls());
-    let bound = addresses.listening.iter().chain(&config.auxiliary).copied().chain(for_tls);
+    let bound = addresses.listening.iter().chain(&config.balancing.auxiliary).copied().chain(for_tls);
     let mut own = Vec::new();
     for address in bound {
         let same_family = |ip: &&IpAddr| ip.is_ipv4() == address.is_ipv4();
@@ -108,7 +109,7 @@ fn external(ip: IpAddr, config: &Config) -> impl Iterator<Item = IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use turnpike_config::ExternalAddress;
+    use turnpike_config::{Balancing, ExternalAddress};
 
     fn server(text: &str) -> config::AlternateServer {
         config::AlternateServer { address: text.parse().unwrap(), name: None }
@@ -126,7 +127,8 @@ mod tests {
 
     fn config(any: &[&str]) -> Config {
         let any = any.iter().map(|text| server(text)).collect();
-        Config { alternate_servers: AlternateLists { any, ..AlternateLists::default() }, ..Config::default() }
+        let alternate_servers = AlternateLists { any, ..AlternateLists::default() };
+        Config { balancing: Balancing { alternate_servers, ..Balancing::default() }, ..Config::default() }
     }
 
     #[test]
@@ -144,7 +146,7 @@ mod tests {
         ] {
             let mut config = config(&["198.51.100.1:3478", own]);
             config.external.clone_from(&external);
-            config.auxiliary = vec!["192.0.2.9:3480".parse().unwrap()];
+            config.balancing.auxiliary = vec!["192.0.2.9:3480".parse().unwrap()];
             let found = Redirection::find(&config, &addresses(&[listening]));
             assert_eq!(found.servers, AlternateServers::default(), "{own}");
             assert_eq!(found.without_effect, [("alternate-server", own.parse().unwrap())]);
@@ -160,8 +162,10 @@ mod tests {
 
     #[test]
     fn auxiliary_listeners_are_told_by_their_external_address() {
-        let mut config = Config { udp_self_balance: true, ..Config::default() };
-        config.auxiliary = vec!["192.0.2.1:3480".parse().unwrap(), "192.0.2.2:3480".parse().unwrap()];
+        let mut config = Config::default();
+        config.balancing.udp_self_balance = true;
+        config.balancing.auxiliary =
+            vec!["192.0.2.1:3480".parse().unwrap(), "192.0.2.2:3480".parse().unwrap()];
         config.external = vec![ExternalAddress {
             public: "203.0.113.1".parse().unwrap(),
             private: Some("192.0.2.1".parse().unwrap()),
@@ -169,7 +173,7 @@ mod tests {
         let found = Redirection::find(&config, &addresses(&["192.0.2.1:3478"]));
         let told: Vec<String> = found.servers.own.iter().map(|own| own.told.address.to_string()).collect();
         assert_eq!(told, ["203.0.113.1:3480", "192.0.2.2:3480"]);
-        config.udp_self_balance = false;
+        config.balancing.udp_self_balance = false;
         assert!(Redirection::find(&config, &addresses(&["192.0.2.1:3478"])).servers.own.is_empty());
     }
 }

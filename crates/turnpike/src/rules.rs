@@ -109,7 +109,7 @@ fn peer_rules(settings: &config::Config, addresses: &Addresses) -> PeerRules {
 /// Where nothing may be relayed to: a listener would take it for a client's.
 fn listening_ports(settings: &config::Config, addresses: &Addresses) -> Vec<u16> {
     let second = (!addresses.alternates.is_empty()).then(|| settings.second_port());
-    let auxiliary = settings.auxiliary.iter().map(SocketAddr::port);
+    let auxiliary = settings.balancing.auxiliary.iter().map(SocketAddr::port);
     let secure = (settings.serves_tls() || settings.serves_dtls()).then_some(settings.tls_port);
     [settings.listening_port].into_iter().chain(second).chain(auxiliary).chain(secure).collect()
 }

@@ -75,7 +75,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         &["tcp-proxy-port"],
         "PORT",
         |config, value| {
-            config.proxy_port = Some(number(value, 1, u16::MAX, "a port")?);
+            config.balancing.proxy_port = Some(number(value, 1, u16::MAX, "a port")?);
             Ok(())
         },
         "Further port for TCP and TLS clients that come by a load balancer: each connection begins with a header of the PROXY protocol, 1 or 2. See proxy-from.",
@@ -84,7 +84,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         &["proxy-from"],
         "RANGE",
         |config, value| {
-            config.proxies.push(value.parse()?);
+            config.balancing.proxies.push(value.parse()?);
             Ok(())
         },
         "Load balancers (ADDRESS, RANGE or CIDR) that say by the PROXY protocol whose each connection is, on every TCP and TLS port, and each datagram (2); may be repeated.",
@@ -97,8 +97,8 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         "IP:PORT",
         |config, value| {
             let address = listener(value)?;
-            if !config.auxiliary.contains(&address) {
-                config.auxiliary.push(address);
+            if !config.balancing.auxiliary.contains(&address) {
+                config.balancing.auxiliary.push(address);
             }
             Ok(())
         },

@@ -16,24 +16,24 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
             if value.is_empty() {
                 return Err("the name of the log file is empty".into());
             }
-            config.log_file = Some(value.to_owned()).filter(|name| name != "syslog");
+            config.log.file = Some(value.to_owned()).filter(|name| name != "syslog");
             Ok(())
         },
         "Log to this file as well; `stdout` or `-` for standard output alone (so does `syslog` in this version), `stderr` for standard error alone.",
     )
     .short('l')
     .default("standard output"),
-    OptionSpec::switch(&["no-stdout-log"], |config, on| config.no_stdout_log = on, "Log to the file alone."),
+    OptionSpec::switch(&["no-stdout-log"], |config, on| config.log.no_stdout = on, "Log to the file alone."),
     OptionSpec::switch(
         &["simple-log"],
-        |config, on| config.simple_log = on,
+        |config, on| config.log.simple = on,
         "Use the log file's name as it is; without it a new file is begun each day.",
     ),
     OptionSpec::set(
         &["log-min-level"],
         "LEVEL",
         |config, value| {
-            config.log_min_level = match value.to_ascii_lowercase().as_str() {
+            config.log.min_level = match value.to_ascii_lowercase().as_str() {
                 "debug" => LogLevel::Debug,
                 "info" => LogLevel::Info,
                 "warning" => LogLevel::Warning,
@@ -48,7 +48,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     .reloadable(),
     OptionSpec::switch(
         &["new-log-timestamp"],
-        |config, on| config.dated_log = on,
+        |config, on| config.log.dated = on,
         "Begin records with the date; `no` for seconds since start.",
     )
     .default("yes"),
@@ -59,7 +59,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
             if value.is_empty() || value.len() > 47 {
                 return Err("a pattern has 1 to 47 characters".into());
             }
-            config.log_time_format = value.to_owned();
+            config.log.time_format = value.to_owned();
             Ok(())
         },
         "strftime pattern of the date; %f is milliseconds.",

@@ -60,34 +60,34 @@ pub(super) const ALTERNATES: &[OptionSpec] = &[
     OptionSpec::set(
         &["alternate-server"],
         SERVER,
-        |config, value| add(&mut config.alternate_servers.any, value, 3478),
+        |config, value| add(&mut config.balancing.alternate_servers.any, value, 3478),
         "Server to send clients to that ask for an allocation (300); several take turns. A list with this server itself in it has no effect here.",
     )
     .repeats(),
     OptionSpec::set(
         &["udp-alternate-server"],
         SERVER,
-        |config, value| add(&mut config.alternate_servers.udp, value, 3478),
+        |config, value| add(&mut config.balancing.alternate_servers.udp, value, 3478),
         "The same, for UDP and DTLS clients; comes before all others.",
     )
     .repeats(),
     OptionSpec::set(
         &["tcp-alternate-server"],
         SERVER,
-        |config, value| add(&mut config.alternate_servers.tcp, value, 3478),
+        |config, value| add(&mut config.balancing.alternate_servers.tcp, value, 3478),
         "The same, for TCP clients.",
     )
     .repeats(),
     OptionSpec::set(
         &["tls-alternate-server"],
         SERVER,
-        |config, value| add(&mut config.alternate_servers.tls, value, 5349),
+        |config, value| add(&mut config.balancing.alternate_servers.tls, value, 5349),
         "The same, for TLS and DTLS clients; port 5349 if none is given. A name goes to the client with the address.",
     )
     .repeats(),
     OptionSpec::switch(
         &["udp-self-balance"],
-        |config, on| config.udp_self_balance = on,
+        |config, on| config.balancing.udp_self_balance = on,
         "Spread UDP and DTLS clients over the auxiliary listeners (aux-server) by sending them there.",
     ),
 ];

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::ArgMatches;
 use serde_json::json;
-use turnpike_config::{Config, ExternalAddress, Loaded, LogLevel, Secret};
+use turnpike_config::{Config, ExternalAddress, Loaded, LogLevel, LogSettings, Secret};
 use turnpike_control::in_words;
 use turnpike_net::{default_route_source, holder_of_tcp_address, holder_of_udp_address};
 
@@ -129,17 +129,17 @@ fn config(arguments: &ArgMatches, kept: &KeptSecret) -> anyhow::Result<Config> {
         secrets: vec![Secret::new(&kept.secret)],
         verbose: arguments.get_flag("verbose"),
         allow_loopback_peers: arguments.get_flag("allow-loopback-peers"),
-        log_min_level: LogLevel::Warning,
+        log: LogSettings { min_level: LogLevel::Warning, ..LogSettings::default() },
         ..Config::default()
     };
     if config.min_port > config.max_port {
         bail!("--min-port {} is above --max-port {}", config.min_port, config.max_port);
     }
     if config.verbose {
-        config.log_min_level = LogLevel::Info;
+        config.log.min_level = LogLevel::Info;
     }
     if arguments.get_flag("json") {
-        config.log_file = Some("stderr".to_owned());
+        config.log.file = Some("stderr".to_owned());
     }
     for ip in arguments.get_many::<String>("listening-ip").into_iter().flatten() {
         config.listening_ips.push(address(ip, "listening-ip")?);
