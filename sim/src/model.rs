@@ -208,6 +208,8 @@ struct Reservation {
     token: [u8; 8],
     local: SocketAddr,
     expires: Timestamp,
+    /// Whose place in the quotas it keeps, its allocation having ended.
+    place: Option<Identity>,
 }
 
 #[derive(Clone, Debug)]
@@ -340,7 +342,8 @@ impl Model {
         let mut sessions: Vec<_> = self.allocations.iter().map(|it| it.session).collect();
         sessions.sort();
         sessions.dedup();
-        sessions.len() + self.pending.len()
+        let kept = self.reservations.iter().filter(|it| it.place.is_some()).count();
+        sessions.len() + self.pending.len() + kept
     }
 
     /// When the first allocation of a worker expires.
@@ -370,7 +373,7 @@ impl Model {
         let ended = self.allocations.remove(at);
         self.close_with(ended.worker, ended.relay);
         let relayed = self.advertised(ended.local);
-        let (session, user) = (ended.session, ended.owner.name);
+        let (session, user) = (ended.session, ended.owner.name.clone());
         self.closings.push((ended.relay, ended.local));
         self.closing.push(ended.local);
         if let Some(other) = self.allocations.iter_mut().find(|it| it.session == session) {
@@ -380,6 +383,10 @@ impl Model {
             other.usage.peer_bytes += ended.usage.peer_bytes;
             self.reports.push(Report::RelayEnded { session, user, relayed, cause });
             return;
+        }
+        let reservation = self.reservations.iter_mut().find(|it| Some(it.token) == ended.token);
+        if let Some(reservation) = reservation {
+            reservation.place = Some(ended.owner);
         }
         self.counters[usize::from(ended.worker)].allocations_ended += 1;
         self.mobiles.retain(|it| it.session != session);

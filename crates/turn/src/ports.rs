@@ -11,7 +11,9 @@ use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::credentials::User;
 use crate::peers::RelayAddress;
+use crate::quota::QuotaPlace;
 use crate::random::Random;
 use crate::tcp_relay::PeerTransport;
 use crate::time::Timestamp;
@@ -39,6 +41,8 @@ struct RelayPorts {
 struct Reservation {
     port: RelayedPort,
     expires: Timestamp,
+    /// The place in the quotas of the allocation that it came with, once that has ended.
+    place: Option<QuotaPlace>,
 }
 
 /// A taken port. Dropping it frees the port.
@@ -129,7 +133,7 @@ impl Ports {
 
     /// Keeps `port` for whoever shows `token` before `expires`.
     pub(crate) fn reserve(&self, token: [u8; 8], port: RelayedPort, expires: Timestamp) {
-        self.reservations().insert(token, Reservation { port, expires });
+        self.reservations().insert(token, Reservation { port, expires, place: None });
     }
 
     /// Until when `token` is honoured.
@@ -141,6 +145,20 @@ impl Ports {
     pub(crate) fn claim(&self, token: [u8; 8], now: Timestamp) -> Option<RelayedPort> {
         let reservation = self.reservations().remove(&token)?;
         (reservation.expires > now).then_some(reservation.port)
+    }
+
+    /// Lets a reserved port that outlives its allocation keep that one's place in the quotas: whoever allocates, deletes
+    /// and allocates again would otherwise hold more ports than he may.
+    pub(crate) fn keep_place(&self, token: [u8; 8], place: QuotaPlace) {
+        if let Some(reservation) = self.reservations().get_mut(&token) {
+            reservation.place = Some(place);
+        }
+    }
+
+    /// Takes the place that goes with a reserved port, if it is this user's.
+    pub(crate) fn take_place(&self, token: [u8; 8], user: &User) -> Option<QuotaPlace> {
+        let mut reservations = self.reservations();
+        reservations.get_mut(&token)?.place.take_if(|place| place.belongs_to(user))
     }
 
     /// Frees a reserved port that was not claimed in time.

@@ -84,6 +84,11 @@ impl Quotas {
 }
 
 impl QuotaPlace {
+    /// Whether it counts as this user's.
+    pub(crate) fn belongs_to(&self, user: &User) -> bool {
+        self.user.account() == user.account()
+    }
+
     /// Bytes a second and direction that go with it; zero for no limit.
     pub(crate) fn rate(&self) -> u64 {
         self.rate

@@ -363,6 +363,9 @@ impl Server {
                 Event::RelayEnded { session, user, relayed, cause }
             }
             None => {
+                if let (Some(token), Some(place)) = (allocation.reservation, allocation.place.take()) {
+                    self.ports.keep_place(token, place);
+                }
                 self.stats.allocations_ended += 1;
                 let (tuple, usage) = (allocation.client.tuple, allocation.usage);
                 let duration = now.since(allocation.created);

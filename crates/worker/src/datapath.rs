@@ -26,8 +26,9 @@ use crate::mailbox::Siblings;
 use crate::peer_connections::PeerConnections;
 use crate::relay_sockets::RelaySockets;
 use crate::stream::Fill;
+use crate::stream_limits::StreamCounters;
 use crate::stream_output::Urgency;
-use crate::streams::{Closing, StreamCounters, Streams};
+use crate::streams::{Closing, Streams};
 
 /// Everything a packet meets.
 pub(crate) struct Datapath {

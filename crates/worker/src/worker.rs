@@ -16,7 +16,8 @@ use crate::migration::Abroad;
 use crate::peer_connections::{PeerConnections, is_peer_connection};
 use crate::proxies::ProxyRules;
 use crate::relay_sockets::{HeldPorts, RelaySockets, shared_address};
-use crate::streams::{StreamCounters, StreamLimits, Streams, is_stream};
+use crate::stream_limits::{StreamCounters, StreamLimits};
+use crate::streams::{Streams, is_stream};
 use crate::tls::TlsAcceptor;
 
 /// One data-plane thread's work.

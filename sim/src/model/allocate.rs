@@ -81,7 +81,11 @@ impl Model {
             let honoured = |it: &Reservation| it.token == token && it.expires > now.monotonic;
             let at = self.reservations.iter().position(honoured);
             let at = at.ok_or((508, Reason::UnknownReservation))?;
-            self.check_quota(user)?;
+            // Its owner gets the place that it has kept.
+            let kept = &self.reservations[at].place;
+            if kept.as_ref().is_none_or(|owner| owner.account != user.account) {
+                self.check_quota(user)?;
+            }
             wanted.local = Some(self.reservations.remove(at).local);
             return Ok(Granted::Open(Box::new(wanted)));
         }
@@ -187,8 +191,9 @@ impl Model {
             first.is_some_and(|first| first.local == it.local)
         };
         let allocations = self.allocations.iter().filter(is_first).map(|it| &it.owner);
-        let places: Vec<&Identity> =
-            allocations.chain(self.pending.iter().map(|it| &it.wanted.owner)).collect();
+        let pending = self.pending.iter().map(|it| &it.wanted.owner);
+        let kept = self.reservations.iter().filter_map(|it| it.place.as_ref());
+        let places: Vec<&Identity> = allocations.chain(pending).chain(kept).collect();
         let own = places.iter().filter(|owner| owner.account == user.account).count();
         let reached = |count: usize, quota: u32| quota != 0 && count >= quota as usize;
         if reached(places.len(), self.settings.total_quota) {

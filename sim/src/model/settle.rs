@@ -199,7 +199,7 @@ impl Model {
             self.tokens.push(token);
             let local = SocketAddr::new(local.ip(), local.port() + 1);
             let expires = now + Duration::from_secs(30);
-            self.reservations.push(Reservation { worker, token, local, expires });
+            self.reservations.push(Reservation { worker, token, local, expires, place: None });
         }
         let lifetime = Duration::from_secs(wanted.lifetime.into());
         self.reports.push(Report::Allocated {

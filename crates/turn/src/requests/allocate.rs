@@ -77,10 +77,13 @@ impl Server {
         }
         // RFC 8656 §7.2: token and family are judged before the quota, and capacity comes last.
         let mut plan = self.plan(request, &wish)?;
-        let place = self
-            .quotas
-            .take(user)
-            .map_err(|reason| refused(ErrorNumber::ALLOCATION_QUOTA_REACHED, reason))?;
+        let place = match wish.token.and_then(|token| self.ports.take_place(token, user)) {
+            Some(place) => place,
+            None => {
+                let quota = |reason| refused(ErrorNumber::ALLOCATION_QUOTA_REACHED, reason);
+                self.quotas.take(user).map_err(quota)?
+            }
+        };
         if self.waiting.is_full() {
             return Err(refused(ErrorNumber::INSUFFICIENT_CAPACITY, Reason::TooManyWaiting));
         }

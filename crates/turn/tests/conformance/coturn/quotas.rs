@@ -1,8 +1,8 @@
 //! `user-quota` and `total-quota`: how many allocations may live at once.
 
 use turnpike_turn::{Credentials, Reason, RelayError, rest_password};
-use turnpike_wire::attributes::{ReservationToken, XorRelayedAddress};
-use turnpike_wire::{AttributeType, TransactionId};
+use turnpike_wire::attributes::{EvenPort, ReservationToken, XorRelayedAddress};
+use turnpike_wire::{AttributeType, MessageWriter, TransactionId};
 
 use crate::harness::{Caller, OTHER_PEER, PEER, SECOND, Setup, World, credentials};
 
@@ -275,4 +275,38 @@ fn everybody_shares_one_quota_where_no_password_is_asked_for() {
         alice(number).anonymous().allocate(&mut world);
     }
     bob(0).anonymous().allocate_with(&mut world, |_| {}).expect_error(486);
+}
+
+#[test]
+fn a_reserved_port_that_outlives_its_allocation_keeps_its_place() {
+    // Whoever allocated pairs and deleted them, over and over, once held half of all ports whatever his quota was.
+    let mut world = Setup::new().quotas(1, 0).build();
+    let mut caller = Caller::new("203.0.113.1:4000");
+    let pair = |writer: &mut MessageWriter<'_>| {
+        writer.add(&EvenPort { reserve: true });
+    };
+    let token: ReservationToken = caller.allocate_with(&mut world, pair).expect_success().expect();
+    caller.refresh(&mut world, 0).expect_success();
+    assert_eq!((world.ports.taken(), world.quotas.taken()), (1, 1));
+    caller.allocate_with(&mut world, pair).expect_error(486);
+    // Another user's claim is another user's place; its owner gets the one that it has kept.
+    let mut other = Caller::new("203.0.113.2:4000").named("bob", "builder");
+    other.allocate(&mut world);
+    let claim = |writer: &mut MessageWriter<'_>| {
+        writer.add(&token);
+    };
+    Caller::new("203.0.113.3:4000")
+        .named("bob", "builder")
+        .allocate_with(&mut world, claim)
+        .expect_error(486);
+    caller.allocate_with(&mut world, claim).expect_success();
+    assert_eq!((world.ports.taken(), world.quotas.taken()), (2, 2));
+    // Unclaimed, it goes with the reservation.
+    caller.refresh(&mut world, 0).expect_success();
+    caller.allocate_with(&mut world, pair).expect_success();
+    caller.refresh(&mut world, 0).expect_success();
+    assert_eq!(world.quotas.taken(), 2);
+    world.advance(31 * SECOND);
+    assert_eq!(world.quotas.taken(), 1);
+    caller.allocate(&mut world);
 }

@@ -1,6 +1,7 @@
 //! The search for the knee: step by step upwards until something gives, once more to be sure, then closer from both
 //! sides. Only decides; knows no clock and sends nothing.
 
+use super::words::{amount, count, were};
 use std::time::Duration;
 
 use super::recorder::Interval;
@@ -54,6 +55,28 @@ pub(super) struct Knee {
     pub(super) level: Option<u32>,
     /// The lowest that was not, and why; `None` if the search ended before one was found.
     pub(super) beyond: Option<(u32, Limit)>,
+}
+
+impl Knee {
+    /// The result of the search, for people; `unit` is what is counted.
+    pub(super) fn in_words(&self, unit: &str) -> String {
+        let carried = match self.level {
+            Some(level) => format!("{} {}", amount(level, unit), were(level)),
+            None => format!("no {unit} were"),
+        };
+        match self.beyond {
+            Some((level, Limit::Generator)) => {
+                format!(
+                    "At least {carried} carried: at {} the generator itself could not keep up, so the server's knee was not found.",
+                    count(u64::from(level))
+                )
+            }
+            Some((level, limit)) => {
+                format!("The knee: {carried} carried; at {} {}.", count(u64::from(level)), limit.meaning())
+            }
+            None => format!("No knee: {carried} carried, the most this search was to try."),
+        }
+    }
 }
 
 impl Ramp {

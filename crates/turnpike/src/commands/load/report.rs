@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::conductor::{Run, Sample, Script};
 use super::generator::Task;
 use super::machine::{Machine, Server};
-use super::ramp::{Knee, LATE, Limit, Step};
+use super::ramp::{Knee, LATE, Step};
 use super::recorder::{Interval, Recorder, Tally};
 use super::target::Locality;
-use super::words::{amount, count, duration, percent};
+use super::words::{amount, count, duration, percent, were};
 
 /// A run, and what it means.
 pub(super) struct Report {
@@ -174,7 +174,7 @@ impl Report {
     pub(super) fn verdict(&self) -> String {
         let unit = self.task.profile.unit();
         match &self.knee {
-            Some(knee) => knee_in_words(knee, unit),
+            Some(knee) => knee.in_words(unit),
             None if self.interrupted => "The run was interrupted; these are its results so far.".to_owned(),
             None => {
                 let loss = self.worst_loss();
@@ -253,29 +253,6 @@ impl Report {
     }
 }
 
-fn knee_in_words(knee: &Knee, unit: &str) -> String {
-    let carried = match knee.level {
-        Some(level) => format!("{} {}", amount(level, unit), were(level)),
-        None => format!("no {unit} were"),
-    };
-    match knee.beyond {
-        Some((level, Limit::Generator)) => {
-            format!(
-                "At least {carried} carried: at {} the generator itself could not keep up, so the server's knee was not found.",
-                count(u64::from(level))
-            )
-        }
-        Some((level, limit)) => {
-            format!("The knee: {carried} carried; at {} {}.", count(u64::from(level)), limit.meaning())
-        }
-        None => format!("No knee: {carried} carried, the most this search was to try."),
-    }
-}
-
-fn were(number: u32) -> &'static str {
-    if number == 1 { "was" } else { "were" }
-}
-
 /// What to do about a failure that has a number.
 fn advice(why: &str) -> &'static str {
     if why.contains("error 486") {
@@ -316,6 +293,7 @@ pub(super) const LOOPBACK: &str = "loopback: says nothing about a network";
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::ramp::Limit;
     use super::*;
     use crate::commands::load::profile::Profile;
     use crate::commands::load::target::{Target, Transport};
@@ -474,13 +452,13 @@ pub(super) mod tests {
 
     #[test]
     fn a_knee_of_the_generator_is_not_called_the_servers() {
-        let knee = |level, limit| knee_in_words(&Knee { level, beyond: Some((20, limit)) }, "calls");
+        let knee = |level, limit| Knee { level, beyond: Some((20, limit)) }.in_words("calls");
         assert!(
             knee(Some(10), Limit::Generator)
                 .starts_with("At least 10 calls were carried: at 20 the generator")
         );
         assert!(knee(None, Limit::Loss).starts_with("The knee: no calls were carried"));
-        let none = knee_in_words(&Knee { level: Some(500), beyond: None }, "calls");
+        let none = Knee { level: Some(500), beyond: None }.in_words("calls");
         assert!(none.starts_with("No knee: 500 calls"), "{none}");
     }
 

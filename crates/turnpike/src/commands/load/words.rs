@@ -73,6 +73,11 @@ pub(super) fn seconds(number: f64) -> String {
     }
 }
 
+/// The verb that goes with a number.
+pub(super) fn were(number: u32) -> &'static str {
+    if number == 1 { "was" } else { "were" }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

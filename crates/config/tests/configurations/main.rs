@@ -1,65 +1,15 @@
 //! Configurations as people write them.
 
-use std::collections::HashMap;
+mod modes;
+mod world;
+
 use std::ffi::OsString;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use proptest::prelude::*;
-use turnpike_config::{
-    Command, Environment, Loaded, Notice, PeerRange, Report, Severity, coloured_help, help, load, options,
-    sample,
-};
+use turnpike_config::{Command, PeerRange, Report, Severity, coloured_help, help, load, options, sample};
 
-#[derive(Default)]
-struct World {
-    files: HashMap<PathBuf, Vec<u8>>,
-    root: bool,
-}
-
-impl World {
-    fn with(path: &str, text: &str) -> Self {
-        World { files: HashMap::from([(path.into(), text.as_bytes().to_vec())]), root: false }
-    }
-}
-
-impl Environment for World {
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    fn host_name(&self) -> String {
-        "relay1".to_owned()
-    }
-
-    fn is_root(&self) -> bool {
-        self.root
-    }
-}
-
-fn words(line: &str) -> Vec<OsString> {
-    line.split_ascii_whitespace().map(OsString::from).collect()
-}
-
-fn run_in(world: &World, line: &str) -> Result<Loaded, String> {
-    match load(words(line), world) {
-        Ok(Command::Run(loaded)) => Ok(loaded),
-        Ok(other) => Err(format!("{other:?}")),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn run(line: &str) -> Result<Loaded, String> {
-    run_in(&World::default(), line)
-}
-
-fn file(text: &str) -> Result<Loaded, String> {
-    run_in(&World::with("/etc/turnserver.conf", text), "")
-}
-
-fn refusal(line: &str) -> String {
-    run(line).err().unwrap_or_else(|| panic!("{line} is accepted"))
-}
+use crate::world::{World, file, refusal, run, run_in, words};
 
 #[test]
 fn the_line_that_tutorials_start_with_works() {
@@ -184,17 +134,6 @@ fn what_this_version_does_not_have_is_said_plainly() {
 }
 
 #[test]
-fn mobility_without_credentials_is_said_to_be_for_nobody() {
-    let loaded = run("-n --no-auth --mobility").unwrap();
-    assert!(loaded.config.mobility);
-    let told = |notice: &Notice| notice.text.contains("nobody gets a mobility ticket");
-    assert_eq!(loaded.notices.iter().filter(|notice| told(notice)).count(), 1);
-    assert!(!run("-n --user a:b").unwrap().config.mobility, "off unless asked for");
-    let loaded = run("-n --user a:b --mobility").unwrap();
-    assert!(loaded.config.mobility && !loaded.notices.iter().any(told));
-}
-
-#[test]
 fn a_file_as_jitsi_guides_have_it_is_read() {
     let loaded = file(
         "# jitsi-meet coturn config\nuse-auth-secret\nkeep-address-family\nstatic-auth-secret=abc#def\n\
@@ -215,76 +154,6 @@ fn a_file_as_jitsi_guides_have_it_is_read() {
         .filter_map(|notice| notice.text.split(' ').next())
         .collect();
     assert_eq!(warned, ["syslog"]);
-}
-
-#[test]
-fn discovery_needs_two_addresses_of_a_family_and_a_port_of_its_own() {
-    let two = "-n --no-auth --rfc5780 -L 192.0.2.1 -L 192.0.2.2";
-    for (line, port) in [
-        (two.to_owned(), 3479),
-        (format!("{two} --alt-listening-port=0 -p 3000"), 3001),
-        (format!("{two} --alt-listening-port=3500"), 3500),
-        (format!("{two} -p 65535 --max-port 60000"), 65_534),
-        (format!("{two} --external-ip 203.0.113.1/192.0.2.1"), 3479),
-        ("-n --no-auth --rfc5780 -L ::1 -L 2001:db8::1 -L 192.0.2.1".to_owned(), 3479),
-        ("-n --no-auth --rfc5780".to_owned(), 3479),
-    ] {
-        let loaded = run(&line).unwrap();
-        assert!(
-            loaded.config.rfc5780 && !loaded.notices.iter().any(|notice| notice.origin == "rfc5780"),
-            "{line}"
-        );
-        assert_eq!(loaded.config.second_port(), port, "{line}");
-    }
-    for (line, why) in [
-        ("-n --no-auth --rfc5780 -L 192.0.2.1".to_owned(), "two listening-ip"),
-        ("-n --no-auth --rfc5780 -L 192.0.2.1 -L ::1".to_owned(), "two listening-ip"),
-        ("-n --no-auth --rfc5780 -L 192.0.2.1 -L 0.0.0.0".to_owned(), "two listening-ip"),
-        (format!("{two} --external-ip 203.0.113.1"), "PUBLIC/PRIVATE"),
-        (format!("{two} --alt-listening-port=3478"), "alt-listening-port"),
-        (format!("{two} --alt-listening-port=50000"), "relay ports"),
-        (format!("{two} --no-stun"), "no-stun"),
-    ] {
-        let loaded = run(&line).unwrap();
-        assert!(!loaded.config.rfc5780, "{line}");
-        let notice = loaded.notices.iter().find(|notice| notice.origin == "rfc5780").expect(&line);
-        assert!(notice.severity == Severity::Warning && notice.text.contains(why), "{}", notice.text);
-    }
-    let loaded = run("-n --no-auth --alt-listening-port=3500").unwrap();
-    assert!(loaded.notices.iter().any(|notice| notice.origin == "alt-listening-port"));
-}
-
-#[test]
-fn modes_that_are_dangerous_or_have_nothing_to_work_on_are_warned_of() {
-    for (line, origin, why) in [
-        ("--server-relay", "server-relay", "WITHOUT PERMISSIONS"),
-        ("--rfc3489-compatibility --no-stun", "rfc3489-compatibility", "no-stun"),
-        ("--rfc3489-compatibility --secure-stun", "rfc3489-compatibility", "secure-stun"),
-        ("--rfc3489-compatibility --no-udp", "rfc3489-compatibility", "no-udp"),
-        ("--pkey-pwd=x", "pkey-pwd", "without pkey"),
-        ("--alt-tls-listening-port=5350", "alt-tls-listening-port", "without rfc5780"),
-        ("--server-name=x", "server-name", "without oauth"),
-        ("--oauth", "oauth", "no oauth-key"),
-        ("--multiplex-peer-port=4000", "multiplex-peer-port", "without multiplex-peer"),
-        ("--multiplex-peer-max-peers=4", "multiplex-peer-max-peers", "without multiplex-peer"),
-        ("--multiplex-peer --server-relay", "server-relay", "no effect with multiplex-peer"),
-    ] {
-        let loaded = run(&format!("-n --user=a:b {line}")).unwrap();
-        let notice =
-            loaded.notices.iter().find(|notice| notice.origin == origin && notice.text.contains(why));
-        assert!(
-            notice.is_some_and(|notice| notice.severity == Severity::Warning),
-            "{line}: {:?}",
-            loaded.notices
-        );
-    }
-    let quiet = run("-n --stun-only --server-relay --rfc3489-compatibility").unwrap();
-    assert!(!quiet.notices.iter().any(|notice| notice.severity == Severity::Warning), "{:?}", quiet.notices);
-    let one_port =
-        "-n --user=a:b --rfc5780 -L 192.0.2.1 -L 192.0.2.2 --cert=c --pkey=k --alt-tls-listening-port=5349";
-    let loaded = run(one_port).unwrap();
-    let notice = loaded.notices.iter().find(|notice| notice.origin == "rfc5780").unwrap();
-    assert!(!loaded.config.rfc5780 && notice.text.contains("alt-tls-listening-port"), "{notice:?}");
 }
 
 #[test]
@@ -466,27 +335,13 @@ fn secrets_reach_neither_report_nor_debug_output() {
 #[test]
 fn every_option_of_coturn_is_known_and_in_the_help_text() {
     let text = help("turnserver");
-    for name in include_str!("coturn_option_names.txt").split_ascii_whitespace() {
+    for name in include_str!("../coturn_option_names.txt").split_ascii_whitespace() {
         assert!(options::find(name).is_some(), "{name} is unknown");
         assert!(text.contains(&format!("--{name}")), "{name} is not in the help text");
     }
     let longest = text.lines().max_by_key(|line| line.chars().count()).unwrap();
     assert!(longest.chars().count() <= 100, "{longest}");
     assert!(!text.contains('\u{1b}') && coloured_help("turnserver").contains('\u{1b}'));
-}
-
-#[test]
-fn dtls_is_off_unless_it_is_asked_for_in_the_new_or_the_old_way() {
-    let of = |words: &str| {
-        let loaded = run(&format!("-n --no-auth --cert=c --pkey=k {words}")).unwrap();
-        (loaded.config.serves_dtls(), loaded.notices.iter().any(|notice| notice.text.contains("deprecated")))
-    };
-    assert_eq!(of(""), (false, false));
-    assert_eq!(of("--dtls"), (true, false));
-    assert_eq!(of("--dtls=false"), (false, false));
-    assert_eq!(of("--no-dtls"), (false, true));
-    assert_eq!(of("--no-dtls=false"), (true, true));
-    assert!(!run("-n --no-auth --dtls").unwrap().config.serves_dtls(), "no certificate");
 }
 
 #[test]
@@ -520,41 +375,4 @@ proptest! {
         let world = World::with("/etc/turnserver.conf", &text);
         let _ = load(line.into_iter().map(OsString::from), &world);
     }
-}
-
-#[test]
-fn servers_that_clients_are_sent_to_add_up_and_what_cannot_be_an_address_is_refused() {
-    let loaded = run("-n --no-auth --alternate-server=203.0.113.7 --alternate-server=[2001:db8::7]:99 \
-         --alternate-server=203.0.113.7:3478 --tls-alternate-server=203.0.113.7");
-    let lists = loaded.unwrap().config.balancing.alternate_servers;
-    let any: Vec<String> = lists.any.iter().map(|server| server.address.to_string()).collect();
-    assert_eq!(any, ["203.0.113.7:3478", "[2001:db8::7]:99"], "the same twice counts once");
-    assert_eq!(lists.tls[0].address.to_string(), "203.0.113.7:5349");
-    assert!(lists.udp.is_empty() && lists.tcp.is_empty());
-    for wrong in ["203.0.113", "0.0.0.0", "203.0.113.7:0", "[::1"] {
-        assert!(
-            refusal(&format!("-n --no-auth --udp-alternate-server={wrong}")).contains("udp-alternate-server")
-        );
-    }
-    assert!(refusal("-n --no-auth --aux-server=127.0.0.1").contains("has no port"));
-    assert!(refusal("-n --no-auth --aux-server=0.0.0.0:3480").contains("one of this machine's addresses"));
-}
-
-#[test]
-fn what_auxiliary_listeners_and_proxies_lack_is_said() {
-    let said = |line: &str, origin: &str| {
-        let notices = run(line).unwrap().notices;
-        let found = notices.into_iter().find(|notice| notice.origin == origin);
-        found.map(|notice| (notice.severity, notice.text))
-    };
-    let (severity, text) = said("-n --no-auth --udp-self-balance", "udp-self-balance").unwrap();
-    assert!(severity == Severity::Warning && text.contains("without aux-server"), "{text}");
-    let (severity, text) = said("-n --no-auth --aux-server=127.0.0.1:50000", "aux-server").unwrap();
-    assert!(severity == Severity::Warning && text.contains("one of the relay ports"), "{text}");
-    let balanced = "-n --no-auth --udp-self-balance --aux-server=127.0.0.1:3480";
-    assert!(said(balanced, "udp-self-balance").or(said(balanced, "aux-server")).is_none());
-    let (severity, text) = said("-n --no-auth --tcp-proxy-port=8080", "tcp-proxy-port").unwrap();
-    assert!(severity == Severity::Info && text.contains("name the load balancers with proxy-from"), "{text}");
-    assert!(said("-n --no-auth --tcp-proxy-port=8080 --proxy-from=10.0.0.2", "tcp-proxy-port").is_none());
-    assert!(refusal("-n --no-auth --proxy-from=10.0.0.2/33").contains("proxy-from"));
 }
