@@ -1,0 +1,370 @@
+//! Loading and attaching the program.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::os::fd::AsFd;
+
+use aya::maps::{Array, HashMap as KernelMap, Map, MapData, MapError, PerCpuArray};
+use aya::programs::links::{FdLink, LinkOrder};
+use aya::programs::tc::TcAttachOptions;
+use aya::programs::{ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode};
+use aya::{Ebpf, EbpfLoader};
+
+use crate::error::Unavailable;
+use crate::flow_table::FlowTable;
+use crate::layout::{InterfaceValue, PortsValue, SettingsValue, Tag, VlanKey, interface_value, vlan_key};
+use crate::links::{Link, Links};
+use crate::mode::{Mode, Point};
+use crate::system;
+
+mod bench;
+
+pub use bench::Bench;
+
+/// What the fast path is to do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where it is to run.
+    pub mode: Mode,
+    /// On which interfaces; empty for all that have Ethernet frames and are up.
+    pub interfaces: Vec<String>,
+    /// Where the server listens for datagrams.
+    pub listeners: Vec<SocketAddr>,
+    /// The relayed ports.
+    pub relayed_ports: RangeInclusive<u16>,
+    /// How many flows there may be.
+    pub flows: u32,
+}
+
+/// The program, attached. It is taken off when this is dropped or the process ends.
+#[derive(Debug)]
+pub struct FastPath {
+    program: Program,
+    point: Point,
+    description: String,
+    flows: u32,
+    /// The attachments; closing them detaches.
+    #[expect(dead_code, reason = "held for what dropping it does")]
+    links: Vec<FdLink>,
+}
+
+/// What became of packets to the server's ports, as far as the kernel program has looked at them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// Relayed in the kernel.
+    pub forwarded: u64,
+    /// Dropped, because the kernel could not change them.
+    pub lost: u64,
+    /// Left to user space: no flow of the kernel's.
+    pub no_flow: u64,
+    /// Left to user space: the flow's deadline has passed.
+    pub expired: u64,
+    /// Left to user space: more behind the data than padding.
+    pub padded: u64,
+    /// Left to user space: the checksum cannot be carried over.
+    pub no_checksum: u64,
+    /// Left to user space: no route or neighbour known.
+    pub no_route: u64,
+    /// Left to user space: to be fragmented.
+    pub too_large: u64,
+    /// Left to user space: no room to make the packet longer.
+    pub no_room: u64,
+    /// Left to user space: by or to an interface or address that is not the fast path's.
+    pub wrong_interface: u64,
+}
+
+impl FastPath {
+    /// Loads the program and attaches it to all interfaces, or to none.
+    ///
+    /// # Errors
+    /// It cannot be had. Whoever asked for `auto` goes on without it; the error says what is missing.
+    pub fn open(options: &Options) -> Result<Self, Unavailable> {
+        if options.mode == Mode::Off {
+            return Err(Unavailable::Off);
+        }
+        let links =
+            Links::read().map_err(|error| Unavailable::refused("reading the list of interfaces", &error))?;
+        let chosen = choose(&links, &options.interfaces)?;
+        let why_not_xdp = match options.mode {
+            Mode::Auto => without_hardware(&chosen),
+            Mode::Tc => Some("not asked for".to_owned()),
+            Mode::Xdp | Mode::Off => None,
+        };
+        let why_not_xdp = match why_not_xdp {
+            Some(why) => why,
+            None => match FastPath::attach(options, &links, &chosen, Point::Xdp) {
+                Ok(fast_path) => return Ok(fast_path),
+                Err(error) if options.mode == Mode::Xdp => return Err(error),
+                Err(error) => error.to_string(),
+            },
+        };
+        let mut fast_path = FastPath::attach(options, &links, &chosen, Point::Tc)?;
+        if options.mode == Mode::Auto {
+            fast_path.description.push_str(&format!("; no XDP: {why_not_xdp}"));
+        }
+        Ok(fast_path)
+    }
+
+    /// Where the program runs.
+    pub fn point(&self) -> Point {
+        self.point
+    }
+
+    /// Where and on what it runs, and why not elsewhere, in one line.
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    /// The flow table of one of `workers` workers: its share of the flows.
+    ///
+    /// # Errors
+    /// No descriptors are left.
+    pub fn flow_table(&self, worker: u32, workers: u32) -> Result<FlowTable, Unavailable> {
+        self.program.flow_table(self.flows, worker, workers)
+    }
+
+    /// The counters, over all processors.
+    pub fn outcomes(&self) -> Outcomes {
+        self.program.outcomes()
+    }
+
+    fn attach(options: &Options, links: &Links, chosen: &[&Link], point: Point) -> Result<Self, Unavailable> {
+        match point {
+            Point::Xdp if !system::kernel_is_at_least(5, 9) => {
+                return Err(Unavailable::OldKernel { what: "XDP", needed: "5.9" });
+            }
+            Point::Tc if !system::kernel_is_at_least(6, 6) => {
+                return Err(Unavailable::OldKernel { what: "tc", needed: "6.6" });
+            }
+            _ => {}
+        }
+        let mut program = Program::load(options.flows)?;
+        program.set_ports(&options.listeners, &options.relayed_ports)?;
+        let families = program.set_routes(links, chosen)?;
+        program.set_interfaces(links, chosen)?;
+        let mut attached = Vec::new();
+        for link in chosen {
+            attached.push(program.attach(link, point)?);
+        }
+        let names: Vec<&str> = chosen.iter().map(|link| link.name.as_str()).collect();
+        let description = format!("{point} on {}, {families}", names.join(", "));
+        Ok(FastPath { program, point, description, flows: options.flows, links: attached })
+    }
+}
+
+/// The program and its tables, loaded and not attached.
+#[derive(Debug)]
+pub(crate) struct Program {
+    ebpf: Ebpf,
+}
+
+impl Program {
+    pub(crate) fn load(flows: u32) -> Result<Self, Unavailable> {
+        let loaded = EbpfLoader::new()
+            .map_max_entries("up_flows", flows)
+            .map_max_entries("down_flows", flows)
+            .map_max_entries("usage", flows.saturating_mul(2))
+            .load(OBJECT);
+        let ebpf = loaded.map_err(|error| Unavailable::refused("loading the kernel program", &error))?;
+        Ok(Program { ebpf })
+    }
+
+    pub(crate) fn flow_table(&self, flows: u32, worker: u32, workers: u32) -> Result<FlowTable, Unavailable> {
+        let maps = ["up_flows", "down_flows", "usage"].map(|name| self.shared(name));
+        let [up, down, usage] = maps;
+        let pairs = (0..flows).filter(|pair| pair % workers.max(1) == worker);
+        FlowTable::new([up?, down?, usage?], pairs)
+    }
+
+    /// Says which ports the program looks at.
+    pub(crate) fn set_ports(
+        &mut self,
+        listeners: &[SocketAddr],
+        relayed: &RangeInclusive<u16>,
+    ) -> Result<(), Unavailable> {
+        let mut ports: Array<_, PortsValue> = self.table("ports")?;
+        for word in 0..PORT_WORDS {
+            let bits = |is: &dyn Fn(u16) -> bool| {
+                (0..64).filter(|bit| is((word * 64 + bit) as u16)).fold(0, |bits, bit| bits | 1_u64 << bit)
+            };
+            let listening = bits(&|port| listeners.iter().any(|listener| listener.port() == port));
+            let value = [listening, bits(&|port| relayed.contains(&port))];
+            ports.set(word, value, 0).map_err(writing)?;
+        }
+        Ok(())
+    }
+
+    /// Says where routes are looked up from; returns in words for which families.
+    ///
+    /// Loopback is where the kernel itself looks up routes for packets of this host, so rules and tables apply as they do
+    /// to user space's packets. Otherwise an interface that forwards has to do.
+    fn set_routes(&mut self, links: &Links, chosen: &[&Link]) -> Result<&'static str, Unavailable> {
+        let lo = links.iter().filter(|link| link.name == "lo");
+        let candidates: Vec<&Link> = lo.chain(chosen.iter().copied()).collect();
+        let from = ["ipv4", "ipv6"].map(|family| {
+            let mut forwarding = candidates.iter().filter(|link| system::forwards(family, &link.name));
+            forwarding.next().map_or(0, |link| link.index)
+        });
+        let families = match from {
+            [0, 0] => return Err(Unavailable::NoRoutes),
+            [0, _] => "to IPv6 addresses only (net.ipv4.conf.lo.forwarding is off)",
+            [_, 0] => "to IPv4 addresses only (net.ipv6.conf.lo.forwarding is off)",
+            _ => "to IPv4 and IPv6 addresses",
+        };
+        self.set_settings(from, system::hops())?;
+        Ok(families)
+    }
+
+    pub(crate) fn set_settings(&mut self, routes_from: [u32; 2], hops: [u32; 2]) -> Result<(), Unavailable> {
+        let [ipv4, ipv6] = routes_from;
+        let [time_to_live, hop_limit] = hops;
+        let mut settings: Array<_, SettingsValue> = self.table("settings")?;
+        settings.set(0, [ipv4, ipv6, time_to_live, hop_limit], 0).map_err(writing)
+    }
+
+    /// Tells the program of the interfaces it may send by: those it runs on, and VLAN interfaces made on them.
+    fn set_interfaces(&mut self, links: &Links, chosen: &[&Link]) -> Result<(), Unavailable> {
+        for link in links.iter().filter(|link| link.up) {
+            let (Some(address), Some((device, tags))) = (link.address, links.device_of(link.index)) else {
+                continue;
+            };
+            if chosen.iter().any(|chosen| chosen.index == device) {
+                self.set_interface(link.index, device, address, &tags)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn set_interface(
+        &mut self,
+        interface: u32,
+        device: u32,
+        address: [u8; 6],
+        tags: &[Tag],
+    ) -> Result<(), Unavailable> {
+        let mut interfaces: KernelMap<_, u32, InterfaceValue> = self.table("interfaces")?;
+        interfaces.insert(interface, interface_value(device, address, tags), 0).map_err(writing)?;
+        if !tags.is_empty() {
+            let mut vlans: KernelMap<_, VlanKey, u32> = self.table("vlans")?;
+            vlans.insert(vlan_key(device, tags), interface, 0).map_err(writing)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn outcomes(&self) -> Outcomes {
+        let counters = self.ebpf.map("outcomes").map(PerCpuArray::<_, u64>::try_from);
+        let read = |index: u32| match &counters {
+            Some(Ok(counters)) => counters.get(&index, 0).map_or(0, |values| values.iter().sum()),
+            _ => 0,
+        };
+        Outcomes {
+            forwarded: read(0),
+            lost: read(1),
+            no_flow: read(2),
+            expired: read(3),
+            padded: read(4),
+            no_checksum: read(5),
+            no_route: read(6),
+            too_large: read(7),
+            no_room: read(8),
+            wrong_interface: read(9),
+        }
+    }
+
+    pub(crate) fn load_xdp(&mut self) -> Result<&mut Xdp, Unavailable> {
+        let xdp: Result<&mut Xdp, _> = self.ebpf.program_mut("fast_path_xdp").ok_or_else(missing)?.try_into();
+        let xdp = xdp.map_err(|error| Unavailable::refused("finding the XDP program", &error))?;
+        match xdp.load() {
+            Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(xdp),
+            Err(error) => Err(Unavailable::refused("loading the XDP program", &error)),
+        }
+    }
+
+    pub(crate) fn load_tc(&mut self) -> Result<&mut SchedClassifier, Unavailable> {
+        let tc: Result<&mut SchedClassifier, _> =
+            self.ebpf.program_mut("fast_path_tc").ok_or_else(missing)?.try_into();
+        let tc = tc.map_err(|error| Unavailable::refused("finding the tc program", &error))?;
+        match tc.load() {
+            Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(tc),
+            Err(error) => Err(Unavailable::refused("loading the tc program", &error)),
+        }
+    }
+
+    /// Attaches to an interface by a descriptor and by nothing else: attachments by netlink outlive a killed process.
+    fn attach(&mut self, link: &Link, point: Point) -> Result<FdLink, Unavailable> {
+        let what = format!("attaching to {} at {point}", link.name);
+        let refused = |error: ProgramError| Unavailable::refused(what.as_str(), &error);
+        let attached = match point {
+            Point::Xdp => {
+                let xdp = self.load_xdp()?;
+                let attached = xdp.attach_to_if_index(link.index, XdpMode::Driver).map_err(refused)?;
+                FdLink::try_from(xdp.take_link(attached).map_err(refused)?)
+            }
+            Point::Tc => {
+                let tc = self.load_tc()?;
+                let order = TcAttachOptions::TcxOrder(LinkOrder::default());
+                let attached =
+                    tc.attach_with_options(&link.name, TcAttachType::Ingress, order).map_err(refused)?;
+                FdLink::try_from(tc.take_link(attached).map_err(refused)?)
+            }
+        };
+        // What is not held by a descriptor was detached again by dropping it.
+        attached.map_err(|error| Unavailable::refused(what.as_str(), &error))
+    }
+
+    /// A second descriptor of a table.
+    fn shared(&self, name: &'static str) -> Result<MapData, Unavailable> {
+        let refused = |error: &(dyn std::error::Error + 'static)| {
+            Unavailable::refused(format!("opening table {name}"), error)
+        };
+        let data = match self.ebpf.map(name) {
+            Some(Map::HashMap(data) | Map::PerCpuArray(data)) => data,
+            _ => return Err(missing()),
+        };
+        let descriptor = data.fd().as_fd().try_clone_to_owned().map_err(|error| refused(&error))?;
+        MapData::from_fd(descriptor).map_err(|error| refused(&error))
+    }
+
+    fn table<'p, T>(&'p mut self, name: &'static str) -> Result<T, Unavailable>
+    where
+        T: TryFrom<&'p mut Map, Error = MapError>,
+    {
+        let map = self.ebpf.map_mut(name).ok_or_else(missing)?;
+        T::try_from(map).map_err(|error| Unavailable::refused(format!("opening table {name}"), &error))
+    }
+}
+
+/// The interfaces that were named, or all that fit: with Ethernet frames, up, and not part of another one that carries
+/// their packets.
+fn choose<'l>(links: &'l Links, names: &[String]) -> Result<Vec<&'l Link>, Unavailable> {
+    if !names.is_empty() {
+        return names
+            .iter()
+            .map(|name| {
+                let link = links.named(name).ok_or_else(|| Unavailable::NoInterface(name.clone()))?;
+                if link.ethernet { Ok(link) } else { Err(Unavailable::NotEthernet(name.clone())) }
+            })
+            .collect();
+    }
+    let fit = |link: &&Link| link.ethernet && link.up && link.address.is_some() && link.master.is_none();
+    let chosen: Vec<&Link> = links.iter().filter(fit).collect();
+    if chosen.is_empty() { Err(Unavailable::NoInterfaces) } else { Ok(chosen) }
+}
+
+/// Why XDP is not worth trying: an interface without hardware.
+fn without_hardware(chosen: &[&Link]) -> Option<String> {
+    let virtual_one = chosen.iter().find(|link| !system::is_hardware(&link.name))?;
+    Some(format!("there is no hardware behind {}", virtual_one.name))
+}
+
+fn writing(error: MapError) -> Unavailable {
+    Unavailable::refused("writing the tables of the kernel program", &error)
+}
+
+fn missing() -> Unavailable {
+    Unavailable::Refused { what: "the kernel program".to_owned(), why: "a part of it is missing".to_owned() }
+}
+
+/// The program as it was built from `bpf/fast_path.c`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/fast_path.o");
+const PORT_WORDS: u32 = 65_536 / 64;
