@@ -651,9 +651,12 @@ SECTION("xdp") int fast_path_xdp(struct xdp_md *xdp)
 		return XDP_DROP;
 	}
 	count_forwarded(&plan);
-	if (plan.egress && plan.egress->device != xdp->ingress_ifindex)
-		return bpf_redirect(plan.egress->device, 0);
-	return XDP_TX;
+	/* It is there: `decide` has found it. */
+	if (!plan.egress)
+		return XDP_DROP;
+	if (plan.egress->turns_back && plan.egress->device == xdp->ingress_ifindex)
+		return XDP_TX;
+	return bpf_redirect(plan.egress->device, 0);
 }
 
 /* Makes a packet as long as planned, its headers in the linear part. */

@@ -70,6 +70,9 @@ struct interface {
 	u8 address[6];
 	u16 tag_count;
 	struct tag tags[2];
+	/* Whether the device sends what came by it by XDP_TX. Veth takes that too, but tells the other end only if that has
+	 * a program of its own; so there it is redirected to where it came from. */
+	u32 turns_back;
 };
 
 /* Which VLAN interface tagged frames of a device belong to; an absent tag is zero. */

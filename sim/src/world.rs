@@ -363,6 +363,7 @@ impl World {
                 }
                 // Nobody else takes ports in this world, so none need to be held.
                 Effect::DropReserved { .. } => {}
+                Effect::FlowUp(_) | Effect::FlowDown { .. } => unreachable!("nobody relays flows elsewhere"),
                 Effect::Report(event) => reports.push(Report::of(&event)),
             }
         }

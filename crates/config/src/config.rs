@@ -45,6 +45,10 @@ pub struct Config {
     pub relay_device: Option<String>,
     /// Addresses clients are told instead of relay addresses.
     pub external: Vec<ExternalAddress>,
+    /// Where bound channels are relayed, if not by the server itself.
+    pub fast_path: FastPath,
+    /// On which interfaces; empty for all that fit.
+    pub fast_path_interfaces: Vec<String>,
     /// Lowest relayed port.
     pub min_port: u16,
     /// Highest relayed port.
@@ -173,6 +177,8 @@ impl Default for Config {
             relay_ips: Vec::new(),
             relay_device: None,
             external: Vec::new(),
+            fast_path: FastPath::Off,
+            fast_path_interfaces: Vec::new(),
             min_port: 49_152,
             max_port: 65_535,
             threads: None,
@@ -280,6 +286,19 @@ pub enum DefaultFamily {
     Ipv6,
     /// The client's own.
     Keep,
+}
+
+/// Where bound channels of UDP clients are relayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FastPath {
+    /// In the kernel: by XDP where drivers can, else by tc, else by the server itself.
+    Auto,
+    /// By XDP, else by the server itself.
+    Xdp,
+    /// By tc, else by the server itself.
+    Tc,
+    /// By the server itself.
+    Off,
 }
 
 /// How much is logged.

@@ -17,7 +17,7 @@ mod search_path;
 mod values;
 
 pub use check::Report;
-pub use config::{Config, DefaultFamily, ExternalAddress, LogLevel, Password, StaticUser};
+pub use config::{Config, DefaultFamily, ExternalAddress, FastPath, LogLevel, Password, StaticUser};
 pub use error::ConfigError;
 pub use help::{coloured_help, help, sample};
 pub use load::{Command, Environment, Loaded, Notice, Setting, Severity, SystemEnvironment, load};

@@ -54,6 +54,8 @@ pub struct Config {
     pub challenge_burst: u32,
     /// Most permissions an allocation may have.
     pub max_permissions: usize,
+    /// Whether bound channels may be relayed by something faster than this core, which is told of them.
+    pub flows: bool,
     /// Whether clients hear of ICMP errors about what they sent to peers (RFC 8656 §11.5).
     pub icmp_errors: bool,
     /// Whether an event is reported for every request and permission, and not only for sessions and failures.
@@ -85,6 +87,7 @@ impl Config {
             challenge_rate: 100,
             challenge_burst: 200,
             max_permissions: 1024,
+            flows: false,
             icmp_errors: true,
             verbose: false,
             log_binding: false,

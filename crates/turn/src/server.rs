@@ -16,6 +16,7 @@ use crate::config::{Config, Init};
 use crate::credentials::User;
 use crate::deleted::Deleted;
 use crate::effect::{Effect, EndCause, Event};
+use crate::flows::{FlowOwner, withdraw};
 use crate::nonce::NonceKey;
 use crate::ports::Ports;
 use crate::quota::Quotas;
@@ -260,7 +261,8 @@ impl Server {
                 effects.push_back(Effect::Report(event));
             }
         });
-        allocation.channels.sweep(now);
+        let owner = FlowOwner { relay, session };
+        allocation.channels.sweep(now, |binding| withdraw(effects, relay, owner, binding));
     }
 
     /// Ends those of an allocation's relayed addresses whose lifetime has run out: the first one first, whichever's timer
@@ -286,6 +288,8 @@ impl Server {
     pub(crate) fn end_relay(&mut self, now: Timestamp, relay: RelayId, cause: EndCause) {
         let Some(mut allocation) = self.allocations.remove(relay) else { return };
         let (session, user) = (allocation.session, allocation.user.clone());
+        let heir = allocation.sibling.unwrap_or(relay);
+        self.withdraw_flows(relay, &mut allocation, heir);
         let relayed = allocation.port.advertised();
         let event = match allocation.sibling.and_then(|sibling| self.allocations.get_mut(sibling)) {
             // One session, one account of what it used, one place in the quotas: the other carries them on.

@@ -17,9 +17,11 @@ use turnpike_turn::{Init, NonceKey, Ports, Quotas};
 use turnpike_worker::{
     Command, HeldPorts, HttpAnswers, Listener, Mailbox, StreamLimits, TlsAcceptor, Worker, WorkerInit,
 };
+use turnpike_xdp::{FastPath, FlowTable};
 
 use crate::addresses::Addresses;
 use crate::certificates::Certificates;
+use crate::fast_path;
 use crate::listeners::Listeners;
 use crate::rules::rules;
 use crate::startup_lines::{tell_discovery, tell_notices, tell_ready, tell_rules, tell_transports};
@@ -36,6 +38,8 @@ pub struct Running {
     /// Removed at the end.
     pidfile: Option<PathBuf>,
     certificates: Option<Arc<Certificates>>,
+    /// The program in the kernel, taken off with this.
+    fast_path: Option<FastPath>,
 }
 
 impl Running {
@@ -69,14 +73,19 @@ impl Running {
         tell_transports(&log, config, certificates.as_deref());
         tell_rules(&log, config, limit, listeners.buffers());
         tell_discovery(&log, config, &addresses);
+        // Before the first thread: they all do without the capabilities it needs.
+        let fast_path = fast_path::open(&log, config, &addresses);
         let verbose = config.verbose || config.extra_verbose;
         let (sender, reports) = Reports::channel(log.clone(), config.realm.as_str().into(), verbose);
         let acceptor = certificates.as_deref().map(Certificates::acceptor);
         let descriptors = limit.map_or(1024, |limit| limit.now);
-        let shared = Shared::new(config, &addresses, acceptor, stream_limits(descriptors, threads))?;
+        let mut shared = Shared::new(config, &addresses, acceptor, stream_limits(descriptors, threads))?;
+        shared.offer_flows(fast_path.is_some());
         let mut workers = Vec::new();
         for number in 0..threads {
-            workers.push(shared.start_worker(number, listeners.share(), config, sender.clone())?);
+            let flows =
+                fast_path.as_ref().map(|it| it.flow_table(number.into(), threads.into())).transpose()?;
+            workers.push(shared.start_worker(number, (listeners.share(), flows), config, sender.clone())?);
         }
         drop(sender);
         if let Some(certificates) = &certificates {
@@ -88,7 +97,17 @@ impl Running {
         // For a unit of Type=notify, as Debian's for coturn is; nothing happens where nobody listens.
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         let on_terminal = io::stdout().is_terminal();
-        Ok(Running { log, addresses, workers, reports, signals, on_terminal, pidfile, certificates })
+        Ok(Running {
+            log,
+            addresses,
+            workers,
+            reports,
+            signals,
+            on_terminal,
+            pidfile,
+            certificates,
+            fast_path,
+        })
     }
 
     /// The addresses it works with.
@@ -138,6 +157,8 @@ impl Running {
         if self.reports.join().is_err() {
             bail!("the log thread panicked");
         }
+        // Only now, when no worker has a flow any more.
+        drop(self.fast_path);
         if let Some(path) = self.pidfile {
             let _ = std::fs::remove_file(path);
         }
@@ -193,10 +214,15 @@ impl Shared {
         })
     }
 
+    /// Whether bound channels are offered to the kernel.
+    fn offer_flows(&mut self, offered: bool) {
+        Arc::make_mut(&mut self.rules).flows = offered;
+    }
+
     fn start_worker(
         &self,
         number: u16,
-        (datagrams, stream_listeners): (Vec<UdpSocket>, Vec<TcpListener>),
+        ((datagrams, stream_listeners), flows): ((Vec<UdpSocket>, Vec<TcpListener>), Option<FlowTable>),
         config: &Config,
         sender: ReportSender,
     ) -> anyhow::Result<(Mailbox, JoinHandle<io::Result<()>>)> {
@@ -225,6 +251,7 @@ impl Shared {
                 ..UdpOptions::default()
             },
             held_ports: self.held_ports.clone(),
+            flows,
             report: Box::new(move |event| sender.send(event)),
         })?;
         let mailbox = worker.mailbox();

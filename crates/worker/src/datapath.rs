@@ -15,6 +15,7 @@ use turnpike_wire::framing::{Frame, next_frame};
 
 use crate::egress::Ways;
 use crate::http::HttpAnswer;
+use crate::kernel_flows::KernelFlows;
 use crate::links::Links;
 use crate::relay_sockets::RelaySockets;
 use crate::stream::Fill;
@@ -32,6 +33,7 @@ pub(crate) struct Datapath {
     relays: RelaySockets,
     sockets: Sockets,
     poller: Poller,
+    flows: KernelFlows,
     report: Box<dyn Fn(Event) + Send>,
     receiver: Receiver,
     pool: PacketPool,
@@ -50,6 +52,7 @@ pub(crate) struct Parts {
     pub(crate) sockets: Sockets,
     pub(crate) poller: Poller,
     pub(crate) relays: RelaySockets,
+    pub(crate) flows: KernelFlows,
     pub(crate) report: Box<dyn Fn(Event) + Send>,
 }
 
@@ -64,6 +67,7 @@ impl Datapath {
             relays: parts.relays,
             sockets: parts.sockets,
             poller: parts.poller,
+            flows: parts.flows,
             report: parts.report,
             receiver: Receiver::new(LISTENER_BATCH),
             pool: PacketPool::new(POOL),
@@ -242,7 +246,7 @@ impl Datapath {
 
     /// When there is something to do without being asked.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
-        let due = [self.server.poll_timeout(), self.streams.next_deadline()];
+        let due = [self.server.poll_timeout(), self.streams.next_deadline(), self.flows.next_due()];
         due.into_iter().flatten().min()
     }
 
@@ -255,6 +259,7 @@ impl Datapath {
         if self.server.poll_timeout().is_some_and(|due| due <= self.now.monotonic) {
             self.server.handle_timeout(self.now);
         }
+        self.flows.read(self.now.monotonic, &mut self.server);
         self.close_idle_streams();
         self.streams.listen_again(self.now.monotonic, &self.poller);
         self.carry_out_effects();
@@ -298,6 +303,8 @@ impl Datapath {
                 Effect::DropReserved { token } => self.relays.drop_held(token),
                 // At once: the next request may use the slot again.
                 Effect::CloseRelay { relay, port } => self.closing.push((self.relays.take(relay), port)),
+                Effect::FlowUp(flow) => self.flows.up(self.now.monotonic, &flow, &mut self.server),
+                Effect::FlowDown { flow, owner } => self.flows.down(flow, owner, &mut self.server),
                 Effect::Report(event) => (self.report)(event),
             }
         }

@@ -7,6 +7,7 @@
 mod datapath;
 mod egress;
 mod http;
+mod kernel_flows;
 mod links;
 mod mailbox;
 mod relay_sockets;

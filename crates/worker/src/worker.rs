@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use turnpike_net::{Events, FlushReport, Poller, Sockets, TcpListener, UdpOptions};
 use turnpike_turn::{Event, Init, Link, RelayId, Server, Stats, Timestamp};
+use turnpike_xdp::FlowTable;
 
 use crate::datapath::{Datapath, Parts};
 use crate::http::HttpAnswers;
+use crate::kernel_flows::KernelFlows;
 use crate::links::{Links, Listener};
 use crate::mailbox::{Command, Mailbox};
 use crate::relay_sockets::{HeldPorts, RelaySockets};
@@ -43,6 +45,8 @@ pub struct WorkerInit {
     pub relay_options: UdpOptions,
     /// Reserved ports, shared with the other workers: any of them may be asked for one.
     pub held_ports: HeldPorts,
+    /// Its flows in the kernel, where there is a fast path.
+    pub flows: Option<FlowTable>,
     /// Who hears what happens; must not wait.
     pub report: Box<dyn Fn(Event) + Send>,
 }
@@ -86,7 +90,8 @@ impl Worker {
         let WorkerInit { stream_listeners, tls, stream_limits, http, .. } = init;
         let streams =
             Streams::open(stream_listeners, tls, (stream_limits, http), &poller, FIRST_STREAM_LISTENER)?;
-        let parts = Parts { server, links, streams, sockets, poller, relays, report: init.report };
+        let flows = KernelFlows::new(init.flows);
+        let parts = Parts { server, links, streams, sockets, poller, relays, flows, report: init.report };
         Ok(Worker {
             datapath: Datapath::new(parts),
             events: Events::with_capacity(EVENTS),

@@ -11,7 +11,7 @@ pub(crate) type UsageValue = [u64; 2];
 /// Which of 64 ports are listened at, and which may be relayed ports.
 pub(crate) type PortsValue = [u64; 2];
 /// How frames with an interface's hardware address come and go.
-pub(crate) type InterfaceValue = [u8; 20];
+pub(crate) type InterfaceValue = [u8; 24];
 /// A device and the tags of its frames.
 pub(crate) type VlanKey = [u8; 12];
 /// Where routes are looked up from, for IPv4 and IPv6; the TTL and the hop limit.
@@ -34,6 +34,18 @@ pub(crate) struct Rewrite {
     pub(crate) channel: Option<u16>,
     pub(crate) own_peer: bool,
     pub(crate) counter: u32,
+}
+
+/// How an interface's frames come and go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Carrier<'t> {
+    /// What carries them: the interface itself, or what a VLAN interface is made on.
+    pub(crate) device: u32,
+    pub(crate) address: [u8; 6],
+    /// The outer one first.
+    pub(crate) tags: &'t [Tag],
+    /// Whether the device sends by XDP_TX what came by it.
+    pub(crate) turns_back: bool,
 }
 
 pub(crate) fn flow_key(source: SocketAddr, destination: SocketAddr, channel: Option<u16>) -> FlowKey {
@@ -60,12 +72,14 @@ pub(crate) fn flow_value(rewrite: &Rewrite) -> FlowValue {
     value
 }
 
-pub(crate) fn interface_value(device: u32, address: [u8; 6], tags: &[Tag]) -> InterfaceValue {
-    let mut value = [0; 20];
+pub(crate) fn interface_value(carrier: &Carrier<'_>) -> InterfaceValue {
+    let Carrier { device, address, tags, turns_back } = *carrier;
+    let mut value = [0; 24];
     value[..4].copy_from_slice(&device.to_ne_bytes());
     value[4..10].copy_from_slice(&address);
     value[10..12].copy_from_slice(&(tags.len().min(2) as u16).to_ne_bytes());
-    value[12..].copy_from_slice(&tag_bytes(tags));
+    value[12..20].copy_from_slice(&tag_bytes(tags));
+    value[20..].copy_from_slice(&u32::from(turns_back).to_ne_bytes());
     value
 }
 

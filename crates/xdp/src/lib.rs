@@ -6,6 +6,7 @@
 //! process and pinned nowhere: however the process ends, nothing is left behind.
 #![forbid(unsafe_code)]
 
+mod capabilities;
 mod error;
 mod flow_table;
 mod layout;
@@ -14,6 +15,7 @@ mod loader;
 mod mode;
 mod system;
 
+pub use capabilities::give_up_capabilities;
 pub use error::Unavailable;
 pub use flow_table::{Flow, FlowName, FlowTable, FlowUsage, Usage};
 pub use loader::{FastPath, Options, Outcomes};

@@ -12,7 +12,7 @@ use aya::{Ebpf, EbpfLoader};
 
 use crate::error::Unavailable;
 use crate::flow_table::FlowTable;
-use crate::layout::{InterfaceValue, PortsValue, SettingsValue, Tag, VlanKey, interface_value, vlan_key};
+use crate::layout::{Carrier, InterfaceValue, PortsValue, SettingsValue, VlanKey, interface_value, vlan_key};
 use crate::links::{Link, Links};
 use crate::mode::{Mode, Point};
 use crate::system;
@@ -228,25 +228,20 @@ impl Program {
             let (Some(address), Some((device, tags))) = (link.address, links.device_of(link.index)) else {
                 continue;
             };
-            if chosen.iter().any(|chosen| chosen.index == device) {
-                self.set_interface(link.index, device, address, &tags)?;
+            if let Some(chosen) = chosen.iter().find(|chosen| chosen.index == device) {
+                let turns_back = system::is_hardware(&chosen.name);
+                self.set_interface(link.index, &Carrier { device, address, tags: &tags, turns_back })?;
             }
         }
         Ok(())
     }
 
-    pub(crate) fn set_interface(
-        &mut self,
-        interface: u32,
-        device: u32,
-        address: [u8; 6],
-        tags: &[Tag],
-    ) -> Result<(), Unavailable> {
+    pub(crate) fn set_interface(&mut self, interface: u32, carrier: &Carrier<'_>) -> Result<(), Unavailable> {
         let mut interfaces: KernelMap<_, u32, InterfaceValue> = self.table("interfaces")?;
-        interfaces.insert(interface, interface_value(device, address, tags), 0).map_err(writing)?;
-        if !tags.is_empty() {
+        interfaces.insert(interface, interface_value(carrier), 0).map_err(writing)?;
+        if !carrier.tags.is_empty() {
             let mut vlans: KernelMap<_, VlanKey, u32> = self.table("vlans")?;
-            vlans.insert(vlan_key(device, tags), interface, 0).map_err(writing)?;
+            vlans.insert(vlan_key(carrier.device, carrier.tags), interface, 0).map_err(writing)?;
         }
         Ok(())
     }

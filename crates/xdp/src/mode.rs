@@ -8,9 +8,9 @@ use std::str::FromStr;
 pub enum Mode {
     /// XDP where all interfaces have a driver that supports it, else tc, else user space alone.
     Auto,
-    /// XDP or an error.
+    /// XDP, else user space alone.
     Xdp,
-    /// tc or an error.
+    /// tc, else user space alone.
     Tc,
     /// User space alone.
     #[default]

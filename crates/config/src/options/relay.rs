@@ -2,7 +2,7 @@
 
 use super::Effect::Later;
 use super::OptionSpec;
-use crate::config::{DefaultFamily, ExternalAddress};
+use crate::config::{DefaultFamily, ExternalAddress, FastPath};
 use crate::values::{host, number};
 
 pub(super) const OPTIONS: &[OptionSpec] = &[
@@ -116,6 +116,37 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         "The same as allocation-default-address-family=keep.",
     )
     .short('K'),
+    OptionSpec::set(
+        &["fast-path"],
+        "WHERE",
+        |config, value| {
+            config.fast_path = match value {
+                "auto" => FastPath::Auto,
+                "xdp" => FastPath::Xdp,
+                "tc" => FastPath::Tc,
+                "off" => FastPath::Off,
+                _ => return Err(format!("{value:?} is none of auto, xdp, tc, off")),
+            };
+            Ok(())
+        },
+        "Relay channels of UDP clients inside the kernel: auto, xdp, tc, or off. Needs CAP_BPF and CAP_NET_ADMIN at start.",
+    )
+    .default("off")
+    .ours(),
+    OptionSpec::set(
+        &["fast-path-interface"],
+        "NAME",
+        |config, value| {
+            if !value.is_empty() && !config.fast_path_interfaces.iter().any(|name| name == value) {
+                config.fast_path_interfaces.push(value.to_owned());
+            }
+            Ok(())
+        },
+        "Network interface to do so on; may be repeated.",
+    )
+    .repeats()
+    .default("every Ethernet interface that is up")
+    .ours(),
     OptionSpec::with(&["multiplex-peer"], Later("relaying from few ports"), "Relay all sessions of a thread from one port."),
     OptionSpec::with(&["multiplex-peer-port"], Later("relaying from few ports"), "First of these ports.").value("PORT"),
     OptionSpec::with(&["multiplex-peer-max-peers"], Later("relaying from few ports"), "Peers a session may claim then.")

@@ -38,6 +38,7 @@ impl Server {
         self.make_room(request.now.monotonic, relay, &judged)?;
         for peer in judged {
             self.grant(request.now.monotonic, peer);
+            self.announce_flows(peer.relay, Some(peer.ip));
         }
         Ok(Answer::Done)
     }

@@ -59,6 +59,7 @@ impl Server {
         } else {
             for relay in meant.into_iter().flatten() {
                 self.wake_by(relay, request.now.monotonic + lifetime);
+                self.announce_flows(relay, None);
             }
         }
         Ok(Answer::Lifetime(granted))

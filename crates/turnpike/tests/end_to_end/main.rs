@@ -6,12 +6,14 @@
 
 mod client;
 mod harness;
+mod network;
 
 mod authentication;
 mod checking;
 mod credentials;
 mod discovery_tools;
 mod dual;
+mod fast_path;
 mod first_run;
 mod help;
 mod hostile;

@@ -9,7 +9,7 @@ use aya::programs::{TestRun, TestRunOptions};
 use super::{Outcomes, Program};
 use crate::error::Unavailable;
 use crate::flow_table::FlowTable;
-use crate::layout::Tag;
+use crate::layout::{Carrier, Tag};
 use crate::mode::Point;
 
 /// The program with its tables, for tests and measurements.
@@ -51,7 +51,8 @@ impl Bench {
         self.program.set_settings(from, hops)
     }
 
-    /// Tells of an interface, the device that carries its frames, and their VLAN tags (type and number).
+    /// Tells of an interface, the device that carries its frames, and their VLAN tags (type and number). Every second
+    /// interface turns frames back by itself.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -63,7 +64,8 @@ impl Bench {
         tags: &[(u16, u16)],
     ) -> Result<(), Unavailable> {
         let tags: Vec<Tag> = tags.iter().map(|(kind, number)| Tag { kind: *kind, number: *number }).collect();
-        self.program.set_interface(interface, device, address, &tags)
+        let carrier = Carrier { device, address, tags: &tags, turns_back: interface % 2 == 0 };
+        self.program.set_interface(interface, &carrier)
     }
 
     /// One worker's flows.

@@ -299,6 +299,7 @@ impl World {
                     }
                 }
                 Effect::DropReserved { token } => drop(self.held.remove(&token)),
+                Effect::FlowUp(_) | Effect::FlowDown { .. } => unreachable!("nobody relays flows elsewhere"),
                 Effect::CloseRelay { relay, port } => {
                     let at = self.open.iter().position(|open| open.relay == relay);
                     let at = at.unwrap_or_else(|| panic!("{relay:?} is not open"));

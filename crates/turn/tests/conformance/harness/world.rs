@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use turnpike_turn::{
-    Client, Effect, Egress, Event, Forward, IcmpError, Now, Ports, Quotas, RelayError, RelayId, RelayedPort,
-    Server, Timestamp, UnixTime, Verdict, WaitId,
+    Client, Effect, Egress, Event, Flow, FlowId, Forward, IcmpError, Now, Ports, Quotas, RelayError, RelayId,
+    RelayedPort, Server, Timestamp, UnixTime, Usage, Verdict, WaitId,
 };
 
 use super::{Outcome, Reply};
@@ -32,6 +32,12 @@ pub(crate) struct World {
     /// Whether ports are kept after their socket was closed.
     pub(crate) keeps_ports: bool,
     pub(crate) kept_ports: Vec<RelayedPort>,
+    /// Every flow that was offered to whoever relays faster.
+    pub(crate) flows_up: Vec<Flow>,
+    /// Every flow that was taken back.
+    pub(crate) flows_down: Vec<FlowId>,
+    /// What each flow turns out to have relayed when it is taken back.
+    pub(crate) last_usage: Usage,
     transactions: u64,
 }
 
@@ -50,6 +56,9 @@ impl World {
             attempts: Vec::new(),
             keeps_ports: false,
             kept_ports: Vec::new(),
+            flows_up: Vec::new(),
+            flows_down: Vec::new(),
+            last_usage: Usage::default(),
             transactions: 0,
         }
     }
@@ -141,6 +150,11 @@ impl World {
                 }
                 // Nobody else takes ports in this world, so none need to be held.
                 Effect::DropReserved { .. } => {}
+                Effect::FlowUp(flow) => self.flows_up.push(flow),
+                Effect::FlowDown { flow, owner } => {
+                    self.flows_down.push(flow);
+                    self.server.handle_flow_usage(owner, self.last_usage);
+                }
                 Effect::Report(event) => self.events.push(event),
             }
         }
