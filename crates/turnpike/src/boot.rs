@@ -158,7 +158,9 @@ impl Running {
             bail!("the log thread panicked");
         }
         // Only now, when no worker has a flow any more.
-        drop(self.fast_path);
+        if let Some(fast_path) = self.fast_path {
+            fast_path::tell_outcomes(&self.log, &fast_path);
+        }
         if let Some(path) = self.pidfile {
             let _ = std::fs::remove_file(path);
         }

@@ -2,7 +2,7 @@
 
 use turnpike_config::Config;
 use turnpike_control::Log;
-use turnpike_xdp::{FastPath, Mode, Options, Unavailable, give_up_capabilities};
+use turnpike_xdp::{FastPath, Mode, Options, Outcomes, Unavailable, give_up_capabilities};
 
 use crate::addresses::Addresses;
 
@@ -52,6 +52,27 @@ fn try_to_open(mode: Mode, config: &Config, addresses: &Addresses) -> Result<Fas
         relayed_ports: config.min_port..=config.max_port,
         flows: FLOWS,
     })
+}
+
+/// Says at the end how much of what came to the server's ports the kernel relayed, and why not the rest.
+pub(crate) fn tell_outcomes(log: &Log, fast_path: &FastPath) {
+    let Outcomes {
+        forwarded,
+        lost,
+        no_flow,
+        expired,
+        padded,
+        no_checksum,
+        no_route,
+        too_large,
+        no_room,
+        wrong_interface,
+    } = fast_path.outcomes();
+    log.info(&format!(
+        "Kernel fast path: relayed {forwarded} packets and lost {lost}; left to the server: no_flow={no_flow}, \
+         expired={expired}, padded={padded}, no_checksum={no_checksum}, no_route={no_route}, too_large={too_large}, \
+         no_room={no_room}, wrong_interface={wrong_interface}"
+    ));
 }
 
 /// Bound channels in the kernel at once; what comes on top is relayed by the server.

@@ -96,7 +96,7 @@ impl Datapath {
         // What is wrong with a listener is wrong for good or passes by itself; either way there is nobody to tell here.
         let _ = self.receiver.receive(socket, LISTENER_BATCH, &mut self.pool, &mut self.batch);
         if let Some(on) = listener.gro.observe(&self.batch) {
-            let _ = socket.set_gro(on);
+            let _ = socket.set_gro(on && self.flows.allow_joining());
         }
         let mut batch = std::mem::take(&mut self.batch);
         for received in &batch {
@@ -114,7 +114,7 @@ impl Datapath {
         let Some(socket) = self.sockets.get(relay_socket.socket) else { return };
         let _ = self.receiver.receive(socket, RELAY_BATCH, &mut self.pool, &mut self.batch);
         if let Some(on) = relay_socket.gro.observe(&self.batch) {
-            let _ = socket.set_gro(on);
+            let _ = socket.set_gro(on && self.flows.allow_joining());
         }
         let mut batch = std::mem::take(&mut self.batch);
         for received in &batch {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use turnpike_turn::{Flow, FlowId, FlowOwner, Server, Timestamp, Usage};
-use turnpike_xdp::{FlowName, FlowTable, FlowUsage};
+use turnpike_xdp::{FlowName, FlowTable, FlowUsage, Point};
 
 /// The worker's share of the kernel's flows; empty where there is no fast path.
 #[derive(Debug, Default)]
@@ -53,6 +53,12 @@ impl KernelFlows {
         if let Some(usage) = self.table.as_mut().and_then(|table| table.remove(name)) {
             server.handle_flow_usage(owner, usage_of(usage));
         }
+    }
+
+    /// Whether the kernel may join datagrams for this worker's sockets. It does so before tc looks at them, and what is
+    /// joined goes past the flows.
+    pub(crate) fn allow_joining(&self) -> bool {
+        self.table.as_ref().is_none_or(|table| table.point() != Point::Tc)
     }
 
     /// When to read what the flows relayed.

@@ -113,6 +113,7 @@ impl RunningWorker {
             http: HttpAnswers::default(),
             relay_options: UdpOptions::default(),
             held_ports: HeldPorts::default(),
+            flows: None,
             report: Box::new(|_| {}),
         });
         let worker = worker.unwrap();

@@ -11,6 +11,7 @@ use aya::maps::{HashMap as KernelMap, MapData, MapError, PerCpuArray};
 
 use crate::error::Unavailable;
 use crate::layout::{FlowKey, FlowValue, Rewrite, UsageValue, flow_key, flow_value};
+use crate::mode::Point;
 
 /// What a flow is known by: its relayed address's name and its channel number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,6 +65,7 @@ pub struct FlowTable {
     down: KernelMap<MapData, FlowKey, FlowValue>,
     usage: PerCpuArray<MapData, UsageValue>,
     flows: HashMap<FlowName, Entry>,
+    point: Point,
     /// Pairs of counters that no flow uses.
     free: VecDeque<u32>,
 }
@@ -86,6 +88,7 @@ impl fmt::Debug for FlowTable {
 impl FlowTable {
     pub(crate) fn new(
         [up, down, usage]: [MapData; 3],
+        point: Point,
         pairs: impl Iterator<Item = u32>,
     ) -> Result<Self, Unavailable> {
         let wrong = |error: MapError| Unavailable::refused("opening the flow tables", &error);
@@ -94,6 +97,7 @@ impl FlowTable {
             down: KernelMap::try_from(aya::maps::Map::HashMap(down)).map_err(wrong)?,
             usage: PerCpuArray::try_from(aya::maps::Map::PerCpuArray(usage)).map_err(wrong)?,
             flows: HashMap::new(),
+            point,
             free: pairs.map(|pair| pair * 2).collect(),
         })
     }
@@ -147,9 +151,9 @@ impl FlowTable {
         Some(FlowUsage { to_peer: since(0), to_client: since(1) })
     }
 
-    /// The names of all flows.
-    pub fn names(&self) -> impl Iterator<Item = FlowName> + '_ {
-        self.flows.keys().copied()
+    /// Where the program runs that looks into it.
+    pub fn point(&self) -> Point {
+        self.point
     }
 
     /// How many flows there are.

@@ -120,7 +120,8 @@ impl FastPath {
     /// # Errors
     /// No descriptors are left.
     pub fn flow_table(&self, worker: u32, workers: u32) -> Result<FlowTable, Unavailable> {
-        self.program.flow_table(self.flows, worker, workers)
+        let pairs = (0..self.flows).filter(|pair| pair % workers.max(1) == worker);
+        self.program.flow_table(self.point, pairs)
     }
 
     /// The counters, over all processors.
@@ -169,11 +170,14 @@ impl Program {
         Ok(Program { ebpf })
     }
 
-    pub(crate) fn flow_table(&self, flows: u32, worker: u32, workers: u32) -> Result<FlowTable, Unavailable> {
+    pub(crate) fn flow_table(
+        &self,
+        point: Point,
+        pairs: impl Iterator<Item = u32>,
+    ) -> Result<FlowTable, Unavailable> {
         let maps = ["up_flows", "down_flows", "usage"].map(|name| self.shared(name));
         let [up, down, usage] = maps;
-        let pairs = (0..flows).filter(|pair| pair % workers.max(1) == worker);
-        FlowTable::new([up?, down?, usage?], pairs)
+        FlowTable::new([up?, down?, usage?], point, pairs)
     }
 
     /// Says which ports the program looks at.

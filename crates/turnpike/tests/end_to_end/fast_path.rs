@@ -10,7 +10,7 @@ use crate::client::TurnClient;
 use crate::harness::{PATIENCE, Server};
 use crate::network::{Network, Side, received_by_sockets, within_a_server};
 
-/// Its families, and the fast path's place.
+/// A client and its peer, and what they have sent: from the client, and to it.
 struct Call {
     client: TurnClient,
     peer: UdpSocket,
@@ -38,7 +38,7 @@ impl Call {
     }
 
     /// Sends to the peer, and returns whether it arrived as it was sent.
-    fn to_peer(&mut self, size: usize, patience: Duration) -> bool {
+    fn send_to_peer(&mut self, size: usize, patience: Duration) -> bool {
         let data = pattern(size, self.sent[0]);
         self.client.send_on(CHANNEL, &data);
         self.peer.set_read_timeout(Some(patience)).unwrap();
@@ -50,7 +50,7 @@ impl Call {
         true
     }
 
-    fn to_client(&mut self, size: usize) {
+    fn send_to_client(&mut self, size: usize) {
         let data = pattern(size, self.sent[1]);
         self.peer.send_to(&data, self.relayed).unwrap();
         let received = self.client.receive();
@@ -63,8 +63,8 @@ impl Call {
     fn talk(&mut self) -> u64 {
         let before = received_by_sockets();
         for size in SIZES.iter().cycle().take(TURNS) {
-            assert!(self.to_peer(*size, PATIENCE));
-            self.to_client(*size);
+            assert!(self.send_to_peer(*size, PATIENCE));
+            self.send_to_client(*size);
         }
         received_by_sockets() - before
     }
@@ -72,8 +72,8 @@ impl Call {
     /// Neighbours are found out by user space's packets.
     fn warm_up(&mut self) {
         for _ in 0..3 {
-            assert!(self.to_peer(100, PATIENCE));
-            self.to_client(100);
+            assert!(self.send_to_peer(100, PATIENCE));
+            self.send_to_client(100);
         }
     }
 
@@ -104,6 +104,7 @@ fn a_call_is_relayed_by_the_kernel_both_ways_and_all_of_it_is_told() {
                 let said = server.program.stop("TERM").stdout;
                 let line = format!("Kernel fast path: {name} on clients, peers, to IPv4 and IPv6 addresses");
                 assert!(said.contains(&line), "{said}");
+                assert!(said.contains("packets and lost 0;"), "{said}");
             }
         }
         assert_eq!([Side::Clients, Side::Peers].map(|side| network.wrong_checksums(side)), [0, 0]);
@@ -114,12 +115,16 @@ fn a_call_is_relayed_by_the_kernel_both_ways_and_all_of_it_is_told() {
 fn two_clients_of_one_server_meet_in_the_kernel() {
     within_a_server("fast_path::two_clients_of_one_server_meet_in_the_kernel", || {
         let network = Network::build(true);
-        for place in ["tc", "xdp"] {
-            let mut server = server("10.1.0.1", &[&format!("--fast-path={place}")]);
+        // Behind a NAT, clients know each other by addresses that no packet here bears.
+        for (place, external) in
+            [("tc", "10.2.0.1"), ("xdp", "10.2.0.1"), ("tc", "203.0.113.9"), ("xdp", "203.0.113.9")]
+        {
+            let mut server = server("10.1.0.1", &[&format!("--fast-path={place}"), "-X", external]);
             let mut clients = [0, 1].map(|_| {
                 TurnClient::hello_over(network.socket(Side::Clients, "0.0.0.0:0", Some(server.address)))
             });
             let relays = clients.each_mut().map(|client| client.allocate().relayed);
+            assert_eq!(relays.map(|relayed| relayed.ip().to_string()), [external; 2]);
             clients[0].bind(CHANNEL, relays[1]).unwrap();
             clients[1].bind(CHANNEL + 1, relays[0]).unwrap();
             let before = received_by_sockets();
@@ -182,7 +187,7 @@ fn a_permission_that_expires_ends_the_kernels_relaying_and_a_new_one_begins_it_a
                 let peer = call.peer.local_addr().unwrap();
                 // The kernel alone hears of this call until its time is up.
                 let deadline = Instant::now() + PATIENCE;
-                while call.to_peer(160, Duration::from_millis(300)) {
+                while call.send_to_peer(160, Duration::from_millis(300)) {
                     assert!(Instant::now() < deadline, "the permission has no end");
                 }
                 call.peer.send_to(b"no more", call.relayed).unwrap();
@@ -190,8 +195,8 @@ fn a_permission_that_expires_ends_the_kernels_relaying_and_a_new_one_begins_it_a
                 call.client.permit(peer.ip()).unwrap();
                 call.warm_up();
                 let before = received_by_sockets();
-                assert!(call.to_peer(160, PATIENCE));
-                call.to_client(160);
+                assert!(call.send_to_peer(160, PATIENCE));
+                call.send_to_client(160);
                 assert_eq!(received_by_sockets(), before, "again by the kernel");
             }
         },

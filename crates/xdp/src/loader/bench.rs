@@ -64,7 +64,7 @@ impl Bench {
         tags: &[(u16, u16)],
     ) -> Result<(), Unavailable> {
         let tags: Vec<Tag> = tags.iter().map(|(kind, number)| Tag { kind: *kind, number: *number }).collect();
-        let carrier = Carrier { device, address, tags: &tags, turns_back: interface % 2 == 0 };
+        let carrier = Carrier { device, address, tags: &tags, turns_back: interface.is_multiple_of(2) };
         self.program.set_interface(interface, &carrier)
     }
 
@@ -73,7 +73,7 @@ impl Bench {
     /// # Errors
     /// No descriptors are left.
     pub fn flow_table(&self) -> Result<FlowTable, Unavailable> {
-        self.program.flow_table(self.flows, 0, 1)
+        self.program.flow_table(Point::Xdp, 0..self.flows)
     }
 
     /// The counters.

@@ -122,15 +122,7 @@ fn only_clients_by_udp_without_a_limit_are_offered_and_only_where_somebody_liste
 
 #[test]
 fn whatever_ends_a_flow_it_is_taken_back_and_its_last_usage_is_in_the_record() {
-    let ends: [(&str, fn(&mut World, &mut Caller)); 3] = [
-        ("deleted", |world, caller| drop(caller.refresh(world, 0).expect_success())),
-        ("expired", |world, _| world.advance(601 * SECOND)),
-        ("stopped", |world, _| {
-            world.server.handle_shutdown(world.now);
-            world.drain();
-        }),
-    ];
-    for (how, end) in ends {
+    for how in ["deleted", "expired", "stopped"] {
         let mut world = world();
         let mut caller = Caller::new(CALLER);
         let relayed = caller.allocate(&mut world);
@@ -142,7 +134,14 @@ fn whatever_ends_a_flow_it_is_taken_back_and_its_last_usage_is_in_the_record() {
         caller.send_on(&mut world, 0x4000, &[0; 10]).expect_to_peer(PEER, &[0; 10]);
         world.receive_from_peer(relayed, PEER, &[0; 20]).expect_channel_data(0x4000, &[0; 20]);
         world.last_usage = usage(100, 200);
-        end(&mut world, &mut caller);
+        match how {
+            "deleted" => drop(caller.refresh(&mut world, 0).expect_success()),
+            "expired" => world.advance(601 * SECOND),
+            _ => {
+                world.server.handle_shutdown(world.now);
+                world.drain();
+            }
+        }
         assert_eq!(world.flows_down, ids, "{how}");
         assert_eq!(ended(&world), [usage(206, 407)], "{how}");
         let stats = world.server.stats();
