@@ -77,6 +77,7 @@ impl Server {
             stream_limits: StreamLimits { per_source: 1, total: 1, idle: Duration::from_secs(60) },
             relay_options: UdpOptions::default(),
             held_ports: HeldPorts::default(),
+            flows: None,
             report: Box::new(drop),
         })
         .unwrap();
