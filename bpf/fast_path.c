@@ -435,6 +435,19 @@ INLINE int plan_own_peer(u64 now, struct plan *plan)
 	return 0;
 }
 
+/* Whether a packet has to go up once more. What is sent here uses the neighbours that the kernel knows without asking
+ * whether they still hold; and connection tracking would forget a flow of which it sees nothing. */
+INLINE int needs_refresh(struct flow *flow, u64 now)
+{
+	u32 zero = 0;
+	const struct settings *rules = bpf_map_lookup_elem(&settings, &zero);
+	if (!rules || !rules->fresh_for || now < flow->fresh_until)
+		return 0;
+	int first = flow->fresh_until == 0;
+	flow->fresh_until = now + rules->fresh_for;
+	return !first;
+}
+
 /* Finds the flow, in the first of the two tables whose kind of port the packet is for. */
 INLINE int plan_flow(void *context, enum point point, struct packet *packet, struct plan *plan)
 {
@@ -446,7 +459,7 @@ INLINE int plan_flow(void *context, enum point point, struct packet *packet, str
 		return NOT_OURS;
 	u64 relayed = kinds->relayed & bit;
 	u64 listening = kinds->listening & bit;
-	const struct flow *flow = 0;
+	struct flow *flow = 0;
 	plan->first = 0;
 	plan->from_channel = 0;
 	plan->to_channel = 0;
@@ -467,6 +480,8 @@ INLINE int plan_flow(void *context, enum point point, struct packet *packet, str
 	u64 now = bpf_ktime_get_ns();
 	if (now >= flow->deadline)
 		return EXPIRED;
+	if (needs_refresh(flow, now))
+		return REFRESH;
 	plan->data = packet->payload;
 	if (plan->from_channel) {
 		u32 data = ntohs(packet->begin.length);

@@ -36,6 +36,8 @@ struct flow {
 	u32 sum;
 	/* Index into `usage`. */
 	u32 counter;
+	/* When a packet is to go up again to keep neighbours known; kept by the program, from its first packet on. */
+	u64 fresh_until;
 };
 
 enum {
@@ -86,6 +88,8 @@ struct settings {
 	u32 routes_from[2];
 	u32 time_to_live;
 	u32 hop_limit;
+	/* How often a packet of each flow goes up, in nanoseconds; 0 for never. */
+	u64 fresh_for;
 };
 
 /* What became of packets to listening and relayed ports. */
@@ -96,6 +100,8 @@ enum outcome {
 	/* All others are left to user space, untouched. */
 	NO_FLOW,
 	EXPIRED,
+	/* One of a flow's packets now and then, so that user space sends and the kernel looks after the neighbour. */
+	REFRESH,
 	PADDED,
 	NO_CHECKSUM,
 	NO_ROUTE,

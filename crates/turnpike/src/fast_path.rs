@@ -61,6 +61,7 @@ pub(crate) fn tell_outcomes(log: &Log, fast_path: &FastPath) {
         lost,
         no_flow,
         expired,
+        refresh,
         padded,
         no_checksum,
         no_route,
@@ -70,7 +71,7 @@ pub(crate) fn tell_outcomes(log: &Log, fast_path: &FastPath) {
     } = fast_path.outcomes();
     log.info(&format!(
         "Kernel fast path: relayed {forwarded} packets and lost {lost}; left to the server: no_flow={no_flow}, \
-         expired={expired}, padded={padded}, no_checksum={no_checksum}, no_route={no_route}, too_large={too_large}, \
+         expired={expired}, refresh={refresh}, padded={padded}, no_checksum={no_checksum}, no_route={no_route}, too_large={too_large}, \
          no_room={no_room}, wrong_interface={wrong_interface}"
     ));
 }

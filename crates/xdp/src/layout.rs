@@ -1,11 +1,12 @@
 //! What the kernel program and its loader share, as bytes: `bpf/fast_path.h` has the same in C.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 /// A key of the flow tables: source, destination, ports, channel number (zero for packets of peers).
 pub(crate) type FlowKey = [u8; 40];
 /// What becomes of a flow's packets.
-pub(crate) type FlowValue = [u8; 56];
+pub(crate) type FlowValue = [u8; 64];
 /// Packets and bytes.
 pub(crate) type UsageValue = [u64; 2];
 /// Which of 64 ports are listened at, and which may be relayed ports.
@@ -14,8 +15,8 @@ pub(crate) type PortsValue = [u64; 2];
 pub(crate) type InterfaceValue = [u8; 24];
 /// A device and the tags of its frames.
 pub(crate) type VlanKey = [u8; 12];
-/// Where routes are looked up from, for IPv4 and IPv6; the TTL and the hop limit.
-pub(crate) type SettingsValue = [u32; 4];
+/// See [`settings_value`].
+pub(crate) type SettingsValue = [u8; 24];
 
 /// A VLAN tag without priority.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,7 +64,7 @@ pub(crate) fn flow_value(rewrite: &Rewrite) -> FlowValue {
     let ipv6 = if destination.is_ipv6() { FLOW_IPV6 } else { 0 };
     let flags = if own_peer { ipv6 | FLOW_OWN_PEER } else { ipv6 };
     let key = flow_key(source, destination, channel);
-    let mut value = [0; 56];
+    let mut value = [0; 64];
     value[..8].copy_from_slice(&deadline.to_ne_bytes());
     value[8..46].copy_from_slice(&key[..38]);
     value[46..48].copy_from_slice(&flags.to_ne_bytes());
@@ -88,6 +89,16 @@ pub(crate) fn vlan_key(device: u32, tags: &[Tag]) -> VlanKey {
     key[..4].copy_from_slice(&device.to_ne_bytes());
     key[4..].copy_from_slice(&tag_bytes(tags));
     key
+}
+
+/// Where routes are looked up from, for IPv4 and IPv6; the TTL and the hop limit; how often a packet of each flow goes up.
+pub(crate) fn settings_value(routes_from: [u32; 2], hops: [u32; 2], fresh_for: Duration) -> SettingsValue {
+    let mut value = [0; 24];
+    for (place, number) in value.chunks_exact_mut(4).zip([routes_from, hops].concat()) {
+        place.copy_from_slice(&number.to_ne_bytes());
+    }
+    value[16..].copy_from_slice(&(fresh_for.as_nanos() as u64).to_ne_bytes());
+    value
 }
 
 fn tag_bytes(tags: &[Tag]) -> [u8; 8] {

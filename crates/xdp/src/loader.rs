@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use aya::maps::{Array, HashMap as KernelMap, Map, MapData, MapError, PerCpuArray};
 use aya::programs::links::{FdLink, LinkOrder};
@@ -12,7 +13,9 @@ use aya::{Ebpf, EbpfLoader};
 
 use crate::error::Unavailable;
 use crate::flow_table::FlowTable;
-use crate::layout::{Carrier, InterfaceValue, PortsValue, SettingsValue, VlanKey, interface_value, vlan_key};
+use crate::layout::{
+    Carrier, InterfaceValue, PortsValue, SettingsValue, VlanKey, interface_value, settings_value, vlan_key,
+};
 use crate::links::{Link, Links};
 use crate::mode::{Mode, Point};
 use crate::system;
@@ -59,6 +62,8 @@ pub struct Outcomes {
     pub no_flow: u64,
     /// Left to user space: the flow's deadline has passed.
     pub expired: u64,
+    /// Left to user space: now and then a packet, so that the kernel looks after neighbours and connections.
+    pub refresh: u64,
     /// Left to user space: more behind the data than padding.
     pub padded: u64,
     /// Left to user space: the checksum cannot be carried over.
@@ -215,15 +220,13 @@ impl Program {
             [_, 0] => "to IPv4 addresses only (net.ipv6.conf.lo.forwarding is off)",
             _ => "to IPv4 and IPv6 addresses",
         };
-        self.set_settings(from, system::hops())?;
+        self.set_settings(&settings_value(from, system::hops(), FRESH_FOR))?;
         Ok(families)
     }
 
-    pub(crate) fn set_settings(&mut self, routes_from: [u32; 2], hops: [u32; 2]) -> Result<(), Unavailable> {
-        let [ipv4, ipv6] = routes_from;
-        let [time_to_live, hop_limit] = hops;
+    pub(crate) fn set_settings(&mut self, value: &SettingsValue) -> Result<(), Unavailable> {
         let mut settings: Array<_, SettingsValue> = self.table("settings")?;
-        settings.set(0, [ipv4, ipv6, time_to_live, hop_limit], 0).map_err(writing)
+        settings.set(0, value, 0).map_err(writing)
     }
 
     /// Tells the program of the interfaces it may send by: those it runs on, and VLAN interfaces made on them.
@@ -261,12 +264,13 @@ impl Program {
             lost: read(1),
             no_flow: read(2),
             expired: read(3),
-            padded: read(4),
-            no_checksum: read(5),
-            no_route: read(6),
-            too_large: read(7),
-            no_room: read(8),
-            wrong_interface: read(9),
+            refresh: read(4),
+            padded: read(5),
+            no_checksum: read(6),
+            no_route: read(7),
+            too_large: read(8),
+            no_room: read(9),
+            wrong_interface: read(10),
         }
     }
 
@@ -367,3 +371,6 @@ fn missing() -> Unavailable {
 /// The program as it was built from `bpf/fast_path.c`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/fast_path.o");
 const PORT_WORDS: u32 = 65_536 / 64;
+/// How often a packet of each flow and way goes up: often enough for neighbours and for connection tracking, which forgets
+/// a flow after half a minute.
+const FRESH_FOR: Duration = Duration::from_secs(10);

@@ -9,7 +9,7 @@ use aya::programs::{TestRun, TestRunOptions};
 use super::{Outcomes, Program};
 use crate::error::Unavailable;
 use crate::flow_table::FlowTable;
-use crate::layout::{Carrier, Tag};
+use crate::layout::{Carrier, Tag, settings_value};
 use crate::mode::Point;
 
 /// The program with its tables, for tests and measurements.
@@ -43,12 +43,18 @@ impl Bench {
         self.program.set_ports(listeners, &relayed)
     }
 
-    /// Says from which interface routes are looked up for each family, and with what TTL packets go.
+    /// Says from which interface routes are looked up for each family, with what TTL packets go, and how often one of each
+    /// flow goes up.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn set_routes(&mut self, from: [u32; 2], hops: [u32; 2]) -> Result<(), Unavailable> {
-        self.program.set_settings(from, hops)
+    pub fn set_routes(
+        &mut self,
+        from: [u32; 2],
+        hops: [u32; 2],
+        fresh_for: Duration,
+    ) -> Result<(), Unavailable> {
+        self.program.set_settings(&settings_value(from, hops, fresh_for))
     }
 
     /// Tells of an interface, the device that carries its frames, and their VLAN tags (type and number). Every second

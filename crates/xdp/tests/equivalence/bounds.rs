@@ -1,6 +1,7 @@
 //! The path's MTU, routes, neighbours, padding.
 
 use std::process::Command;
+use std::time::Duration;
 
 use turnpike_wire::Family;
 
@@ -64,7 +65,7 @@ fn without_a_route_or_a_neighbour_packets_go_up() {
             world.agree(point, world.clients_interface, &frame).forwarded();
         }
         assert_eq!(world.outcomes().no_route, 4);
-        world.bench.set_routes([0, 1], [64, 64]).unwrap();
+        world.bench.set_routes([0, 1], [64, 64], Duration::ZERO).unwrap();
         for point in POINTS {
             assert_eq!(world.agree(point, world.clients_interface, &frame), Did::PassedUp, "nowhere to ask");
         }

@@ -1,5 +1,7 @@
 //! Deadlines, ends, counters.
 
+use std::time::Duration;
+
 use turnpike_wire::Family;
 use turnpike_xdp::{Flow, FlowName, FlowUsage, Usage};
 
@@ -127,5 +129,26 @@ fn a_client_that_moves_is_found_at_its_new_address_and_not_at_the_old_one() {
             assert_eq!(back.to, client);
         }
         assert_eq!(world.flows.len(), 1);
+    });
+}
+
+#[test]
+fn now_and_then_a_packet_of_each_way_goes_up_but_never_the_first() {
+    within("lifetimes::now_and_then_a_packet_of_each_way_goes_up_but_never_the_first", |world| {
+        let call = world.call(0, Family::Ipv4, Family::Ipv4);
+        let frames = [call.client_sends(b"hello").bytes(), call.peer_sends(b"hello").bytes()];
+        let interfaces = [world.clients_interface, world.peers_interface];
+        for (point, way) in POINTS.iter().flat_map(|point| [0, 1].map(|way| (*point, way))) {
+            let mut send = |fresh_for: Duration| {
+                world.bench.set_routes([1, 1], [64, 63], fresh_for).unwrap();
+                world.run(point, interfaces[way], &frames[way])
+            };
+            send(Duration::from_nanos(1)).forwarded();
+            assert_eq!(send(Duration::from_nanos(1)), Did::PassedUp);
+            assert_eq!(send(Duration::from_secs(3600)), Did::PassedUp, "the hour begins here");
+            (0..100).for_each(|_| drop(send(Duration::from_secs(3600)).forwarded()));
+            world.flows.set(call.name, call.flow);
+        }
+        assert_eq!(world.outcomes().refresh, 8);
     });
 }

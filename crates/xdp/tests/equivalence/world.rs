@@ -73,7 +73,7 @@ impl World {
             .into();
         bench.set_ports(&listeners, RELAYED_PORTS).unwrap();
         let [clients_interface, peers_interface] = ["clients", "peers"].map(index_of);
-        bench.set_routes([1, 1], [64, 63]).unwrap();
+        bench.set_routes([1, 1], [64, 63], Duration::ZERO).unwrap();
         bench.set_interface(clients_interface, clients_interface, CLIENTS_SIDE, &[]).unwrap();
         bench.set_interface(peers_interface, peers_interface, PEERS_SIDE, &[]).unwrap();
         let flows = bench.flow_table().unwrap();
