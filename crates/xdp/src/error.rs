@@ -39,6 +39,11 @@ pub enum Unavailable {
          and makes the host no router"
     )]
     NoRoutes,
+    /// Frames that the program sends would be lost without a trace.
+    #[error(
+        "{0} cannot send what XDP programs hand to it; of a veth, the other end needs GRO (ethtool -K DEVICE gro on)"
+    )]
+    SendsNothing(String),
     /// The kernel refused.
     #[error("{what}: {why}")]
     Refused {

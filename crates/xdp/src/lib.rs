@@ -13,6 +13,7 @@ mod layout;
 mod links;
 mod loader;
 mod mode;
+mod netlink;
 mod system;
 
 pub use capabilities::give_up_capabilities;

@@ -18,6 +18,7 @@ use crate::layout::{
 };
 use crate::links::{Link, Links};
 use crate::mode::{Mode, Point};
+use crate::netlink;
 use crate::system;
 
 mod bench;
@@ -151,6 +152,9 @@ impl FastPath {
         let mut attached = Vec::new();
         for link in chosen {
             attached.push(program.attach(link, point)?);
+        }
+        if let (Point::Xdp, Some(deaf)) = (point, chosen.iter().find(|link| !sends_for_programs(link))) {
+            return Err(Unavailable::SendsNothing(deaf.name.clone()));
         }
         let names: Vec<&str> = chosen.iter().map(|link| link.name.as_str()).collect();
         let description = format!("{point} on {}, {families}", names.join(", "));
@@ -358,6 +362,12 @@ fn choose<'l>(links: &'l Links, names: &[String]) -> Result<Vec<&'l Link>, Unava
 fn without_hardware(chosen: &[&Link]) -> Option<String> {
     let virtual_one = chosen.iter().find(|link| !system::is_hardware(&link.name))?;
     Some(format!("there is no hardware behind {}", virtual_one.name))
+}
+
+/// Whether an interface sends what the program hands to it; asked only now, because drivers prepare for it when a program
+/// is attached. Where the kernel does not tell, hardware is believed to.
+fn sends_for_programs(link: &Link) -> bool {
+    netlink::takes_redirected_frames(link.index).unwrap_or_else(|| system::is_hardware(&link.name))
 }
 
 fn writing(error: MapError) -> Unavailable {

@@ -7,8 +7,8 @@ use turnpike_client::AllocateOptions;
 use turnpike_wire::Family;
 
 use crate::client::TurnClient;
-use crate::harness::{PATIENCE, Server};
-use crate::network::{Network, Side, received_by_sockets, within_a_server};
+use crate::harness::{PATIENCE, Program, Server, TURNSERVER};
+use crate::network::{Network, Side, received_by_sockets, run, within_a_server};
 
 /// A client and its peer, and what they have sent: from the client, and to it.
 struct Call {
@@ -287,10 +287,20 @@ fn why_it_runs_where_it_runs_or_not_at_all_is_told_and_calls_go_on() {
         told(&["--fast-path=tc", "--fast-path-interface=nope"], "asks for it: there is no interface nope");
         told(&["--fast-path=tc", "--fast-path-interface=lo"], "asks for it: lo is no Ethernet interface");
         told(&["--fast-path=tc", "-i", "peers"], "asks for it: relay-device: it overrides the routing table");
+        run("ethtool", "-K clients gro off");
+        network.run(Side::Clients, "ethtool", "-K far gro off");
+        told(&["--fast-path=xdp"], "asks for it: clients cannot send what XDP programs hand to it");
         forwarding("0");
         told(&["--fast-path=tc"], "sysctl -w net.ipv4.conf.lo.forwarding=1");
         std::fs::write("/proc/sys/net/ipv4/conf/lo/forwarding", "1").unwrap();
         told(&["--fast-path=tc"], "to IPv4 addresses only (net.ipv6.conf.lo.forwarding is off)");
+
+        // Root without the capabilities that count.
+        let mut arguments =
+            vec!["--bounding-set=-bpf,-net_admin,-sys_admin,-perfmon", "--inh-caps=-all", TURNSERVER];
+        arguments.extend(["-n", "-m", "1", "-L", "10.1.0.1", "--user", "hello:world", "--fast-path=auto"]);
+        let mut program = Program::start("setpriv", &arguments);
+        program.expect("asks for it: loading programs into the kernel needs CAP_BPF and CAP_NET_ADMIN");
     });
 }
 

@@ -79,6 +79,11 @@ impl Network {
         counter(&old, "InCsumErrors") + counter6(&new, "Udp6InCsumErrors")
     }
 
+    /// Runs a program on a host.
+    pub(crate) fn run(&self, side: Side, program: &str, arguments: &str) {
+        self.host(side).run(program, arguments);
+    }
+
     fn host(&self, side: Side) -> &Host {
         match side {
             Side::Clients => &self.clients,
@@ -149,11 +154,11 @@ pub(crate) fn within_a_server(test: &str, work: impl FnOnce()) {
     assert!(output.status.success() && said.contains("1 passed"), "{said}\n{complaints}");
 }
 
-pub(crate) fn ip(arguments: &str) {
+fn ip(arguments: &str) {
     run("ip", arguments);
 }
 
-fn run(program: &str, arguments: &str) {
+pub(crate) fn run(program: &str, arguments: &str) {
     let output = Command::new(program).args(arguments.split(' ')).output().unwrap();
     assert!(output.status.success(), "{program} {arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }
