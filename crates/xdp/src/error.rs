@@ -13,10 +13,8 @@ pub enum Unavailable {
     /// The process may not load programs into the kernel.
     #[error("loading programs into the kernel needs CAP_BPF and CAP_NET_ADMIN: grant both, or run as root")]
     Capabilities,
-    /// The kernel is too old to let go of the program by itself when the process dies.
-    #[error(
-        "Linux {needed} or later is needed for {what}, because before it a killed server leaves its program attached"
-    )]
+    /// The kernel is too old to take the program off by itself when the process dies, or to take it at all.
+    #[error("{what} needs Linux {needed} or later")]
     OldKernel {
         /// What needs it.
         what: &'static str,

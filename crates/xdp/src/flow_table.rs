@@ -102,29 +102,29 @@ impl FlowTable {
         })
     }
 
-    /// Lets the kernel relay a flow, or gives one that it relays another deadline or other addresses. Returns whether it does; if the
-    /// tables are full, user space goes on relaying it.
-    pub fn set(&mut self, name: FlowName, flow: Flow) -> bool {
-        if let Some(Entry { flow: old, .. }) = self.flows.get(&name).copied()
-            && old.is_other_than(&flow)
-        {
-            self.erase(&old);
-        }
-        let entry = match self.flows.get(&name) {
-            Some(entry) => Entry { flow, ..*entry },
+    /// Lets the kernel relay a flow, or gives one that it relays another deadline or other addresses.
+    ///
+    /// # Errors
+    /// The tables are full. User space relays the flow from here on; what the kernel relayed and was not told is told.
+    pub fn set(&mut self, name: FlowName, flow: Flow) -> Result<(), FlowUsage> {
+        let entry = match self.flows.get(&name).copied() {
+            Some(entry) => {
+                if entry.flow.is_other_than(&flow) {
+                    self.erase(&entry.flow);
+                }
+                Entry { flow, ..entry }
+            }
             None => {
-                let Some(counter) = self.free.pop_front() else { return false };
+                let Some(counter) = self.free.pop_front() else { return Err(FlowUsage::default()) };
                 let told = [counter, counter + 1].map(|index| self.counted(index));
                 Entry { flow, counter, told }
             }
         };
-        if self.write(&entry).is_err() {
-            self.flows.insert(name, entry);
-            self.remove(name);
-            return false;
-        }
         self.flows.insert(name, entry);
-        true
+        match self.write(&entry) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.remove(name).unwrap_or_default()),
+        }
     }
 
     /// Takes a flow out of the kernel's tables, and tells what it relayed since it was last asked for.

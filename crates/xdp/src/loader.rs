@@ -14,7 +14,8 @@ use aya::{Ebpf, EbpfLoader};
 use crate::error::Unavailable;
 use crate::flow_table::FlowTable;
 use crate::layout::{
-    Carrier, InterfaceValue, PortsValue, SettingsValue, VlanKey, interface_value, settings_value, vlan_key,
+    Carrier, InterfaceValue, PortsValue, SettingsValue, UsageValue, VlanKey, interface_value, settings_value,
+    vlan_key,
 };
 use crate::links::{Link, Links};
 use crate::mode::{Mode, Point};
@@ -36,7 +37,7 @@ pub struct Options {
     pub listeners: Vec<SocketAddr>,
     /// The relayed ports.
     pub relayed_ports: RangeInclusive<u16>,
-    /// How many flows there may be.
+    /// How many flows there may be; fewer where processors are so many that their counters would fill the memory.
     pub flows: u32,
 }
 
@@ -137,15 +138,16 @@ impl FastPath {
 
     fn attach(options: &Options, links: &Links, chosen: &[&Link], point: Point) -> Result<Self, Unavailable> {
         match point {
-            Point::Xdp if !system::kernel_is_at_least(5, 9) => {
-                return Err(Unavailable::OldKernel { what: "XDP", needed: "5.9" });
+            Point::Xdp if !system::kernel_is_at_least(5, 11) => {
+                return Err(Unavailable::OldKernel { what: "XDP", needed: "5.11" });
             }
             Point::Tc if !system::kernel_is_at_least(6, 6) => {
                 return Err(Unavailable::OldKernel { what: "tc", needed: "6.6" });
             }
             _ => {}
         }
-        let mut program = Program::load(options.flows)?;
+        let flows = options.flows.min(most_flows());
+        let mut program = Program::load(flows)?;
         program.set_ports(&options.listeners, &options.relayed_ports)?;
         let families = program.set_routes(links, chosen)?;
         program.set_interfaces(links, chosen)?;
@@ -158,7 +160,7 @@ impl FastPath {
         }
         let names: Vec<&str> = chosen.iter().map(|link| link.name.as_str()).collect();
         let description = format!("{point} on {}, {families}", names.join(", "));
-        Ok(FastPath { program, point, description, flows: options.flows, links: attached })
+        Ok(FastPath { program, point, description, flows, links: attached })
     }
 }
 
@@ -364,6 +366,12 @@ fn without_hardware(chosen: &[&Link]) -> Option<String> {
     Some(format!("there is no hardware behind {}", virtual_one.name))
 }
 
+/// How many flows' counters fit into what is meant for them: two for each flow and processor.
+fn most_flows() -> u32 {
+    let processors = aya::util::nr_cpus().unwrap_or(1).max(1);
+    (COUNTER_BYTES / (2 * size_of::<UsageValue>() * processors)) as u32
+}
+
 /// Whether an interface sends what the program hands to it; asked only now, because drivers prepare for it when a program
 /// is attached. Where the kernel does not tell, hardware is believed to.
 fn sends_for_programs(link: &Link) -> bool {
@@ -380,6 +388,8 @@ fn missing() -> Unavailable {
 
 /// The program as it was built from `bpf/fast_path.c`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/fast_path.o");
+/// Memory for counters, at most.
+const COUNTER_BYTES: usize = 128 << 20;
 const PORT_WORDS: u32 = 65_536 / 64;
 /// How often a packet of each flow and way goes up: often enough for neighbours and for connection tracking, which forgets
 /// a flow after half a minute.

@@ -15,14 +15,14 @@ fn from_its_deadline_on_a_flow_is_user_spaces() {
         let interfaces = [world.clients_interface, world.peers_interface];
         let ends = [0, 1, now().monotonic.0 - 1, now().monotonic.0];
         for deadline in ends {
-            assert!(world.flows.set(call.name, Flow { deadline, ..call.flow }));
+            assert!(world.flows.set(call.name, Flow { deadline, ..call.flow }).is_ok());
             for (point, way) in POINTS.iter().flat_map(|point| [0, 1].map(|way| (*point, way))) {
                 assert_eq!(world.run(point, interfaces[way], &frames[way]), Did::PassedUp);
             }
         }
         assert_eq!(world.outcomes().expired, 16);
         let deadline = now().monotonic.0 + 60_000_000_000;
-        assert!(world.flows.set(call.name, Flow { deadline, ..call.flow }), "renewed");
+        assert!(world.flows.set(call.name, Flow { deadline, ..call.flow }).is_ok(), "renewed");
         for (point, way) in POINTS.iter().flat_map(|point| [0, 1].map(|way| (*point, way))) {
             world.agree(point, interfaces[way], &frames[way]).forwarded();
         }
@@ -44,7 +44,7 @@ fn the_deadline_of_the_second_of_two_clients_counts_as_well() {
             world.agree(point, world.clients_interface, &frame).forwarded();
         }
         let over = Flow { deadline: now().monotonic.0, ..second.flow };
-        assert!(world.flows.set(second.name, over));
+        assert!(world.flows.set(second.name, over).is_ok());
         for point in POINTS {
             assert_eq!(world.run(point, world.clients_interface, &frame), Did::PassedUp);
         }
@@ -82,7 +82,7 @@ fn a_place_that_is_used_again_begins_at_nothing() {
         // Every place comes up at least twice.
         for _ in 0..2 * 4096 + 1 {
             world.flows.remove(call.name);
-            assert!(world.flows.set(call.name, call.flow));
+            assert!(world.flows.set(call.name, call.flow).is_ok());
             assert_eq!(world.flows.read(call.name), Some(FlowUsage::default()));
             world.run(POINTS[0], world.clients_interface, &frame).forwarded();
         }
@@ -103,13 +103,13 @@ fn a_flow_that_finds_no_room_stays_with_user_space() {
         };
         for number in 1..4096 {
             let (name, flow) = nth(number);
-            assert!(world.flows.set(name, flow), "{number}");
+            assert!(world.flows.set(name, flow).is_ok(), "{number}");
         }
         let (name, flow) = nth(5000);
-        assert!(!world.flows.set(name, flow));
+        assert_eq!(world.flows.set(name, flow), Err(FlowUsage::default()));
         assert_eq!(world.flows.len(), 4096);
         world.flows.remove(nth(77).0).unwrap();
-        assert!(world.flows.set(name, flow), "there is room again");
+        assert!(world.flows.set(name, flow).is_ok(), "there is room again");
     });
 }
 
@@ -119,7 +119,7 @@ fn a_client_that_moves_is_found_at_its_new_address_and_not_at_the_old_one() {
         let call = world.call(0, Family::Ipv4, Family::Ipv4);
         let old = call.client_sends(b"hello").bytes();
         let client = "10.1.0.3:4444".parse().unwrap();
-        assert!(world.flows.set(call.name, Flow { client, ..call.flow }));
+        assert!(world.flows.set(call.name, Flow { client, ..call.flow }).is_ok());
         for point in POINTS {
             assert_eq!(world.run(point, world.clients_interface, &old), Did::PassedUp);
             let new = crate::frame::Frame { from: client, ..call.client_sends(b"hello") };
@@ -147,7 +147,7 @@ fn now_and_then_a_packet_of_each_way_goes_up_but_never_the_first() {
             assert_eq!(send(Duration::from_nanos(1)), Did::PassedUp);
             assert_eq!(send(Duration::from_secs(3600)), Did::PassedUp, "the hour begins here");
             (0..100).for_each(|_| drop(send(Duration::from_secs(3600)).forwarded()));
-            world.flows.set(call.name, call.flow);
+            assert!(world.flows.set(call.name, call.flow).is_ok());
         }
         assert_eq!(world.outcomes().refresh, 8);
     });

@@ -53,7 +53,9 @@ fn same_after_relaying(world: &mut World) -> Vec<u8> {
     for (number, [relayed, peer]) in [relays, [relays[1], relays[0]]].into_iter().enumerate() {
         let channel = 0x4000 + number as u16;
         let flow = Flow { client: here, server: here, relayed, peer, own_peer: true, channel, deadline };
-        assert!(world.flows.set(FlowName { relay: 1 << 40, channel }, Flow { channel: 0x4000, ..flow }));
+        assert!(
+            world.flows.set(FlowName { relay: 1 << 40, channel }, Flow { channel: 0x4000, ..flow }).is_ok()
+        );
     }
     let us = "neighbour replace 10.2.0.2 lladdr 02:00:00:00:02:01 dev peers nud permanent";
     assert!(Command::new("ip").args(us.split(' ')).status().unwrap().success());

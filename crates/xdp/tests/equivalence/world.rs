@@ -110,7 +110,7 @@ impl World {
         let FiveTuple { client, server, .. } = tuple;
         let flow = Flow { client, server, relayed, peer, own_peer, channel, deadline };
         let name = FlowName { relay: relay.to_bits(), channel };
-        assert!(self.flows.set(name, flow), "there is room");
+        assert!(self.flows.set(name, flow).is_ok(), "there is room");
         Call { flow, name }
     }
 
