@@ -206,6 +206,7 @@ impl Settings {
         config.max_permissions = self.max_permissions;
         config.icmp_errors = self.icmp_errors;
         config.verbose = self.verbose;
+        config.flows = true;
         config.log_binding = self.verbose;
         Arc::new(config)
     }

@@ -3,13 +3,13 @@
 //!
 //! Each input goes to a worker's core and to the model; [`World`] compares what they say at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use turnpike_turn::{
-    Client, Effect, Egress, FiveTuple, IcmpError, Init, Link, NonceKey, Now, Ports, Quotas, RelayError,
-    RelayId, RelayedPort, Server, Timestamp, Transport, UnixTime, WaitId,
+    Client, Effect, Egress, FiveTuple, FlowId, IcmpError, Init, Link, NonceKey, Now, Ports, Quotas,
+    RelayError, RelayId, RelayedPort, Server, Timestamp, Transport, UnixTime, WaitId,
 };
 
 use crate::connections::{Connections, transport_of};
@@ -48,6 +48,8 @@ pub(crate) struct World {
     queue: BTreeMap<(u64, u64), Happening>,
     sequence: u64,
     unix_offset: i64,
+    /// Flows that each worker offered to be relayed elsewhere, and has not taken back.
+    flows: HashSet<(u16, FlowId)>,
     /// By how many nanoseconds each worker wakes too late.
     lateness: Vec<u64>,
     /// Permille of relay sockets that cannot be opened, and of answers that come twice.
@@ -124,6 +126,7 @@ impl World {
             queue: BTreeMap::new(),
             sequence: 0,
             unix_offset: 0,
+            flows: HashSet::new(),
         }
     }
 
@@ -358,12 +361,22 @@ impl World {
                     openings.push(Opening { wait, relay, address })
                 }
                 Effect::CloseRelay { relay, port } => {
+                    let left =
+                        self.flows.iter().find(|(owner, flow)| *owner == worker && flow.relay == relay);
+                    assert_eq!(left, None, "a relayed address takes its flows along");
                     closings.push((relay, port.local()));
                     ports.push(port);
                 }
                 // Nobody else takes ports in this world, so none need to be held.
                 Effect::DropReserved { .. } => {}
-                Effect::FlowUp(_) | Effect::FlowDown { .. } => unreachable!("nobody relays flows elsewhere"),
+                // Nobody takes them up here; but what is offered is to be taken back, once and in time.
+                Effect::FlowUp(flow) => drop(self.flows.insert((worker, flow.id))),
+                Effect::FlowDown { flow, .. } => {
+                    assert!(
+                        self.flows.remove(&(worker, flow)),
+                        "{flow:?} was offered before it is taken back"
+                    );
+                }
                 Effect::Report(event) => reports.push(Report::of(&event)),
             }
         }

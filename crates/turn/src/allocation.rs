@@ -73,6 +73,17 @@ impl Allocation {
     }
 }
 
+impl Allocation {
+    /// Nobody was told that he may relay a channel for longer than it, its permission and the allocation last.
+    fn check_flows(&self) {
+        for Binding { peer, expires, flow, .. } in self.channels.iter() {
+            let Some(told) = flow else { continue };
+            let permission = self.permissions.kept(peer.ip()).map_or(*told, |permission| permission.expires);
+            assert!(*told <= *expires && *told <= permission && *told <= self.expires, "a flow ends in time");
+        }
+    }
+}
+
 /// All allocations of one worker.
 #[derive(Debug)]
 pub(crate) struct Allocations {
@@ -214,6 +225,7 @@ impl Allocations {
         for relay in &live {
             let Some(allocation) = self.get(*relay) else { continue };
             let found = self.find(&allocation.client.tuple);
+            allocation.check_flows();
             indexed += usize::from(found == Some(*relay));
             assert!(found == Some(*relay) || found == allocation.sibling, "found by its 5-tuple");
             if let Some(sibling) = allocation.sibling {

@@ -102,7 +102,11 @@ impl Server {
             if binding.flow.is_none() && room == 0 {
                 continue;
             }
-            let Some(flow) = flow_of(allocation, relay, binding, ports) else { continue };
+            let Some(flow) = flow_of(allocation, relay, binding, ports) else {
+                // Such as the address of another client, which has left meanwhile.
+                withdraw(effects, relay, FlowOwner { relay, session: allocation.session }, binding);
+                continue;
+            };
             if binding.flow.is_some_and(|told| is_near(told, flow.deadline)) {
                 continue;
             }

@@ -48,6 +48,18 @@ impl Links {
         self.links.iter().find(|link| link.name == name)
     }
 
+    /// The devices that carry the frames of these interfaces, each once.
+    pub(crate) fn carriers(&self, chosen: &[&Link]) -> Vec<&Link> {
+        let mut carriers: Vec<&Link> = Vec::new();
+        for link in chosen {
+            let device = self.device_of(link.index).map(|(device, _)| device);
+            let carrier = self.links.iter().find(|link| Some(link.index) == device);
+            carriers
+                .extend(carrier.filter(|carrier| !carriers.iter().any(|known| known.index == carrier.index)));
+        }
+        carriers
+    }
+
     /// The device that carries an interface's frames, and the tags they bear there, the outer one first. `None` for
     /// more than two.
     pub(crate) fn device_of(&self, index: u32) -> Option<(u32, Vec<Tag>)> {
@@ -168,6 +180,10 @@ mod tests {
         let both = vec![Tag { kind: 0x88A8, number: 7 }, Tag { kind: 0x8100, number: 9 }];
         assert_eq!(links.device_of(4), Some((2, both)));
         assert_eq!(links.device_of(5), None, "three tags are one too many");
+        let chosen = ["eth0.7.9", "eth0", "deep"].map(|name| links.named(name).expect("it is there"));
+        let carriers: Vec<&str> =
+            links.carriers(&chosen).into_iter().map(|link| link.name.as_str()).collect();
+        assert_eq!(carriers, ["eth0"]);
         assert_eq!(links.named("eth0.7").and_then(|link| link.address), Some([2, 0, 0, 0, 0, 3]));
     }
 

@@ -92,20 +92,22 @@ impl FastPath {
         let links =
             Links::read().map_err(|error| Unavailable::refused("reading the list of interfaces", &error))?;
         let chosen = choose(&links, &options.interfaces)?;
+        // A VLAN's frames are met where they come in.
+        let carriers = links.carriers(&chosen);
         let why_not_xdp = match options.mode {
-            Mode::Auto => without_hardware(&chosen),
+            Mode::Auto => without_hardware(&carriers),
             Mode::Tc => Some("not asked for".to_owned()),
             Mode::Xdp | Mode::Off => None,
         };
         let why_not_xdp = match why_not_xdp {
             Some(why) => why,
-            None => match FastPath::attach(options, &links, &chosen, Point::Xdp) {
+            None => match FastPath::attach(options, &links, (&chosen, &carriers), Point::Xdp) {
                 Ok(fast_path) => return Ok(fast_path),
                 Err(error) if options.mode == Mode::Xdp => return Err(error),
                 Err(error) => error.to_string(),
             },
         };
-        let mut fast_path = FastPath::attach(options, &links, &chosen, Point::Tc)?;
+        let mut fast_path = FastPath::attach(options, &links, (&chosen, &chosen), Point::Tc)?;
         if options.mode == Mode::Auto {
             fast_path.description.push_str(&format!("; no XDP: {why_not_xdp}"));
         }
@@ -136,7 +138,13 @@ impl FastPath {
         self.program.outcomes()
     }
 
-    fn attach(options: &Options, links: &Links, chosen: &[&Link], point: Point) -> Result<Self, Unavailable> {
+    /// Attaches to `places`, for the sake of the `chosen` interfaces.
+    fn attach(
+        options: &Options,
+        links: &Links,
+        (chosen, places): (&[&Link], &[&Link]),
+        point: Point,
+    ) -> Result<Self, Unavailable> {
         match point {
             Point::Xdp if !system::kernel_is_at_least(5, 11) => {
                 return Err(Unavailable::OldKernel { what: "XDP", needed: "5.11" });
@@ -152,13 +160,13 @@ impl FastPath {
         let families = program.set_routes(links, chosen)?;
         program.set_interfaces(links, chosen)?;
         let mut attached = Vec::new();
-        for link in chosen {
+        for link in places {
             attached.push(program.attach(link, point)?);
         }
-        if let (Point::Xdp, Some(deaf)) = (point, chosen.iter().find(|link| !sends_for_programs(link))) {
+        if let (Point::Xdp, Some(deaf)) = (point, places.iter().find(|link| !sends_for_programs(link))) {
             return Err(Unavailable::SendsNothing(deaf.name.clone()));
         }
-        let names: Vec<&str> = chosen.iter().map(|link| link.name.as_str()).collect();
+        let names: Vec<&str> = places.iter().map(|link| link.name.as_str()).collect();
         let description = format!("{point} on {}, {families}", names.join(", "));
         Ok(FastPath { program, point, description, flows, links: attached })
     }
@@ -235,14 +243,14 @@ impl Program {
         settings.set(0, value, 0).map_err(writing)
     }
 
-    /// Tells the program of the interfaces it may send by: those it runs on, and VLAN interfaces made on them.
+    /// Tells the program of the interfaces it may send by: those that were chosen, and VLAN interfaces made on them.
     fn set_interfaces(&mut self, links: &Links, chosen: &[&Link]) -> Result<(), Unavailable> {
         for link in links.iter().filter(|link| link.up) {
             let (Some(address), Some((device, tags))) = (link.address, links.device_of(link.index)) else {
                 continue;
             };
-            if let Some(chosen) = chosen.iter().find(|chosen| chosen.index == device) {
-                let turns_back = system::is_hardware(&chosen.name);
+            if chosen.iter().any(|chosen| chosen.index == device || chosen.index == link.index) {
+                let turns_back = links.iter().any(|it| it.index == device && system::is_hardware(&it.name));
                 self.set_interface(link.index, &Carrier { device, address, tags: &tags, turns_back })?;
             }
         }

@@ -75,6 +75,11 @@ impl Channels {
     }
 
     /// All bindings, expired ones among them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Binding> {
+        self.bindings.iter()
+    }
+
+    /// Likewise, to change them.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Binding> {
         self.bindings.iter_mut()
     }

@@ -1,15 +1,15 @@
 //! The server, its worker, its callers and the clock.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use turnpike_turn::{
-    AlternateAddress, Alternates, ChannelRange, Client, Config, Credentials, Effect, FiveTuple, IcmpError,
-    Init, Link, NonceKey, Now, PeerRules, Ports, Quotas, RelayAddress, RelayError, RelayId, RelayedPort,
-    Reserve, Server, Timestamp, Transport, UnixTime, WaitId,
+    AlternateAddress, Alternates, ChannelRange, Client, Config, Credentials, Effect, FiveTuple, FlowId,
+    IcmpError, Init, Link, NonceKey, Now, PeerRules, Ports, Quotas, RelayAddress, RelayError, RelayId,
+    RelayedPort, Reserve, Server, Timestamp, Transport, UnixTime, Usage, WaitId,
 };
 
 use super::check;
@@ -30,6 +30,8 @@ pub(super) struct World {
     held: HashMap<[u8; 8], SocketAddr>,
     /// Ports of closed sockets that have not been given back yet.
     closing: Vec<RelayedPort>,
+    /// Flows that were offered to be relayed elsewhere and not taken back.
+    flows: HashSet<FlowId>,
     last_packet: Vec<u8>,
     /// The newest reservation.
     pub(super) token: [u8; 8],
@@ -88,6 +90,7 @@ impl World {
             asked: VecDeque::new(),
             held: HashMap::new(),
             closing: Vec::new(),
+            flows: HashSet::new(),
             last_packet: Vec::new(),
             token: [0; 8],
             at_once: flags & 2 == 0,
@@ -299,10 +302,18 @@ impl World {
                     }
                 }
                 Effect::DropReserved { token } => drop(self.held.remove(&token)),
-                Effect::FlowUp(_) | Effect::FlowDown { .. } => unreachable!("nobody relays flows elsewhere"),
+                Effect::FlowUp(flow) => drop(self.flows.insert(flow.id)),
+                Effect::FlowDown { flow, owner } => {
+                    assert!(self.flows.remove(&flow), "{flow:?} was offered before it is taken back");
+                    self.server.handle_flow_usage(owner, Usage { client_packets: 1, ..Usage::default() });
+                }
                 Effect::CloseRelay { relay, port } => {
                     let at = self.open.iter().position(|open| open.relay == relay);
                     let at = at.unwrap_or_else(|| panic!("{relay:?} is not open"));
+                    assert!(
+                        self.flows.iter().all(|flow| flow.relay != relay),
+                        "{relay:?} takes its flows along"
+                    );
                     assert_eq!(self.open.swap_remove(at).local, port.local());
                     self.closing.push(port);
                 }
@@ -380,6 +391,7 @@ fn config(flags: u16) -> Config {
     config.authenticated_binding = flags & 0x20 != 0;
     config.mapped_address = flags & 0x40 != 0;
     config.verbose = flags & 0x80 != 0;
+    config.flows = true;
     config.reason_phrases = flags & 0x1000 != 0;
     config.relaying = flags & 0xE000 != 0xE000;
     if flags & 0x0100 != 0 {

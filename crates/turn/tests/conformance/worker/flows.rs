@@ -184,6 +184,20 @@ fn two_clients_of_this_server_are_offered_by_the_addresses_their_sockets_have() 
 }
 
 #[test]
+fn a_flow_to_a_client_that_has_left_is_taken_back_when_it_would_be_renewed() {
+    let mut world = world();
+    let (mut one, mut other) = (Caller::new(CALLER), Caller::new("203.0.113.2:4000"));
+    one.allocate(&mut world);
+    let peer = other.allocate(&mut world).to_string();
+    one.bind(&mut world, 0x4000, &peer).expect_success();
+    let id = world.flows_up[0].id;
+    other.refresh(&mut world, 0).expect_success();
+    assert_eq!(world.flows_down, []);
+    one.permit(&mut world, &[&peer]).expect_success();
+    assert_eq!((world.flows_up.len(), &world.flows_down[..]), (1, &[id][..]));
+}
+
+#[test]
 fn other_things_on_this_host_are_not_offered() {
     let mut world = world();
     let mut caller = Caller::new(CALLER);
