@@ -21,6 +21,15 @@ pub(crate) struct Link {
     pub(crate) master: Option<u32>,
 }
 
+#[cfg(test)]
+impl Link {
+    /// An Ethernet interface that is up.
+    pub(crate) fn named_for_a_test(name: &str) -> Self {
+        let name = name.to_owned();
+        Link { index: 1, name, address: Some([2; 6]), ethernet: true, up: true, vlan: None, master: None }
+    }
+}
+
 /// All interfaces.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Links {

@@ -93,15 +93,16 @@ impl FastPath {
             Links::read().map_err(|error| Unavailable::refused("reading the list of interfaces", &error))?;
         let chosen = choose(&links, &options.interfaces)?;
         // A VLAN's frames are met where they come in.
-        let carriers = links.carriers(&chosen);
+        let places =
+            places_for_xdp(links.carriers(&chosen), &options.interfaces, |it| system::is_hardware(&it.name));
         let why_not_xdp = match options.mode {
-            Mode::Auto => without_hardware(&carriers),
+            Mode::Auto => without_hardware(&places),
             Mode::Tc => Some("not asked for".to_owned()),
             Mode::Xdp | Mode::Off => None,
         };
         let why_not_xdp = match why_not_xdp {
             Some(why) => why,
-            None => match FastPath::attach(options, &links, (&chosen, &carriers), Point::Xdp) {
+            None => match FastPath::attach(options, &links, (&chosen, &places), Point::Xdp) {
                 Ok(fast_path) => return Ok(fast_path),
                 Err(error) if options.mode == Mode::Xdp => return Err(error),
                 Err(error) => error.to_string(),
@@ -158,7 +159,7 @@ impl FastPath {
         let mut program = Program::load(flows)?;
         program.set_ports(&options.listeners, &options.relayed_ports)?;
         let families = program.set_routes(links, chosen)?;
-        program.set_interfaces(links, chosen)?;
+        program.set_interfaces(links, (chosen, places))?;
         let mut attached = Vec::new();
         for link in places {
             attached.push(program.attach(link, point)?);
@@ -243,14 +244,20 @@ impl Program {
         settings.set(0, value, 0).map_err(writing)
     }
 
-    /// Tells the program of the interfaces it may send by: those that were chosen, and VLAN interfaces made on them.
-    fn set_interfaces(&mut self, links: &Links, chosen: &[&Link]) -> Result<(), Unavailable> {
+    /// Tells the program of the interfaces it may send by, if it runs where their frames go: those that were chosen, and
+    /// VLAN interfaces made on them.
+    fn set_interfaces(
+        &mut self,
+        links: &Links,
+        (chosen, places): (&[&Link], &[&Link]),
+    ) -> Result<(), Unavailable> {
         for link in links.iter().filter(|link| link.up) {
             let (Some(address), Some((device, tags))) = (link.address, links.device_of(link.index)) else {
                 continue;
             };
+            let Some(place) = places.iter().find(|place| place.index == device) else { continue };
             if chosen.iter().any(|chosen| chosen.index == device || chosen.index == link.index) {
-                let turns_back = links.iter().any(|it| it.index == device && system::is_hardware(&it.name));
+                let turns_back = system::is_hardware(&place.name);
                 self.set_interface(link.index, &Carrier { device, address, tags: &tags, turns_back })?;
             }
         }
@@ -368,6 +375,17 @@ fn choose<'l>(links: &'l Links, names: &[String]) -> Result<Vec<&'l Link>, Unava
     if chosen.is_empty() { Err(Unavailable::NoInterfaces) } else { Ok(chosen) }
 }
 
+/// Where XDP is worth trying: at everything that was named, else at all hardware there is. Bridges and cables of containers
+/// beside it are left to the server.
+fn places_for_xdp<'l>(
+    carriers: Vec<&'l Link>,
+    named: &[String],
+    is_hardware: impl Fn(&Link) -> bool,
+) -> Vec<&'l Link> {
+    let hardware: Vec<&Link> = carriers.iter().copied().filter(|link| is_hardware(link)).collect();
+    if named.is_empty() && !hardware.is_empty() { hardware } else { carriers }
+}
+
 /// Why XDP is not worth trying: an interface without hardware.
 fn without_hardware(chosen: &[&Link]) -> Option<String> {
     let virtual_one = chosen.iter().find(|link| !system::is_hardware(&link.name))?;
@@ -402,3 +420,23 @@ const PORT_WORDS: u32 = 65_536 / 64;
 /// How often a packet of each flow and way goes up: often enough for neighbours and for connection tracking, which forgets
 /// a flow after half a minute.
 const FRESH_FOR: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn xdp_goes_to_hardware_alone_unless_interfaces_are_named() {
+        let links: Vec<Link> = ["eth0", "docker0", "eth1"].map(Link::named_for_a_test).into();
+        let places = |carriers: &[usize], named: &[&str]| {
+            let carriers = carriers.iter().map(|index| &links[*index]).collect();
+            let named: Vec<String> = named.iter().map(|name| (*name).to_owned()).collect();
+            let places = places_for_xdp(carriers, &named, |link| link.name.starts_with("eth"));
+            places.iter().map(|link| link.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(places(&[0, 1, 2], &[]), ["eth0", "eth1"]);
+        assert_eq!(places(&[1], &[]), ["docker0"], "there is nothing better");
+        assert_eq!(places(&[0, 1], &["eth0", "docker0"]), ["eth0", "docker0"]);
+        assert_eq!(places(&[], &[]), Vec::<String>::new());
+    }
+}
