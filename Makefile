@@ -7,12 +7,15 @@ FUZZ_SECONDS ?= 30
 OPENSSL = $(shell scripts/openssl-source)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit lint interop soak bench fuzz doc install clean
+.PHONY: help fast-path build run test unit lint interop soak bench fuzz doc install clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1mmake %-12s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## Build the optimised binaries into target/release
+fast-path: ## Build the kernel program, where the compiler for it is installed
+	scripts/build-fast-path
+
+build: fast-path ## Build the optimised binaries into target/release
 	$(CARGO) build --release --locked --bins -p turnpike $(OPENSSL)
 
 run: build ## Start a server that works at once, and print how to use it (Ctrl-C stops it)

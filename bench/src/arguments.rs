@@ -46,15 +46,19 @@ impl Options {
             certificate: None,
             dtls: false,
         };
+        let fast_path = matches.get_one::<String>("fast-path");
+        let mut ours = server(Side::Ours, "ours", "ours-argument");
+        ours.extra.extend(fast_path.map(|place| format!("--fast-path={place}")));
         let number = |name: &str| matches.get_one::<usize>(name).copied().unwrap_or_default();
         let quick = matches.get_flag("quick");
         Options {
-            ours: server(Side::Ours, "ours", "ours-argument"),
+            ours,
             coturn: server(Side::Coturn, "coturn", "coturn-argument"),
             rounds: matches.get_one("rounds").copied().unwrap_or(if quick { 2 } else { 5 }).max(1),
             quick,
             offloads: Offloads {
-                checksums: !matches.get_flag("full-checksums"),
+                // What is left to hardware that is not there cannot be relayed in the kernel.
+                checksums: !matches.get_flag("full-checksums") && fast_path.is_none(),
                 segmentation: !matches.get_flag("no-segmentation-offload"),
             },
             cores: Cores { server: number("server-core"), generator: number("generator-core") },
@@ -87,6 +91,12 @@ fn command() -> Command {
             option("rounds", "N", "Rounds that count, after one that is discarded [default: 5; quick: 2]")
                 .value_parser(value_parser!(usize)),
             flag("quick", "Short runs: to see whether it works, not to quote"),
+            option(
+                "fast-path",
+                "PLACE",
+                "Let the server under test relay in the kernel, at tc or xdp; with full checksums",
+            )
+            .value_parser(["tc", "xdp", "auto"]),
             flag("full-checksums", "Turn transmit checksum offload off on every virtual device"),
             flag("no-segmentation-offload", "Cut what the server sends with UDP_SEGMENT on its own core"),
             option("server-core", "CORE", "Core of the server and its receive work")
@@ -155,6 +165,9 @@ mod tests {
         assert!(parse(&["--ours", "target/release/turnserver"]).ours.program.is_absolute());
         assert_eq!(parse(&["--coturn", "turnserver"]).coturn.program, PathBuf::from("turnserver"));
         assert_eq!(options.rows, ["audio", "hold"]);
+        let fast = parse(&["--fast-path", "tc", "--ours-argument=-v"]);
+        assert_eq!(fast.ours.extra, ["-v", "--fast-path=tc"]);
+        assert!(!fast.offloads.checksums && options.offloads.checksums && fast.coturn.extra.is_empty());
         assert_eq!(parse(&["--quick", "--rounds", "7"]).rounds, 7);
     }
 }

@@ -83,6 +83,7 @@ impl Server {
             relay_options: UdpOptions::default(),
             held_ports: HeldPorts::default(),
             siblings: Siblings::default(),
+            flows: None,
             report: Box::new(drop),
         })
         .unwrap();

@@ -230,6 +230,7 @@ impl Settings {
         config.icmp_errors = self.icmp_errors;
         config.mobility = self.mobility;
         config.verbose = self.verbose;
+        config.flows = true;
         config.log_binding = self.verbose;
         Arc::new(config)
     }

@@ -6,13 +6,13 @@
 mod carrying_out;
 mod peer_connections;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use turnpike_turn::{
-    Client, ConnectError, IcmpError, Init, Link, NonceKey, Now, PeerConnectionId, PeerTransport, Ports,
-    Quotas, RelayError, RelayId, RelayedPort, Server, Timestamp, UnixTime, WaitId,
+    Client, ConnectError, FlowId, IcmpError, Init, Link, NonceKey, Now, PeerConnectionId, PeerTransport,
+    Ports, Quotas, RelayError, RelayId, RelayedPort, Server, Timestamp, UnixTime, WaitId,
 };
 
 pub(crate) use peer_connections::FIRST_STREAM;
@@ -62,6 +62,8 @@ pub(crate) struct World {
     queue: BTreeMap<(u64, u64), Happening>,
     sequence: u64,
     unix_offset: i64,
+    /// Flows that each worker offered to be relayed elsewhere, and has not taken back.
+    pub(crate) flows: HashSet<(u16, FlowId)>,
     /// By how many nanoseconds each worker wakes too late.
     lateness: Vec<u64>,
     /// Permille of relay sockets that cannot be opened, and of answers that come twice.
@@ -148,6 +150,7 @@ impl World {
             queue: BTreeMap::new(),
             sequence: 0,
             unix_offset: 0,
+            flows: HashSet::new(),
         }
     }
 

@@ -53,6 +53,8 @@ pub struct Config {
     pub relay_device: Option<String>,
     /// Addresses clients are told instead of relay addresses.
     pub external: Vec<ExternalAddress>,
+    /// Where bound channels are relayed, if not by the server itself.
+    pub fast_path: FastPathSettings,
     /// Lowest relayed port.
     pub min_port: u16,
     /// Highest relayed port.
@@ -167,6 +169,15 @@ pub struct Config {
     pub balancing: Balancing,
 }
 
+/// Where bound channels are relayed, if not by the server itself.
+#[derive(Clone, Debug, Default)]
+pub struct FastPathSettings {
+    /// The place in the kernel.
+    pub place: FastPath,
+    /// Interfaces; empty for all that fit.
+    pub interfaces: Vec<String>,
+}
+
 /// Where and how the log is written.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
@@ -252,6 +263,7 @@ impl Default for Config {
             relay_ips: Vec::new(),
             relay_device: None,
             external: Vec::new(),
+            fast_path: FastPathSettings::default(),
             min_port: 49_152,
             max_port: 65_535,
             threads: None,
@@ -375,6 +387,20 @@ pub enum DefaultFamily {
     Ipv6,
     /// The client's own.
     Keep,
+}
+
+/// Where bound channels of UDP clients are relayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum FastPath {
+    /// In the kernel: by XDP where drivers can, else by tc, else by the server itself.
+    Auto,
+    /// By XDP, else by the server itself.
+    Xdp,
+    /// By tc, else by the server itself.
+    Tc,
+    /// By the server itself.
+    #[default]
+    Off,
 }
 
 /// How much is logged.

@@ -20,7 +20,8 @@ mod values;
 
 pub use check::Report;
 pub use config::{
-    Balancing, Config, DefaultFamily, ExternalAddress, LogLevel, LogSettings, Password, StaticUser,
+    Balancing, Config, DefaultFamily, ExternalAddress, FastPath, FastPathSettings, LogLevel, LogSettings,
+    Password, StaticUser,
 };
 pub use endpoints::{AlternateLists, AlternateServer};
 pub use error::ConfigError;

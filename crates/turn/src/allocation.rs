@@ -80,6 +80,17 @@ impl Allocation {
     }
 }
 
+impl Allocation {
+    /// Nobody was told that he may relay a channel for longer than it, its permission and the allocation last.
+    fn check_flows(&self) {
+        for Binding { peer, expires, flow, .. } in self.channels.iter() {
+            let Some(told) = flow else { continue };
+            let permission = self.permissions.kept(peer.ip()).map_or(*told, |permission| permission.expires);
+            assert!(*told <= *expires && *told <= permission && *told <= self.expires, "a flow ends in time");
+        }
+    }
+}
+
 /// All allocations of one worker.
 #[derive(Debug)]
 pub(crate) struct Allocations {
@@ -251,6 +262,7 @@ impl Allocations {
         let (mut indexed, mut away) = (0, 0);
         for relay in &live {
             let Some(allocation) = self.get(*relay) else { continue };
+            allocation.check_flows();
             if allocation.client.link == Link::NOWHERE {
                 away += usize::from(allocation.place.is_some());
             } else {

@@ -77,6 +77,8 @@ pub struct Config {
     pub allocation_connections: usize,
     /// Most connections with peers a worker may have.
     pub worker_connections: usize,
+    /// Whether bound channels may be relayed by something faster than this core, which is told of them.
+    pub flows: bool,
     /// Whether clients hear of ICMP errors about what they sent to peers (RFC 8656 §11.5).
     pub icmp_errors: bool,
     /// Whether allocations may follow their clients (RFC 8016).
@@ -119,6 +121,7 @@ impl Config {
             check_origin: false,
             allocation_connections: 64,
             worker_connections: 16_384,
+            flows: false,
             icmp_errors: true,
             mobility: false,
             verbose: false,

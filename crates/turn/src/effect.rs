@@ -7,6 +7,7 @@ use std::time::Duration;
 use turnpike_wire::{ErrorNumber, Method};
 
 use crate::credentials::User;
+use crate::flows::{Flow, FlowId, FlowOwner};
 use crate::mobility::Letter;
 use crate::ports::RelayedPort;
 use crate::reason::Reason;
@@ -75,6 +76,17 @@ pub enum Effect {
         to: u16,
         /// What it is told or asked.
         letter: Letter,
+    },
+    /// A bound channel may be relayed elsewhere, or until another moment than was said before. Only with
+    /// [`Config::flows`](crate::Config::flows).
+    FlowUp(Flow),
+    /// It may not any more. What it relayed and was not told yet is to be told at once, by
+    /// [`Server::handle_flow_usage`](crate::Server::handle_flow_usage).
+    FlowDown {
+        /// Which one.
+        flow: FlowId,
+        /// Whose usage it is.
+        owner: FlowOwner,
     },
     /// Something happened that people or metrics may want to know.
     Report(Event),

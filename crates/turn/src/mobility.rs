@@ -103,6 +103,11 @@ impl Mobile {
         );
     }
 
+    /// Whether this session has a ticket.
+    pub(crate) fn has_ticket(&self, session: SessionId) -> bool {
+        self.sessions.contains_key(&session)
+    }
+
     /// The ticket that is good for this session, sealed.
     pub(crate) fn ticket(&self, worker: u16, session: SessionId) -> Option<[u8; TICKET]> {
         let serial = self.sessions.get(&session)?.serial;

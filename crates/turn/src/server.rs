@@ -17,6 +17,7 @@ use crate::config::{Config, Init};
 use crate::credentials::User;
 use crate::deleted::Deleted;
 use crate::effect::{Effect, EndCause, Event};
+use crate::flows::{FlowOwner, withdraw};
 use crate::mobility::Mobile;
 use crate::multiplex::Claims;
 use crate::nonce::NonceKey;
@@ -321,7 +322,8 @@ impl Server {
                 effects.push_back(Effect::Report(event));
             }
         });
-        allocation.channels.sweep(now);
+        let owner = FlowOwner { relay, session };
+        allocation.channels.sweep(now, |binding| withdraw(effects, relay, owner, binding));
     }
 
     /// Ends those of an allocation's relayed addresses whose lifetime has run out: the first one first, whichever's
@@ -352,6 +354,8 @@ impl Server {
         let Some(mut allocation) = self.allocations.remove(relay) else { return };
         self.release_claims(relay, &allocation);
         let (session, user) = (allocation.session, allocation.user.clone());
+        let heir = allocation.sibling.unwrap_or(relay);
+        self.withdraw_flows(relay, &mut allocation, heir);
         let relayed = allocation.port.advertised();
         let left = allocation.sibling.filter(|sibling| self.allocations.get(*sibling).is_some());
         self.forget_mobility(session, left, allocation.client);

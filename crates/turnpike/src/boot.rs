@@ -19,9 +19,11 @@ use turnpike_worker::{
     Command, DtlsInit, DtlsLimits, HeldPorts, HttpAnswers, Listener, Mailbox, Siblings, StreamLimits,
     TlsAcceptor, Worker, WorkerInit,
 };
+use turnpike_xdp::{FastPath, FlowTable};
 
 use crate::addresses::Addresses;
 use crate::certificates::Certificates;
+use crate::fast_path;
 use crate::listeners::Listeners;
 use crate::proxies::{proxy_rules, tell_proxies};
 use crate::redirection::Redirection;
@@ -41,6 +43,8 @@ pub struct Running {
     /// Removed at the end.
     pidfile: Option<PathBuf>,
     certificates: Option<Arc<Certificates>>,
+    /// The program in the kernel, taken off with this.
+    fast_path: Option<FastPath>,
 }
 
 impl Running {
@@ -77,14 +81,19 @@ impl Running {
         tell_discovery(&log, config, &addresses);
         Redirection::find(config, &addresses).tell(&log);
         tell_proxies(&log, config);
+        // Before the first thread: they all do without the capabilities it needs.
+        let fast_path = fast_path::open(&log, config, &addresses);
         let verbose = config.verbose || config.extra_verbose;
         let (sender, reports) = Reports::channel(log.clone(), config.realm.as_str().into(), verbose);
         let descriptors = limit.map_or(1024, |limit| limit.now);
         let limits = stream_limits(descriptors, threads, config.idle_connection);
-        let shared = Shared::new(config, &addresses, certificates.as_deref(), limits, threads)?;
+        let mut shared = Shared::new(config, &addresses, certificates.as_deref(), limits, threads)?;
+        shared.offer_flows(fast_path.is_some());
         let mut workers = Vec::new();
         for number in 0..threads {
-            workers.push(shared.start_worker(number, listeners.share(), config, sender.clone())?);
+            let flows =
+                fast_path.as_ref().map(|it| it.flow_table(number.into(), threads.into())).transpose()?;
+            workers.push(shared.start_worker(number, (listeners.share(), flows), config, sender.clone())?);
         }
         shared.siblings.introduce(workers.iter().map(|(mailbox, _)| mailbox.clone()).collect());
         drop(sender);
@@ -97,7 +106,17 @@ impl Running {
         // For a unit of Type=notify, as Debian's for coturn is; nothing happens where nobody listens.
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         let on_terminal = io::stdout().is_terminal();
-        Ok(Running { log, addresses, workers, reports, signals, on_terminal, pidfile, certificates })
+        Ok(Running {
+            log,
+            addresses,
+            workers,
+            reports,
+            signals,
+            on_terminal,
+            pidfile,
+            certificates,
+            fast_path,
+        })
     }
 
     /// The addresses it works with.
@@ -146,6 +165,10 @@ impl Running {
         // The last sender is gone with the last worker, so the reports end too.
         if self.reports.join().is_err() {
             bail!("the log thread panicked");
+        }
+        // Only now, when no worker has a flow any more.
+        if let Some(fast_path) = self.fast_path {
+            fast_path::tell_outcomes(&self.log, &fast_path);
         }
         if let Some(path) = self.pidfile {
             let _ = std::fs::remove_file(path);
@@ -212,10 +235,15 @@ impl Shared {
         })
     }
 
+    /// Whether bound channels are offered to the kernel.
+    fn offer_flows(&mut self, offered: bool) {
+        Arc::make_mut(&mut self.rules).flows = offered;
+    }
+
     fn start_worker(
         &self,
         number: u16,
-        (listeners, stream_listeners): (Vec<Listener>, Vec<TcpListener>),
+        ((listeners, stream_listeners), flows): ((Vec<Listener>, Vec<TcpListener>), Option<FlowTable>),
         config: &Config,
         sender: ReportSender,
     ) -> anyhow::Result<(Mailbox, JoinHandle<io::Result<()>>)> {
@@ -251,6 +279,7 @@ impl Shared {
             },
             held_ports: self.held_ports.clone(),
             siblings: self.siblings.clone(),
+            flows,
             report: Box::new(move |event| sender.send(event)),
         })?;
         let mailbox = worker.mailbox();

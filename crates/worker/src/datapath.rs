@@ -6,6 +6,7 @@ mod dtls;
 mod hand_over;
 mod shared;
 mod splice;
+mod streams;
 
 use std::net::SocketAddr;
 
@@ -13,22 +14,19 @@ use turnpike_net::{
     Clock, Egress, FlushReport, IcmpError, PacketPool, Poller, Received, Receiver, SocketId, Sockets, Span,
 };
 use turnpike_turn::{
-    Client, Effect, Event, FiveTuple, Link, Now, PeerConnectionId, PeerTransport, Reason, RelayId,
-    RelayedPort, Reserve, Server, Timestamp, Transport, UnixTime, Verdict, WaitId,
+    Client, Effect, Event, FiveTuple, Now, PeerTransport, RelayId, RelayedPort, Reserve, Server, Timestamp,
+    Transport, UnixTime, Verdict, WaitId,
 };
-use turnpike_wire::framing::{Frame, next_frame};
 
 use crate::dtls::{Dtls, is_dtls};
 use crate::egress::Ways;
-use crate::http::HttpAnswer;
+use crate::kernel_flows::KernelFlows;
 use crate::links::Links;
 use crate::mailbox::Siblings;
 use crate::peer_connections::PeerConnections;
 use crate::relay_sockets::RelaySockets;
-use crate::stream::Fill;
 use crate::stream_limits::StreamCounters;
-use crate::stream_output::Urgency;
-use crate::streams::{Closing, Streams};
+use crate::streams::Streams;
 
 /// Everything a packet meets.
 pub(crate) struct Datapath {
@@ -44,6 +42,7 @@ pub(crate) struct Datapath {
     siblings: Siblings,
     pub(crate) sockets: Sockets,
     pub(crate) poller: Poller,
+    flows: KernelFlows,
     report: Box<dyn Fn(Event) + Send>,
     receiver: Receiver,
     pub(crate) pool: PacketPool,
@@ -67,6 +66,7 @@ pub(crate) struct Parts {
     pub(crate) relays: RelaySockets,
     pub(crate) peers: PeerConnections,
     pub(crate) siblings: Siblings,
+    pub(crate) flows: KernelFlows,
     pub(crate) report: Box<dyn Fn(Event) + Send>,
 }
 
@@ -84,6 +84,7 @@ impl Datapath {
             siblings: parts.siblings,
             sockets: parts.sockets,
             poller: parts.poller,
+            flows: parts.flows,
             report: parts.report,
             receiver: Receiver::new(LISTENER_BATCH),
             pool: PacketPool::new(POOL),
@@ -114,7 +115,7 @@ impl Datapath {
         // What is wrong with a listener is wrong for good or passes by itself; either way there is nobody to tell here.
         let _ = self.receiver.receive(socket, LISTENER_BATCH, &mut self.pool, &mut self.batch);
         if let Some(on) = listener.gro.observe(&self.batch) {
-            let _ = socket.set_gro(on);
+            let _ = socket.set_gro(on && self.flows.allow_joining());
         }
         let mut batch = std::mem::take(&mut self.batch);
         for received in &batch {
@@ -158,7 +159,7 @@ impl Datapath {
         let Some(socket) = self.sockets.get(relay_socket.socket) else { return };
         let _ = self.receiver.receive(socket, RELAY_BATCH, &mut self.pool, &mut self.batch);
         if let Some(on) = relay_socket.gro.observe(&self.batch) {
-            let _ = socket.set_gro(on);
+            let _ = socket.set_gro(on && self.flows.allow_joining());
         }
         let mut batch = std::mem::take(&mut self.batch);
         for received in &batch {
@@ -186,144 +187,15 @@ impl Datapath {
         self.icmp_errors = errors;
     }
 
-    /// Takes in connections that wait at a listener.
-    pub(crate) fn accept(&mut self, index: usize) {
-        let Datapath { streams, server, now, poller, .. } = self;
-        streams.accept(index, now.monotonic, poller, |source| {
-            let (transport, reason) = (Transport::Tcp, Reason::UntrustedProxy);
-            server.handle_proxy_refused(now.monotonic, source, transport, reason);
-        });
-        self.carry_out_effects();
-    }
-
-    /// A connection is ready: to take more of what waits for its client, or to be read.
-    pub(crate) fn serve_stream(&mut self, link: Link, readable: bool, writable: bool) {
-        if let Some(name) = self.streams.spliced(link) {
-            return self.pump(name);
-        }
-        if writable && let Err(closing) = self.streams.resume(link, &self.poller) {
-            return self.close_stream(link, closing);
-        }
-        if readable {
-            self.read_stream(link);
-        }
-    }
-
-    /// Reads a connection once, and takes everything out that came with it: TLS may hold more than fits a buffer.
-    fn read_stream(&mut self, link: Link) {
-        let mut reading = true;
-        loop {
-            self.make_room(1);
-            match self.streams.fill(link, &mut self.pool, reading) {
-                Fill::Bytes(span) => {
-                    if !self.follow_stream(link, span) {
-                        return;
-                    }
-                }
-                Fill::Dry => return,
-                Fill::End => return self.close_stream(link, Closing::Ended),
-                Fill::Close(closing) => return self.close_stream(link, closing),
-            }
-            reading = false;
-        }
-    }
-
-    /// Cuts what came by a connection into messages.
-    fn stream_bytes(&mut self, link: Link, mut rest: Span) -> Followed {
-        let Some(client) = self.streams.client(link) else { return Followed::Waits };
-        // Nobody has a channel yet, and a request of HTTP would look like the beginning of much ChannelData.
-        let begins_wrongly = self.pool.bytes(rest).first().is_some_and(|first| first & 0xC0 != 0);
-        if begins_wrongly && !self.streams.has_begun(link) {
-            let waits = self.answer_http(&client, rest);
-            return if waits { Followed::Waits } else { Followed::Invalid };
-        }
-        loop {
-            match next_frame(self.pool.bytes(rest)) {
-                Frame::Whole { length, consumed } => {
-                    self.streams.note_message(link, self.now.monotonic);
-                    let handled = self.client_packet(client, rest.part(0..length));
-                    if let Handled::Elsewhere { worker } = handled {
-                        // It is to find the request again, and all that follows.
-                        self.streams.keep(link, rest, &self.pool);
-                        return Followed::Elsewhere { worker };
-                    }
-                    rest = rest.part(consumed..usize::MAX);
-                    if handled == Handled::Control
-                        && let Some(name) = self.streams.spliced(link)
-                    {
-                        self.splice_rest(name, rest);
-                        return Followed::Spliced(name);
-                    }
-                }
-                Frame::Partial { needed } => {
-                    self.streams.keep(link, rest, &self.pool);
-                    let allocated = self.server.is_allocated(&client.tuple);
-                    let most = if allocated { PacketPool::BUFFER } else { LARGEST_FROM_STRANGERS };
-                    return if needed <= most { Followed::Waits } else { Followed::Invalid };
-                }
-                Frame::Invalid => return Followed::Invalid,
-            }
-        }
-    }
-
-    /// Returns whether to wait for more of it.
-    fn answer_http(&mut self, client: &Client, span: Span) -> bool {
-        match self.streams.http_answer(client, self.pool.bytes(span)) {
-            HttpAnswer::None => false,
-            HttpAnswer::Wait => {
-                self.streams.keep(client.link, span, &self.pool);
-                true
-            }
-            HttpAnswer::Reply(text) => {
-                self.streams.send(client.link, [text.as_bytes(), &[], &[]], Urgency::Control);
-                false
-            }
-        }
-    }
-
-    fn close_stream(&mut self, link: Link, closing: Closing) {
-        // What was just answered still goes.
-        self.streams.flush(&self.poller);
-        let spliced = self.streams.spliced(link);
-        if let Some(client) = self.streams.close(link, closing) {
-            if let Closing::Header(reason) = closing {
-                let FiveTuple { transport, client: proxy, .. } = client.tuple;
-                self.server.handle_proxy_refused(self.now.monotonic, proxy, transport, reason);
-            }
-            self.server.handle_link_closed(self.now, client);
-        }
-        if let Some(name) = spliced {
-            self.peers.remove(name);
-            self.server.handle_peer_closed(name);
-        }
-    }
-
-    fn close_ended_streams(&mut self) {
-        while let Some((link, closing)) = self.streams.pop_ending() {
-            self.close_stream(link, closing);
-        }
-        self.carry_out_effects();
-    }
-
-    fn close_idle_streams(&mut self) {
-        let now = self.now.monotonic;
-        while let Some(link) = self.streams.pop_idle(now, |tuple| self.server.is_allocated(tuple)) {
-            self.close_stream(link, Closing::Idle);
-        }
-    }
-
-    /// Ends every connection, saying goodbye.
-    pub(crate) fn close_all_streams(&mut self) {
-        for link in self.streams.links() {
-            self.close_stream(link, Closing::Ended);
-        }
-    }
-
     /// When there is something to do without being asked.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         let dtls = self.dtls.as_ref().and_then(|dtls| dtls.next_deadline());
         let connections = [self.streams.next_deadline(), self.peers.next_deadline()];
-        [self.server.poll_timeout(), dtls].into_iter().chain(connections).flatten().min()
+        [self.server.poll_timeout(), self.flows.next_due(), dtls]
+            .into_iter()
+            .chain(connections)
+            .flatten()
+            .min()
     }
 
     pub(crate) fn stream_counters(&self) -> StreamCounters {
@@ -338,6 +210,7 @@ impl Datapath {
         if self.peers.next_deadline().is_some_and(|due| due <= self.now.monotonic) {
             self.serve_due_peers();
         }
+        self.flows.read(self.now.monotonic, &mut self.server);
         self.close_idle_streams();
         self.finish_dtls_turn();
         self.streams.listen_again(self.now.monotonic, &self.poller);
@@ -405,6 +278,8 @@ impl Datapath {
                     self.closing.push((self.relays.take(relay), port));
                 }
                 Effect::Post { to, letter } => self.post(to, letter),
+                Effect::FlowUp(flow) => self.flows.up(self.now.monotonic, &flow, &mut self.server),
+                Effect::FlowDown { flow, owner } => self.flows.down(flow, owner, &mut self.server),
                 Effect::Report(event) => (self.report)(event),
             }
         }
@@ -470,21 +345,6 @@ enum Handled {
     Elsewhere { worker: u16 },
 }
 
-/// What came of bytes of a connection.
-enum Followed {
-    /// They were messages, and more may come.
-    Waits,
-    /// They were nothing that is spoken here.
-    Invalid,
-    /// From here on they are a peer's.
-    Spliced(PeerConnectionId),
-    /// Another worker is to go on.
-    Elsewhere { worker: u16 },
-}
-
-/// Bytes of a message that are waited for on a connection without an allocation: far more than any request has, and
-/// far less than would fill the memory.
-const LARGEST_FROM_STRANGERS: usize = 8192;
 /// Messages taken from a listener at a time.
 const LISTENER_BATCH: usize = 64;
 /// Messages taken from a relay socket at a time.

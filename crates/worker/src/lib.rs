@@ -9,6 +9,7 @@ mod datapath;
 mod dtls;
 mod egress;
 mod http;
+mod kernel_flows;
 mod links;
 mod mailbox;
 mod migration;

@@ -231,7 +231,7 @@ impl Datapath {
 }
 
 /// Whether a link is a listener's, which is the same in every worker.
-fn is_listener(link: Link) -> bool {
+pub(crate) fn is_listener(link: Link) -> bool {
     link.0 >> 61 == 0
 }
 

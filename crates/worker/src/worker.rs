@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use turnpike_net::{Events, FlushReport, Poller, Sockets, TcpListener, UdpOptions};
 use turnpike_turn::{Event, Init, Link, RelayId, Server, Stats, Timestamp};
+use turnpike_xdp::FlowTable;
 
 use crate::datapath::{Datapath, Parts};
 use crate::dtls::{Dtls, DtlsCounters, DtlsInit};
 use crate::http::HttpAnswers;
+use crate::kernel_flows::KernelFlows;
 use crate::links::{Links, Listener};
 use crate::mailbox::{Command, Mailbox, Siblings};
 use crate::migration::Abroad;
@@ -54,6 +56,8 @@ pub struct WorkerInit {
     pub held_ports: HeldPorts,
     /// The other workers.
     pub siblings: Siblings,
+    /// Its flows in the kernel, where there is a fast path.
+    pub flows: Option<FlowTable>,
     /// Who hears what happens; must not wait.
     pub report: Box<dyn Fn(Event) + Send>,
 }
@@ -104,8 +108,9 @@ impl Worker {
         let rules = (stream_limits, http, proxies);
         let streams = Streams::open(stream_listeners, tls, rules, &poller, FIRST_STREAM_LISTENER)?;
         let dtls = init.dtls.map(Dtls::new);
-        let report = init.report;
-        let parts = Parts { server, links, streams, dtls, sockets, poller, relays, peers, siblings, report };
+        let (flows, report) = (KernelFlows::new(init.flows), init.report);
+        let parts =
+            Parts { server, links, streams, dtls, sockets, poller, relays, peers, siblings, flows, report };
         Ok(Worker {
             datapath: Datapath::new(parts),
             events: Events::with_capacity(EVENTS),

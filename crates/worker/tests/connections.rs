@@ -118,6 +118,7 @@ impl RunningWorker {
             relay_options: UdpOptions::default(),
             held_ports: HeldPorts::default(),
             siblings: Siblings::default(),
+            flows: None,
             report: Box::new(|_| {}),
         });
         let worker = worker.unwrap();

@@ -1,7 +1,7 @@
 //! Where peers are reached from.
 
 use super::OptionSpec;
-use crate::config::{DefaultFamily, ExternalAddress};
+use crate::config::{DefaultFamily, ExternalAddress, FastPath};
 use crate::values::{host, number};
 
 pub(super) const OPTIONS: &[OptionSpec] = &[
@@ -115,6 +115,37 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         "The same as allocation-default-address-family=keep.",
     )
     .short('K'),
+    OptionSpec::set(
+        &["fast-path"],
+        "WHERE",
+        |config, value| {
+            config.fast_path.place = match value {
+                "auto" => FastPath::Auto,
+                "xdp" => FastPath::Xdp,
+                "tc" => FastPath::Tc,
+                "off" => FastPath::Off,
+                _ => return Err(format!("{value:?} is none of auto, xdp, tc, off")),
+            };
+            Ok(())
+        },
+        "Relay channels of UDP clients inside the kernel: auto, xdp, tc, or off. Needs CAP_BPF and CAP_NET_ADMIN at start.",
+    )
+    .default("off")
+    .ours(),
+    OptionSpec::set(
+        &["fast-path-interface"],
+        "NAME",
+        |config, value| {
+            if !value.is_empty() && !config.fast_path.interfaces.iter().any(|name| name == value) {
+                config.fast_path.interfaces.push(value.to_owned());
+            }
+            Ok(())
+        },
+        "Network interface to do so on; may be repeated.",
+    )
+    .repeats()
+    .default("every Ethernet interface that is up")
+    .ours(),
     OptionSpec::switch(
         &["multiplex-peer"],
         |config, on| config.multiplex = on,

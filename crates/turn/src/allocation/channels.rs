@@ -16,6 +16,8 @@ pub(crate) struct Binding {
     pub(crate) number: u16,
     pub(crate) peer: SocketAddr,
     pub(crate) expires: Timestamp,
+    /// Until when somebody else was told that they may relay it.
+    pub(crate) flow: Option<Timestamp>,
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +58,7 @@ impl Channels {
                 self.bindings.push(binding);
                 self.reindex();
             }
-            (Some(number), Some(peer)) if number == peer => self.bindings[number] = binding,
+            (Some(number), Some(peer)) if number == peer => self.bindings[number].expires = binding.expires,
             _ => return Err(Conflict),
         }
         Ok(())
@@ -72,10 +74,31 @@ impl Channels {
         self.by_number(number).is_some()
     }
 
-    /// Takes out what has expired.
-    pub(crate) fn sweep(&mut self, now: Timestamp) {
+    /// All bindings, expired ones among them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Binding> {
+        self.bindings.iter()
+    }
+
+    /// Likewise, to change them.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Binding> {
+        self.bindings.iter_mut()
+    }
+
+    /// How many of them are relayed elsewhere.
+    pub(crate) fn flows(&self) -> usize {
+        self.bindings.iter().filter(|binding| binding.flow.is_some()).count()
+    }
+
+    /// Takes out what has expired, and tells of each.
+    pub(crate) fn sweep(&mut self, now: Timestamp, mut expired: impl FnMut(&mut Binding)) {
         let before = self.bindings.len();
-        self.bindings.retain(|binding| binding.expires > now);
+        self.bindings.retain_mut(|binding| {
+            let holds = binding.expires > now;
+            if !holds {
+                expired(binding);
+            }
+            holds
+        });
         if self.bindings.len() != before {
             self.index = None;
             self.reindex();
@@ -136,7 +159,12 @@ mod tests {
     use super::*;
 
     fn binding(number: u16, port: u16, expires: u64) -> Binding {
-        Binding { number, peer: SocketAddr::from(([8, 8, 8, 8], port)), expires: Timestamp(expires) }
+        Binding {
+            number,
+            peer: SocketAddr::from(([8, 8, 8, 8], port)),
+            expires: Timestamp(expires),
+            flow: None,
+        }
     }
 
     #[test]
@@ -152,7 +180,7 @@ mod tests {
                 assert_eq!(channels.number(&peer, Timestamp(99)), Some(0x4000 + number));
                 assert_eq!(channels.number(&peer, Timestamp(100)), None, "expired");
             }
-            channels.sweep(Timestamp(100));
+            channels.sweep(Timestamp(100), |_| ());
             assert_eq!(channels.bindings.len(), 0);
             assert_eq!(channels.bind(binding(0x4000, 77, 200)), Ok(()), "the number is free again");
         }

@@ -34,6 +34,11 @@ impl Permissions {
         self.position(ip).map(|at| &self.entries[at]).filter(|permission| permission.expires > now)
     }
 
+    /// The permission for `ip`, even if it has expired since the last sweep.
+    pub(crate) fn kept(&self, ip: IpAddr) -> Option<&Permission> {
+        self.position(ip).map(|at| &self.entries[at])
+    }
+
     /// Whether packets to this address are refused for the first time since the permission was granted.
     pub(crate) fn is_first_refusal(&mut self, ip: IpAddr) -> bool {
         let permission = self.position(ip).map(|at| &mut self.entries[at]);

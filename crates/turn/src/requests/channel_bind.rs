@@ -44,12 +44,13 @@ impl Server {
         self.claim_peer(now, judged.relay, peer)?;
         let expires = now + self.config.channel_lifetime;
         let allocation = self.allocations.get_mut(judged.relay).ok_or(bad(Reason::BadRequest))?;
-        if allocation.channels.bind(Binding { number, peer, expires }).is_err() {
+        if allocation.channels.bind(Binding { number, peer, expires, flow: None }).is_err() {
             return Err(bad(Reason::ChannelConflict));
         }
         let session = allocation.session;
         self.grant(now, judged);
         self.wake_by(judged.relay, expires);
+        self.announce_flows(judged.relay, Some(peer.ip()));
         if self.config.verbose {
             self.report(Event::ChannelBound { session, channel: number, peer });
         }

@@ -41,6 +41,7 @@ impl Server {
         }
         for peer in judged {
             self.grant(request.now.monotonic, peer);
+            self.announce_flows(peer.relay, Some(peer.ip));
         }
         Ok(Answer::Done)
     }

@@ -104,6 +104,7 @@ impl Server {
         } else {
             for relay in meant.into_iter().flatten() {
                 self.wake_by(relay, now + lifetime);
+                self.announce_flows(relay, None);
             }
         }
         Ok(Answer::Moved(granted, session))

@@ -58,6 +58,16 @@ impl TurnClient {
             ClientConfig { credentials, keep_alive: false, password_algorithms, ..ClientConfig::default() };
         let socket = UdpSocket::bind(if server.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" }).unwrap();
         socket.connect(server).unwrap();
+        TurnClient::over(socket, config)
+    }
+
+    /// Likewise with a socket that is connected to the server already, wherever that is.
+    pub(crate) fn hello_over(socket: UdpSocket) -> Self {
+        let credentials = Some(Credentials { username: "hello".to_owned(), password: "world".to_owned() });
+        TurnClient::over(socket, ClientConfig { credentials, keep_alive: false, ..ClientConfig::default() })
+    }
+
+    fn over(socket: UdpSocket, config: ClientConfig) -> Self {
         let seed = unique().to_be_bytes();
         TurnClient {
             socket,
@@ -115,6 +125,13 @@ impl TurnClient {
         let mut buffer = vec![0; 65_536];
         let length = self.client.write_channel_data(channel, data, &mut buffer).unwrap();
         self.socket.send(&buffer[..length]).unwrap();
+    }
+
+    /// Likewise to a server that may be gone, which an earlier datagram may have come to know.
+    pub(crate) fn send_on_unless_refused(&mut self, channel: u16, data: &[u8]) {
+        let mut buffer = vec![0; 65_536];
+        let length = self.client.write_channel_data(channel, data, &mut buffer).unwrap();
+        let _ = self.socket.send(&buffer[..length]);
     }
 
     /// The next data from a peer.

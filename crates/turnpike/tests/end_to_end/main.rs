@@ -6,6 +6,7 @@
 
 mod client;
 mod harness;
+mod network;
 
 mod alternate_servers;
 mod authentication;
@@ -15,6 +16,7 @@ mod discovery_tools;
 mod dtls;
 mod dtls_strangers;
 mod dual;
+mod fast_path;
 mod first_run;
 mod help;
 mod hostile;

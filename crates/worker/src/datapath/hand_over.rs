@@ -7,6 +7,7 @@
 use turnpike_turn::Link;
 
 use super::Datapath;
+use super::streams::Followed;
 use crate::mailbox::Command;
 use crate::streams::{Closing, MovedStream};
 
@@ -36,16 +37,16 @@ impl Datapath {
     /// Does what the bytes of a connection ask for. Returns whether there is more to read of it here.
     pub(super) fn follow_stream(&mut self, link: Link, span: turnpike_net::Span) -> bool {
         match self.stream_bytes(link, span) {
-            super::Followed::Waits => true,
-            super::Followed::Invalid => {
+            Followed::Waits => true,
+            Followed::Invalid => {
                 self.close_stream(link, Closing::Invalid);
                 false
             }
-            super::Followed::Spliced(name) => {
+            Followed::Spliced(name) => {
                 self.pump(name);
                 false
             }
-            super::Followed::Elsewhere { worker } => {
+            Followed::Elsewhere { worker } => {
                 self.hand_over(link, worker);
                 false
             }

@@ -1,16 +1,16 @@
 //! The server, its worker, its callers and the clock.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use turnpike_turn::{
-    AlternateAddress, Alternates, ChannelRange, Client, Config, Credentials, Effect, FiveTuple, IcmpError,
-    Init, Link, NonceKey, Now, OAuthKey, OAuthKeys, PeerRules, PeerTransport, Ports, Quotas, RelayAddress,
-    RelayError, RelayId, RelayedPort, Reserve, Server, Timestamp, TokenCipher, TokenKey, Transport, UnixTime,
-    WaitId,
+    AlternateAddress, Alternates, ChannelRange, Client, Config, Credentials, Effect, FiveTuple, FlowId,
+    IcmpError, Init, Link, NonceKey, Now, OAuthKey, OAuthKeys, PeerRules, PeerTransport, Ports, Quotas,
+    RelayAddress, RelayError, RelayId, RelayedPort, Reserve, Server, Timestamp, TokenCipher, TokenKey,
+    Transport, UnixTime, Usage, WaitId,
 };
 
 use super::check;
@@ -33,6 +33,8 @@ pub(super) struct World {
     held: HashMap<[u8; 8], SocketAddr>,
     /// Ports of closed sockets that have not been given back yet.
     closing: Vec<RelayedPort>,
+    /// Flows that were offered to be relayed elsewhere and not taken back.
+    flows: HashSet<FlowId>,
     last_packet: Vec<u8>,
     /// The newest reservation.
     pub(super) token: [u8; 8],
@@ -97,6 +99,7 @@ impl World {
             asked: VecDeque::new(),
             held: HashMap::new(),
             closing: Vec::new(),
+            flows: HashSet::new(),
             last_packet: Vec::new(),
             token: [0; 8],
             ticket: Vec::new(),
@@ -315,9 +318,18 @@ impl World {
                     }
                 }
                 Effect::DropReserved { token } => drop(self.held.remove(&token)),
+                Effect::FlowUp(flow) => drop(self.flows.insert(flow.id)),
+                Effect::FlowDown { flow, owner } => {
+                    assert!(self.flows.remove(&flow), "{flow:?} was offered before it is taken back");
+                    self.server.handle_flow_usage(owner, Usage { client_packets: 1, ..Usage::default() });
+                }
                 Effect::CloseRelay { relay, port } => {
                     let at = self.open.iter().position(|open| open.relay == relay);
                     let at = at.unwrap_or_else(|| panic!("{relay:?} is not open"));
+                    assert!(
+                        self.flows.iter().all(|flow| flow.relay != relay),
+                        "{relay:?} takes its flows along"
+                    );
                     assert_eq!(self.open.swap_remove(at).local, port.local());
                     assert!(!self.connections.come_from(port.local()), "it takes its connections along");
                     self.closing.push(port);
@@ -426,6 +438,7 @@ fn config(flags: u16) -> Config {
     config.authenticated_binding = flags & 0x20 != 0;
     config.mapped_address = flags & 0x40 != 0;
     config.verbose = flags & 0x80 != 0;
+    config.flows = true;
     config.reason_phrases = flags & 0x1000 != 0;
     config.check_origin = flags & 0x0A00 == 0x0A00;
     config.server_relay = flags & 0x0900 == 0x0900;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use turnpike_turn::{
-    Client, Effect, Egress, Event, Forward, IcmpError, Letter, Now, PeerConnectionId, PeerTransport, Ports,
-    Quotas, RelayError, RelayId, RelayedPort, Server, Timestamp, UnixTime, Verdict, WaitId,
+    Client, Effect, Egress, Event, Flow, FlowId, Forward, IcmpError, Letter, Now, PeerConnectionId,
+    PeerTransport, Ports, Quotas, RelayError, RelayId, RelayedPort, Server, Timestamp, UnixTime, Usage,
+    Verdict, WaitId,
 };
 
 use super::{Connecting, Outcome, Reply};
@@ -42,6 +43,12 @@ pub(crate) struct World {
     pub(crate) kept_ports: Vec<RelayedPort>,
     /// What other workers are to be told.
     pub(crate) posted: VecDeque<(u16, Letter)>,
+    /// Every flow that was offered to whoever relays faster.
+    pub(crate) flows_up: Vec<Flow>,
+    /// Every flow that was taken back.
+    pub(crate) flows_down: Vec<FlowId>,
+    /// What each flow turns out to have relayed when it is taken back.
+    pub(crate) last_usage: Usage,
     transactions: u64,
 }
 
@@ -65,6 +72,9 @@ impl World {
             keeps_ports: false,
             kept_ports: Vec::new(),
             posted: VecDeque::new(),
+            flows_up: Vec::new(),
+            flows_down: Vec::new(),
+            last_usage: Usage::default(),
             transactions: 0,
         }
     }
@@ -185,6 +195,11 @@ impl World {
                 Effect::Splice { client, connection } => self.spliced.push((client, connection)),
                 Effect::ClosePeer { connection } => self.closed.push(connection),
                 Effect::Post { to, letter } => self.posted.push_back((to, letter)),
+                Effect::FlowUp(flow) => self.flows_up.push(flow),
+                Effect::FlowDown { flow, owner } => {
+                    self.flows_down.push(flow);
+                    self.server.handle_flow_usage(owner, self.last_usage);
+                }
                 Effect::Report(event) => self.events.push(event),
             }
         }

@@ -2,4 +2,5 @@
 
 mod answers;
 mod events;
+mod flows;
 mod usage;

@@ -1,0 +1,80 @@
+//! The kernel fast path at start: asked for, opened, told.
+
+use turnpike_config::Config;
+use turnpike_control::Log;
+use turnpike_xdp::{FastPath, Mode, Options, Outcomes, Unavailable, give_up_capabilities};
+
+use crate::addresses::Addresses;
+
+/// Opens the fast path that was asked for, and says in a line what came of it. Without it the server relays everything
+/// itself, as it does whatever the kernel leaves to it.
+pub(crate) fn open(log: &Log, config: &Config, addresses: &Addresses) -> Option<FastPath> {
+    let mode = match config.fast_path.place {
+        turnpike_config::FastPath::Auto => Mode::Auto,
+        turnpike_config::FastPath::Xdp => Mode::Xdp,
+        turnpike_config::FastPath::Tc => Mode::Tc,
+        turnpike_config::FastPath::Off => Mode::Off,
+    };
+    match try_to_open(mode, config, addresses) {
+        Ok(fast_path) => {
+            log.info(&format!("Kernel fast path: {}", fast_path.description()));
+            if let Err(error) = give_up_capabilities() {
+                log.warning(&format!(
+                    "capabilities that are not needed any more could not be given up: {error}"
+                ));
+            }
+            Some(fast_path)
+        }
+        Err(Unavailable::Off) => {
+            log.info("Kernel fast path: off");
+            None
+        }
+        Err(error) => {
+            log.warning(&format!("Kernel fast path: off, though fast-path={mode} asks for it: {error}"));
+            None
+        }
+    }
+}
+
+fn try_to_open(mode: Mode, config: &Config, addresses: &Addresses) -> Result<FastPath, Unavailable> {
+    let bound = [("relay-device", &config.relay_device), ("listening-device", &config.listening_device)];
+    if let (true, Some((name, _))) = (mode != Mode::Off, bound.iter().find(|(_, device)| device.is_some())) {
+        // The program sends where the routing table says, and so around what a socket is bound to.
+        return Err(Unavailable::Refused {
+            what: (*name).to_owned(),
+            why: "it overrides the routing table".to_owned(),
+        });
+    }
+    FastPath::open(&Options {
+        mode,
+        interfaces: config.fast_path.interfaces.clone(),
+        listeners: addresses.listening.clone(),
+        relayed_ports: config.min_port..=config.max_port,
+        flows: FLOWS,
+    })
+}
+
+/// Says at the end how much of what came to the server's ports the kernel relayed, and why not the rest.
+pub(crate) fn tell_outcomes(log: &Log, fast_path: &FastPath) {
+    let Outcomes {
+        forwarded,
+        lost,
+        no_flow,
+        expired,
+        refresh,
+        padded,
+        no_checksum,
+        no_route,
+        too_large,
+        no_room,
+        wrong_interface,
+    } = fast_path.outcomes();
+    log.info(&format!(
+        "Kernel fast path: relayed {forwarded} packets and lost {lost}; left to the server: no_flow={no_flow}, \
+         expired={expired}, refresh={refresh}, padded={padded}, no_checksum={no_checksum}, no_route={no_route}, too_large={too_large}, \
+         no_room={no_room}, wrong_interface={wrong_interface}"
+    ));
+}
+
+/// Bound channels in the kernel at once; what comes on top is relayed by the server.
+const FLOWS: u32 = 65_536;

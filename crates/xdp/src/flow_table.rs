@@ -1,0 +1,211 @@
+//! One worker's flows in the kernel's tables.
+//!
+//! Invariants: a flow is in both tables or in none; what a flow relayed is told once; a place among the counters is used
+//! again only when all others were, so that a packet that was under way while its flow ended is counted nowhere wrong.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::net::SocketAddr;
+
+use aya::maps::{HashMap as KernelMap, MapData, MapError, PerCpuArray};
+
+use crate::error::Unavailable;
+use crate::layout::{FlowKey, FlowValue, Rewrite, UsageValue, flow_key, flow_value};
+use crate::mode::Point;
+
+/// What a flow is known by: its relayed address's name and its channel number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FlowName {
+    /// The relayed address.
+    pub relay: u64,
+    /// The channel.
+    pub channel: u16,
+}
+
+/// A bound channel: what to relay, both ways, until when. Addresses are those on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// The client.
+    pub client: SocketAddr,
+    /// The address of the server that the client sends to.
+    pub server: SocketAddr,
+    /// The relayed address, local form.
+    pub relayed: SocketAddr,
+    /// The peer, local form if it is a relayed address of this server.
+    pub peer: SocketAddr,
+    /// Whether it is.
+    pub own_peer: bool,
+    /// The channel number.
+    pub channel: u16,
+    /// Until when, in nanoseconds of CLOCK_MONOTONIC.
+    pub deadline: u64,
+}
+
+/// What was relayed one way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Datagrams.
+    pub packets: u64,
+    /// Bytes of application data.
+    pub bytes: u64,
+}
+
+/// What was relayed both ways since it was last asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowUsage {
+    /// From the client to the peer.
+    pub to_peer: Usage,
+    /// From the peer to the client.
+    pub to_client: Usage,
+}
+
+/// A worker's flows.
+pub struct FlowTable {
+    up: KernelMap<MapData, FlowKey, FlowValue>,
+    down: KernelMap<MapData, FlowKey, FlowValue>,
+    usage: PerCpuArray<MapData, UsageValue>,
+    flows: HashMap<FlowName, Entry>,
+    point: Point,
+    /// Pairs of counters that no flow uses.
+    free: VecDeque<u32>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    flow: Flow,
+    /// Its counters: this one and the next.
+    counter: u32,
+    /// What of them was told already, or counted for a flow before.
+    told: [Usage; 2],
+}
+
+impl fmt::Debug for FlowTable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("FlowTable").field("flows", &self.flows).finish_non_exhaustive()
+    }
+}
+
+impl FlowTable {
+    pub(crate) fn new(
+        [up, down, usage]: [MapData; 3],
+        point: Point,
+        pairs: impl Iterator<Item = u32>,
+    ) -> Result<Self, Unavailable> {
+        let wrong = |error: MapError| Unavailable::refused("opening the flow tables", &error);
+        Ok(FlowTable {
+            up: KernelMap::try_from(aya::maps::Map::HashMap(up)).map_err(wrong)?,
+            down: KernelMap::try_from(aya::maps::Map::HashMap(down)).map_err(wrong)?,
+            usage: PerCpuArray::try_from(aya::maps::Map::PerCpuArray(usage)).map_err(wrong)?,
+            flows: HashMap::new(),
+            point,
+            free: pairs.map(|pair| pair * 2).collect(),
+        })
+    }
+
+    /// Lets the kernel relay a flow, or gives one that it relays another deadline or other addresses.
+    ///
+    /// # Errors
+    /// The tables are full. User space relays the flow from here on; what the kernel relayed and was not told is told.
+    pub fn set(&mut self, name: FlowName, flow: Flow) -> Result<(), FlowUsage> {
+        let entry = match self.flows.get(&name).copied() {
+            Some(entry) => {
+                if entry.flow.is_other_than(&flow) {
+                    self.erase(&entry.flow);
+                }
+                Entry { flow, ..entry }
+            }
+            None => {
+                let Some(counter) = self.free.pop_front() else { return Err(FlowUsage::default()) };
+                let told = [counter, counter + 1].map(|index| self.counted(index));
+                Entry { flow, counter, told }
+            }
+        };
+        self.flows.insert(name, entry);
+        match self.write(&entry) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.remove(name).unwrap_or_default()),
+        }
+    }
+
+    /// Takes a flow out of the kernel's tables, and tells what it relayed since it was last asked for.
+    pub fn remove(&mut self, name: FlowName) -> Option<FlowUsage> {
+        let Entry { flow, .. } = *self.flows.get(&name)?;
+        self.erase(&flow);
+        let usage = self.read(name);
+        if let Some(entry) = self.flows.remove(&name) {
+            self.free.push_back(entry.counter);
+        }
+        usage
+    }
+
+    /// What a flow relayed since it was last asked for.
+    pub fn read(&mut self, name: FlowName) -> Option<FlowUsage> {
+        let counter = self.flows.get(&name)?.counter;
+        let counted = [counter, counter + 1].map(|index| self.counted(index));
+        let entry = self.flows.get_mut(&name)?;
+        let told = std::mem::replace(&mut entry.told, counted);
+        let since = |way: usize| Usage {
+            packets: counted[way].packets.saturating_sub(told[way].packets),
+            bytes: counted[way].bytes.saturating_sub(told[way].bytes),
+        };
+        Some(FlowUsage { to_peer: since(0), to_client: since(1) })
+    }
+
+    /// Where the program runs that looks into it.
+    pub fn point(&self) -> Point {
+        self.point
+    }
+
+    /// How many flows there are.
+    pub fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
+    fn write(&mut self, entry: &Entry) -> Result<(), MapError> {
+        let Entry { flow, counter, .. } = entry;
+        let Flow { client, server, relayed, peer, own_peer, channel, deadline } = *flow;
+        let way = |source, destination, channel, counter| {
+            flow_value(&Rewrite { deadline, source, destination, channel, own_peer, counter })
+        };
+        self.up.insert(flow.up_key(), way(relayed, peer, None, *counter), 0)?;
+        self.down.insert(flow.down_key(), way(server, client, Some(channel), counter + 1), 0)
+    }
+
+    /// What cannot be found is gone, which is what was wanted.
+    fn erase(&mut self, flow: &Flow) {
+        let _ = self.up.remove(&flow.up_key());
+        let _ = self.down.remove(&flow.down_key());
+    }
+
+    /// What one counter holds, over all processors. One that cannot be read counts nothing.
+    fn counted(&self, index: u32) -> Usage {
+        let mut usage = Usage::default();
+        if let Ok(values) = self.usage.get(&index, 0) {
+            for [packets, bytes] in values.iter() {
+                usage.packets += packets;
+                usage.bytes += bytes;
+            }
+        }
+        usage
+    }
+}
+
+impl Flow {
+    fn up_key(&self) -> FlowKey {
+        flow_key(self.client, self.server, Some(self.channel))
+    }
+
+    fn down_key(&self) -> FlowKey {
+        flow_key(self.peer, self.relayed, None)
+    }
+
+    /// Whether more than the deadline differs.
+    fn is_other_than(&self, other: &Flow) -> bool {
+        Flow { deadline: 0, ..*self } != Flow { deadline: 0, ..*other }
+    }
+}

@@ -1,0 +1,175 @@
+//! The program on a test bench: run on single packets (`BPF_PROG_TEST_RUN`), attached to nothing.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use aya::programs::{TestRun, TestRunOptions};
+
+use super::{Outcomes, Program};
+use crate::error::Unavailable;
+use crate::flow_table::FlowTable;
+use crate::layout::{Carrier, Tag, settings_value};
+use crate::mode::Point;
+
+/// The program with its tables, for tests and measurements.
+#[derive(Debug)]
+pub struct Bench {
+    program: Program,
+    flows: u32,
+}
+
+impl Bench {
+    /// Loads both programs.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn load(flows: u32) -> Result<Self, Unavailable> {
+        let mut program = Program::load(flows)?;
+        program.load_xdp()?;
+        program.load_tc()?;
+        Ok(Bench { program, flows })
+    }
+
+    /// Says which ports are the server's.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_ports(
+        &mut self,
+        listeners: &[SocketAddr],
+        relayed: RangeInclusive<u16>,
+    ) -> Result<(), Unavailable> {
+        self.program.set_ports(listeners, &relayed)
+    }
+
+    /// Says from which interface routes are looked up for each family, with what TTL packets go, and how often one of each
+    /// flow goes up.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_routes(
+        &mut self,
+        from: [u32; 2],
+        hops: [u32; 2],
+        fresh_for: Duration,
+    ) -> Result<(), Unavailable> {
+        self.program.set_settings(&settings_value(from, hops, fresh_for))
+    }
+
+    /// Tells of an interface, the device that carries its frames, and their VLAN tags (type and number). Every second
+    /// interface turns frames back by itself.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_interface(
+        &mut self,
+        interface: u32,
+        device: u32,
+        address: [u8; 6],
+        tags: &[(u16, u16)],
+    ) -> Result<(), Unavailable> {
+        let tags: Vec<Tag> = tags.iter().map(|(kind, number)| Tag { kind: *kind, number: *number }).collect();
+        let carrier = Carrier { device, address, tags: &tags, turns_back: interface.is_multiple_of(2) };
+        self.program.set_interface(interface, &carrier)
+    }
+
+    /// One worker's flows.
+    ///
+    /// # Errors
+    /// No descriptors are left.
+    pub fn flow_table(&self) -> Result<FlowTable, Unavailable> {
+        self.program.flow_table(Point::Xdp, 0..self.flows)
+    }
+
+    /// The counters.
+    pub fn outcomes(&self) -> Outcomes {
+        self.program.outcomes()
+    }
+
+    /// Runs the program on one frame that came by `interface`. Returns the verdict and what became of the frame.
+    ///
+    /// # Errors
+    /// The kernel refuses to run it on such a frame.
+    pub fn run(
+        &mut self,
+        point: Point,
+        interface: u32,
+        segment_size: u32,
+        frame: &[u8],
+    ) -> Result<(i32, Vec<u8>), Unavailable> {
+        let mut out = vec![0; frame.len() + ROOM];
+        let (verdict, length, _) = self.run_repeatedly(point, interface, segment_size, frame, &mut out, 1)?;
+        out.truncate(length);
+        Ok((verdict, out))
+    }
+
+    /// How long one run on a frame takes, on average.
+    ///
+    /// # Errors
+    /// The kernel refuses to run it on such a frame.
+    pub fn time(
+        &mut self,
+        point: Point,
+        interface: u32,
+        frame: &[u8],
+        runs: u32,
+    ) -> Result<Duration, Unavailable> {
+        let mut out = vec![0; frame.len() + ROOM];
+        self.run_repeatedly(point, interface, 0, frame, &mut out, runs).map(|(_, _, each)| each)
+    }
+
+    fn run_repeatedly(
+        &mut self,
+        point: Point,
+        interface: u32,
+        segment_size: u32,
+        frame: &[u8],
+        out: &mut [u8],
+        repeat: u32,
+    ) -> Result<(i32, usize, Duration), Unavailable> {
+        let refused = |error: &(dyn std::error::Error + 'static)| {
+            Unavailable::refused("running the kernel program", error)
+        };
+        let context = context(point, interface, segment_size, frame.len());
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(out),
+            ctx_in: Some(&context),
+            repeat,
+            ..TestRunOptions::new()
+        };
+        let result = match point {
+            Point::Xdp => self.program.load_xdp()?.test_run(options),
+            Point::Tc => self.program.load_tc()?.test_run(options),
+        };
+        let result = result.map_err(|error| refused(&error))?;
+        Ok((result.return_value as i32, result.data_size_out as usize, result.duration))
+    }
+}
+
+/// An `xdp_md` or `__sk_buff` of a packet that came by this interface.
+fn context(point: Point, interface: u32, segment_size: u32, length: usize) -> Vec<u8> {
+    let mut context = vec![0; if point == Point::Xdp { XDP_MD } else { SK_BUFF }];
+    let mut put = |at: usize, value: u32| context[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+    match point {
+        Point::Xdp => {
+            put(XDP_DATA_END, length as u32);
+            put(XDP_INGRESS_IFINDEX, interface);
+        }
+        Point::Tc => {
+            put(SK_BUFF_IFINDEX, interface);
+            put(SK_BUFF_GSO_SIZE, segment_size);
+        }
+    }
+    context
+}
+
+/// By how much a packet may grow.
+const ROOM: usize = 256;
+const XDP_MD: usize = 24;
+const XDP_DATA_END: usize = 4;
+const XDP_INGRESS_IFINDEX: usize = 12;
+const SK_BUFF: usize = 184;
+const SK_BUFF_IFINDEX: usize = 40;
+const SK_BUFF_GSO_SIZE: usize = 176;
