@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use anyhow::{Context, Result, anyhow};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::framed::Framed;
 use super::{Interest, Tcp, Tls, TlsFlags, TlsSettings, Trouble, interest_of_stream};
 
 /// How links are made; all links of a run share it.

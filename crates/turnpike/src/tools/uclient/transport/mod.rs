@@ -6,6 +6,7 @@ mod ciphers;
 mod dribble;
 mod dtls;
 mod dtls_settings;
+mod framed;
 mod link;
 mod tcp;
 mod tls;
@@ -20,10 +21,10 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use anyhow::{Context, Result};
 use socket2::Socket;
-use turnpike_client::FrameBuffer;
 
 use self::dtls::Dtls;
 pub(super) use self::dtls_settings::DtlsSettings;
+use self::framed::Framed;
 pub(crate) use self::link::{Link, Linker};
 use self::tcp::Tcp;
 use self::tls::Tls;
@@ -272,21 +273,6 @@ fn bind(socket: &Socket, settings: &Settings) -> Result<()> {
             .with_context(|| format!("cannot use the address {local}"))?;
     }
     Ok(())
-}
-
-/// Takes the next whole message of a stream.
-fn next_message(frames: &mut FrameBuffer, buffer: &mut [u8]) -> Result<Option<usize>, Trouble> {
-    match frames.next_message() {
-        Ok(Some(message)) => match buffer.get_mut(..message.len()) {
-            Some(room) => {
-                room.copy_from_slice(message);
-                Ok(Some(message.len()))
-            }
-            None => Err(Trouble::Failed("a message is larger than any may be".to_owned())),
-        },
-        Ok(None) => Ok(None),
-        Err(error) => Err(Trouble::Failed(error.to_string())),
-    }
 }
 
 /// Writes as much as there is room for.

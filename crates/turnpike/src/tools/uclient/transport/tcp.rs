@@ -7,7 +7,8 @@ use anyhow::{Context, Result, bail};
 use socket2::{Domain, Protocol, Socket, Type};
 use turnpike_client::FrameBuffer;
 
-use super::{READ, Trouble, bind, next_message, write_some};
+use super::framed::Framed;
+use super::{READ, Trouble, bind, write_some};
 use crate::tools::uclient::settings::Settings;
 
 /// A connection, whatever carries its bytes.
@@ -85,34 +86,17 @@ impl<S: Read + Write> Tcp<S> {
             Err(trouble) => self.trouble = Some(trouble),
         }
     }
+}
 
-    /// The next message. What came before the connection's end is still handed out.
-    pub(super) fn receive(&mut self, buffer: &mut [u8]) -> Option<usize> {
-        loop {
-            match next_message(&mut self.frames, buffer) {
-                Ok(Some(length)) => return Some(length),
-                Ok(None) if self.trouble.is_none() && self.fill() => {}
-                Ok(None) => return None,
-                Err(trouble) => {
-                    self.trouble.get_or_insert(trouble);
-                    return None;
-                }
-            }
-        }
+impl<S: Read + Write> Framed for Tcp<S> {
+    fn frames(&mut self) -> &mut FrameBuffer {
+        &mut self.frames
     }
 
-    /// What comes behind the last message, as it is.
-    pub(super) fn receive_bytes(&mut self, buffer: &mut [u8]) -> Option<usize> {
-        loop {
-            match self.frames.take_bytes(buffer) {
-                0 if self.trouble.is_none() && self.fill() => {}
-                0 => return None,
-                length => return Some(length),
-            }
-        }
+    fn trouble_mut(&mut self) -> &mut Option<Trouble> {
+        &mut self.trouble
     }
 
-    /// Reads once and says whether something came.
     fn fill(&mut self) -> bool {
         let mut bytes = [0; READ];
         match self.socket.read(&mut bytes) {

@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use rustls::ClientConnection;
 use turnpike_client::FrameBuffer;
 
-use super::{READ, TlsSettings, Trouble, next_message};
+use super::framed::Framed;
+use super::{READ, TlsSettings, Trouble};
 use crate::tools::output::info;
 
 /// A connection, whatever carries its records.
@@ -78,48 +79,6 @@ impl<S: Read + Write> Tls<S> {
         }
     }
 
-    /// The next message. What came before the connection's end is still handed out.
-    pub(super) fn receive(&mut self, buffer: &mut [u8]) -> Option<usize> {
-        loop {
-            match next_message(&mut self.frames, buffer) {
-                Ok(Some(length)) => return Some(length),
-                Ok(None) if self.trouble.is_none() && self.fill() => {}
-                Ok(None) => return None,
-                Err(trouble) => {
-                    self.trouble.get_or_insert(trouble);
-                    return None;
-                }
-            }
-        }
-    }
-
-    /// What comes behind the last message, as it is.
-    pub(super) fn receive_bytes(&mut self, buffer: &mut [u8]) -> Option<usize> {
-        loop {
-            match self.frames.take_bytes(buffer) {
-                0 if self.trouble.is_none() && self.fill() => {}
-                0 => return None,
-                length => return Some(length),
-            }
-        }
-    }
-
-    /// Reads once and says whether something came.
-    fn fill(&mut self) -> bool {
-        match self.session.read_tls(&mut self.socket) {
-            Ok(0) => self.end(Trouble::Closed),
-            Ok(_) => {
-                self.handle_records();
-                return true;
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            // The poller tells of it again.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => self.end(error.into()),
-        }
-        false
-    }
-
     fn handle_records(&mut self) {
         let processed = self.session.process_new_packets();
         // Nothing may stay in rustls's own buffer: no poller would tell of it.
@@ -154,6 +113,31 @@ impl<S: Read + Write> Tls<S> {
         let version = self.session.protocol_version().and_then(|version| version.as_str());
         let (cipher, version) = (cipher.unwrap_or("unknown"), version.unwrap_or("unknown"));
         info!("client session connected with cipher {cipher}, method={version}");
+    }
+}
+
+impl<S: Read + Write> Framed for Tls<S> {
+    fn frames(&mut self) -> &mut FrameBuffer {
+        &mut self.frames
+    }
+
+    fn trouble_mut(&mut self) -> &mut Option<Trouble> {
+        &mut self.trouble
+    }
+
+    fn fill(&mut self) -> bool {
+        match self.session.read_tls(&mut self.socket) {
+            Ok(0) => self.end(Trouble::Closed),
+            Ok(_) => {
+                self.handle_records();
+                return true;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // The poller tells of it again.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => self.end(error.into()),
+        }
+        false
     }
 }
 
