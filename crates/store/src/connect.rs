@@ -1,0 +1,62 @@
+//! From a connection string to a store.
+
+use std::sync::Arc;
+
+use crate::error::StoreError;
+use crate::{Store, sql};
+
+/// The kinds of stores there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StoreKind {
+    /// A file.
+    Sqlite,
+    /// PostgreSQL.
+    Postgres,
+    /// MySQL or MariaDB.
+    Mysql,
+    /// Redis.
+    Redis,
+    /// MongoDB.
+    Mongo,
+    /// Nothing that outlives the process.
+    Memory,
+}
+
+impl StoreKind {
+    /// As people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            StoreKind::Sqlite => "SQLite",
+            StoreKind::Postgres => "PostgreSQL",
+            StoreKind::Mysql => "MySQL",
+            StoreKind::Redis => "Redis",
+            StoreKind::Mongo => "MongoDB",
+            StoreKind::Memory => "memory",
+        }
+    }
+
+    /// What makes its tables, in `deploy/turndb`.
+    pub fn schema_file(self) -> &'static str {
+        match self {
+            StoreKind::Sqlite => "sqlite.sql",
+            StoreKind::Postgres => "postgresql.sql",
+            StoreKind::Mysql => "mysql.sql",
+            StoreKind::Mongo => "mongodb.js",
+            StoreKind::Redis | StoreKind::Memory => "README.md",
+        }
+    }
+}
+
+/// A store of this kind, by a connection string as coturn takes it. It need not be reachable yet: only a string that
+/// makes no sense is an error here. Call it inside a tokio runtime.
+pub fn connect(kind: StoreKind, connection_string: &str) -> Result<Arc<dyn Store>, StoreError> {
+    match kind {
+        StoreKind::Sqlite => sql::sqlite::connect(connection_string),
+        StoreKind::Memory => Ok(Arc::new(crate::MemoryStore::new())),
+        StoreKind::Postgres | StoreKind::Mysql | StoreKind::Redis | StoreKind::Mongo => Err(StoreError::new(
+            kind,
+            crate::ErrorKind::ConnectionString,
+            "this build cannot connect to it yet",
+        )),
+    }
+}
