@@ -11,19 +11,19 @@ use std::sync::Arc;
 use turnpike_wire::attributes::{Nonce, Realm, UserHash, Username};
 use turnpike_wire::{ErrorNumber, Integrity, Method, PasswordDigest};
 
-use crate::credentials::{CredentialRefusal, User};
+use crate::credentials::{CredentialRefusal, Credentials, User, Verified};
 use crate::effect::Event;
 use crate::nonce::Holder;
 use crate::reason::Reason;
-use crate::requests::{Refusal, Request};
+use crate::requests::{Answer, Refusal, Request};
 use crate::server::Server;
 
 impl Server {
     /// The user whose key verifies the request.
-    pub(crate) fn authenticate(&mut self, request: &Request<'_>) -> Result<Arc<User>, Refusal> {
+    pub(crate) fn authenticate(&mut self, request: &Request<'_>) -> Result<Sender, Refusal> {
         let owner = self.owner_of(request);
         if self.config.credentials.is_anonymous() {
-            return Ok(owner.unwrap_or_else(|| self.nobody.clone()));
+            return Ok(Sender::Known(owner.unwrap_or_else(|| self.nobody.clone())));
         }
         if request.message.integrity() == Integrity::None {
             return Err(Refusal::challenge(ErrorNumber::UNAUTHENTICATED, Reason::NoCredentials));
@@ -33,51 +33,60 @@ impl Server {
         };
         self.check_nonce(request, nonce)?;
         if self.bears_token(request) {
-            return self.authenticate_bearer(request, &claim, realm, owner);
+            return self.authenticate_bearer(request, &claim, realm, owner).map(Sender::Known);
         }
-        let Some(digest) = self.config.credentials.offer().chosen(&request.message) else {
+        let credentials = self.config.credentials_for(request).clone();
+        let Some(digest) = credentials.offer().chosen(&request.message) else {
             return Err(Refusal::plain(ErrorNumber::BAD_REQUEST, Reason::PasswordAlgorithms));
         };
-        let name = self.name_claimed(&claim, owner.as_deref());
-        let verified = if realm != self.config.credentials.realm().as_bytes() {
-            Err(WRONG_REALM)
-        } else if let Some(owner) = owner.filter(|owner| signs(owner, request, name.as_deref(), digest)) {
-            Ok(owner)
-        } else {
-            let Request { now, message, .. } = request;
-            self.config.credentials.authenticate(message, name.as_deref(), digest, now.unix)
+        if realm != credentials.realm().as_bytes() {
+            return Err(self.refuse_realm(request, &credentials, &claim));
+        }
+        let name = name_claimed(&credentials, &claim, owner.as_deref());
+        let name = name.as_deref();
+        let verified = match owner.filter(|owner| signs(owner, request, name, digest)) {
+            Some(owner) if self.is_over(&owner, request) => Verified::Refused(EXPIRED),
+            Some(owner) => Verified::User(owner),
+            None => credentials.authenticate(&request.message, name, digest, request.now.unix),
         };
         match verified {
-            Ok(user) => Ok(user),
-            Err(refusal) => {
-                let username = shown(name.as_deref(), &claim);
-                Err(self.refuse_credentials(request, username, refusal))
+            Verified::User(user) => Ok(Sender::Known(user)),
+            Verified::Refused(refusal) => Err(self.refuse_credentials(request, shown(name, &claim), refusal)),
+            Verified::Ask if self.is_parked(request) => Ok(Sender::Asked(Answer::InProgress)),
+            Verified::Ask => {
+                let asked = self.inquire(request, credentials.realm(), name.unwrap_or_default());
+                Ok(Sender::Asked(asked.map_or_else(Answer::Unavailable, Answer::Asking)))
             }
+            Verified::Unavailable => Ok(Sender::Asked(Answer::Unavailable(Reason::StoreUnavailable))),
         }
+    }
+
+    /// Somebody names a realm that is not his. Whose name says which one is his is told so with a new nonce, which
+    /// clients take up without having failed.
+    fn refuse_realm(
+        &mut self,
+        request: &Request<'_>,
+        credentials: &Credentials,
+        claim: &Claim<'_>,
+    ) -> Refusal {
+        if credentials.realm() != self.config.credentials.realm() {
+            return Refusal::challenge(ErrorNumber::STALE_NONCE, Reason::WrongRealm);
+        }
+        let name = name_claimed(credentials, claim, None);
+        let username = shown(name.as_deref(), claim);
+        self.refuse_credentials(request, username, WRONG_REALM)
+    }
+
+    /// Whether the credential that the allocation was made with has expired, and with it the session.
+    fn is_over(&self, owner: &User, request: &Request<'_>) -> bool {
+        let expires = owner.expires().filter(|_| self.config.strict_expiry);
+        expires.is_some_and(|expires| expires.0 < request.now.unix.0)
     }
 
     /// A nonce for whoever sends from `client`.
     pub(crate) fn nonce_for(&self, request: &Request<'_>) -> [u8; crate::nonce::LENGTH] {
-        let offer = self.config.credentials.offer();
+        let offer = self.config.credentials_for(request).offer();
         self.nonce_key.issue(request.now.unix, &request.client.tuple.client, offer)
-    }
-
-    /// The name a request means. A USERHASH may be that of the allocation's owner, who may have left the list since.
-    pub(crate) fn name_claimed<'n>(
-        &'n self,
-        claim: &Claim<'n>,
-        owner: Option<&User>,
-    ) -> Option<Cow<'n, str>> {
-        let hash = match claim {
-            Claim::Name(username) => return self.config.credentials.name_of(username),
-            Claim::Hash(hash) => hash,
-        };
-        let known = self.config.credentials.name_of_hash(hash).map(Cow::Borrowed);
-        known.or_else(|| {
-            let owner = owner.filter(|_| self.config.credentials.offer().anonymity)?;
-            let own = UserHash::of(owner.name().as_bytes(), owner.realm().as_bytes());
-            (own == *hash).then(|| Cow::Owned(owner.name().to_owned()))
-        })
     }
 
     fn owner_of(&self, request: &Request<'_>) -> Option<Arc<User>> {
@@ -91,7 +100,7 @@ impl Server {
         let holder =
             if binds && request.client.tuple.transport.is_stream() { Holder::Address } else { Holder::Port };
         let lifetime = self.config.nonce_lifetime;
-        let offer = self.config.credentials.offer();
+        let offer = self.config.credentials_for(request).offer();
         match self.nonce_key.check(nonce, request.now.unix, (client, holder), lifetime, offer) {
             Ok(()) => {
                 self.budget.refund(client.ip());
@@ -118,6 +127,14 @@ impl Server {
     }
 }
 
+/// What is known of whoever sent a request.
+pub(crate) enum Sender {
+    /// Who it is.
+    Known(Arc<User>),
+    /// Nothing yet; the answer says what becomes of the request.
+    Asked(Answer),
+}
+
 /// How a request says who sends it.
 pub(crate) enum Claim<'m> {
     Name(&'m [u8]),
@@ -134,6 +151,24 @@ fn named<'m>(request: &Request<'m>) -> Option<(Claim<'m>, &'m [u8], &'m [u8])> {
     let Realm(realm) = message.get().ok()??;
     let Nonce(nonce) = message.get().ok()??;
     Some((claim, realm, nonce))
+}
+
+/// The name a request means. A USERHASH may be that of the allocation's owner, who may have left the list since.
+pub(crate) fn name_claimed<'n>(
+    credentials: &'n Credentials,
+    claim: &Claim<'n>,
+    owner: Option<&User>,
+) -> Option<Cow<'n, str>> {
+    let hash = match claim {
+        Claim::Name(username) => return credentials.name_of(username),
+        Claim::Hash(hash) => hash,
+    };
+    let known = credentials.name_of_hash(hash).map(Cow::Borrowed);
+    known.or_else(|| {
+        let owner = owner.filter(|_| credentials.offer().anonymity)?;
+        let own = UserHash::of(owner.name().as_bytes(), owner.realm().as_bytes());
+        (own == *hash).then(|| Cow::Owned(owner.name().to_owned()))
+    })
 }
 
 /// Whether the request bears the owner's name and verifies with the key the allocation was made with. A
@@ -159,5 +194,7 @@ pub(crate) fn shown(name: Option<&str>, claim: &Claim<'_>) -> Box<str> {
 
 pub(crate) const WRONG_REALM: CredentialRefusal =
     CredentialRefusal { reason: Reason::WrongRealm, expired_since: None };
+const EXPIRED: CredentialRefusal =
+    CredentialRefusal { reason: Reason::Expired, expired_since: None };
 /// Bytes of a refused username that reach the log.
 const SHOWN_NAME: usize = 128;

@@ -16,12 +16,17 @@ use crate::peers::{PeerAccess, PeerRules};
 use crate::ports::Ports;
 use crate::quota::Quotas;
 use crate::reason::Reason;
+use crate::tenants::Tenants;
 
 /// The rules one server follows.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Who may allocate.
     pub credentials: Arc<Credentials>,
+    /// Other realms, and what is special about each.
+    pub tenants: Tenants,
+    /// Whether a session ends when the REST credential it was made with does.
+    pub strict_expiry: bool,
     /// Which peers may be reached.
     pub peers: PeerRules,
     /// SOFTWARE to send; `None` for none.
@@ -94,6 +99,8 @@ impl Config {
     pub fn new(credentials: Arc<Credentials>) -> Self {
         Config {
             credentials,
+            tenants: Tenants::default(),
+            strict_expiry: false,
             peers: PeerRules::default(),
             software: None,
             reason_phrases: false,

@@ -23,6 +23,7 @@ use turnpike_opaque_string::prepare;
 use turnpike_wire::attributes::{AccessToken, UserHash};
 use turnpike_wire::{LongTermKey, Message, PasswordDigest};
 
+use crate::directory::{Directory, Found, StoredKeys};
 use crate::oauth::{OAuthKeys, SessionKey};
 use crate::offer::Offer;
 use crate::reason::Reason;
@@ -31,23 +32,18 @@ use crate::time::UnixTime;
 /// Everyone who may allocate, as one unchanging snapshot.
 pub struct Credentials {
     realm: Arc<str>,
-    users: HashMap<Box<str>, Keys>,
+    users: HashMap<Box<str>, StoredKeys>,
     /// Static users by USERHASH.
     hashed: HashMap<[u8; 32], Box<str>>,
     /// How many users have no SHA-256 key.
     md5_only: usize,
     secrets: Vec<RestSecret>,
+    /// Where users are looked for who are not among these.
+    directory: Option<Arc<dyn Directory>>,
     separator: char,
     /// What opens access tokens, where these are accepted.
     oauth: Option<OAuthKeys>,
     anonymous: bool,
-}
-
-/// A static user's keys.
-struct Keys {
-    md5: LongTermKey,
-    /// Absent where the MD5 key is all that is known.
-    sha256: Option<LongTermKey>,
 }
 
 /// An authenticated user. It lives as long as the allocations it made.
@@ -57,6 +53,8 @@ pub struct User {
     account: Range<usize>,
     realm: Arc<str>,
     key: Option<Key>,
+    /// Of a REST credential: the second after which it is no good.
+    expires: Option<UnixTime>,
 }
 
 /// What a user's requests are signed with.
@@ -66,6 +64,19 @@ pub(crate) enum Key {
     LongTerm(LongTermKey),
     /// Out of an access token.
     Session(Box<SessionKey>),
+}
+
+/// What came of a look at somebody's credentials.
+#[derive(Debug)]
+pub(crate) enum Verified {
+    /// They are good.
+    User(Arc<User>),
+    /// They are not.
+    Refused(CredentialRefusal),
+    /// Somebody has to ask for this user.
+    Ask,
+    /// Nobody can be asked.
+    Unavailable,
 }
 
 /// Why credentials were refused.
@@ -84,6 +95,7 @@ impl Credentials {
             hashed: HashMap::new(),
             md5_only: 0,
             secrets: Vec::new(),
+            directory: None,
             separator: ':',
             oauth: None,
             anonymous: false,
@@ -101,19 +113,28 @@ impl Credentials {
         let (name, password) = (prepared(name), prepared(password));
         let key =
             |digest| LongTermKey::derive(digest, name.as_bytes(), self.realm.as_bytes(), password.as_bytes());
-        let keys = Keys { md5: key(PasswordDigest::Md5), sha256: Some(key(PasswordDigest::Sha256)) };
+        let keys = StoredKeys {
+            md5: key(PasswordDigest::Md5),
+            sha256: Some(key(PasswordDigest::Sha256)),
+            aged: false,
+        };
         self.insert(&name, keys);
     }
 
     /// Adds a static user by the MD5 key that coturn stores. From then on nobody in the realm is offered SHA-256,
     /// for which this user has no key.
     pub fn add_user_key(&mut self, name: &str, key: [u8; 16]) {
-        self.insert(&prepared(name), Keys { md5: LongTermKey::from_md5(key), sha256: None });
+        self.insert(&prepared(name), StoredKeys::new(key, None));
     }
 
     /// Adds a TURN REST secret.
     pub fn add_secret(&mut self, secret: &[u8]) {
         self.secrets.push(RestSecret(secret.into()));
+    }
+
+    /// Looks for users here who are not among the static ones.
+    pub fn set_directory(&mut self, directory: Arc<dyn Directory>) {
+        self.directory = Some(directory);
     }
 
     /// Sets what stands between expiry and user in a REST username; a colon unless set.
@@ -140,7 +161,12 @@ impl Credentials {
     /// has no use for USERHASH.
     pub(crate) fn offer(&self) -> Offer {
         let bearers_alone = self.oauth.is_some() && self.users.is_empty();
-        Offer { sha256: self.md5_only == 0, anonymity: self.secrets.is_empty() && !bearers_alone }
+        let directory = self.directory.as_ref();
+        Offer {
+            sha256: self.md5_only == 0 && directory.is_none_or(|directory| directory.all_have_sha256()),
+            // A database is not asked for hashes.
+            anonymity: self.secrets.is_empty() && directory.is_none() && !bearers_alone,
+        }
     }
 
     /// What opens access tokens, where these are accepted.
@@ -161,7 +187,7 @@ impl Credentials {
         let realm = bearer.realm.unwrap_or_else(|| self.realm.clone());
         let name: Box<str> = kid.unwrap_or_default().into();
         let account = 0..name.len();
-        Ok(Arc::new(User { name, account, realm, key: Some(Key::Session(bearer.key.into())) }))
+        Ok(Arc::new(User { name, account, realm, key: Some(Key::Session(bearer.key.into())), expires: None }))
     }
 
     /// The name that a received USERNAME stands for: the static user's, or the very text. `None` for what cannot be
@@ -174,7 +200,9 @@ impl Credentials {
         if name.is_ascii() {
             return Some(Cow::Borrowed(name));
         }
-        let known = prepare(name).ok().filter(|prepared| self.users.contains_key(&**prepared));
+        // A database may know anybody, and has names as coturn's tools have prepared them.
+        let is_kept = |prepared: &str| self.directory.is_some() || self.users.contains_key(prepared);
+        let known = prepare(name).ok().filter(|prepared| is_kept(prepared));
         Some(known.unwrap_or(Cow::Borrowed(name)))
     }
 
@@ -187,35 +215,79 @@ impl Credentials {
 
     /// The user everybody is when no password is asked for.
     pub(crate) fn nobody(&self) -> Arc<User> {
-        Arc::new(User { name: "".into(), account: 0..0, realm: self.realm.clone(), key: None })
+        Arc::new(User { name: "".into(), account: 0..0, realm: self.realm.clone(), key: None, expires: None })
     }
 
-    /// Finds the key of this kind that `message`'s integrity verifies with, and whose it is. `name` is `None` where
-    /// the request names nobody who could exist.
+    /// Finds the key of this kind that `message`'s integrity verifies with, and whose it is: among the static users,
+    /// then by the REST secrets, then among those whom the directory knows. `name` is `None` where the request names
+    /// nobody who could exist.
     pub(crate) fn authenticate(
         &self,
         message: &Message<'_>,
         name: Option<&str>,
         digest: PasswordDigest,
         now: UnixTime,
-    ) -> Result<Arc<User>, CredentialRefusal> {
-        let refuse = |reason| CredentialRefusal { reason, expired_since: None };
+    ) -> Verified {
+        let refuse =
+            |reason| Verified::Refused(CredentialRefusal { reason, expired_since: None });
         let known = name.and_then(|name| self.users.get(name));
         let key = known.and_then(|keys| keys.of(digest));
         // An unknown name costs one verification as well, so that timing does not tell.
         let absent = LongTermKey::from_md5([0; 16]);
         let fits = message.verify_integrity(key.unwrap_or(&absent).bytes()).is_ok();
-        let name = name.ok_or(refuse(Reason::UnknownUser))?;
+        let Some(name) = name else {
+            return refuse(Reason::UnknownUser);
+        };
         if let (Some(key), true) = (key, fits) {
-            return Ok(self.user(name, 0..name.len(), key.clone()));
+            return Verified::User(self.user(name, 0..name.len(), key.clone(), None));
         }
-        match (RestName::parse(name, self.separator), known) {
-            (Some(rest), _) if !self.secrets.is_empty() => {
+        let rest = RestName::parse(name, self.separator).filter(|_| !self.secrets.is_empty());
+        let outcome = match (rest, known) {
+            (Some(rest), _) => {
                 let keys = self.secrets.iter().map(|secret| secret.key(name, &self.realm, digest));
-                self.authenticate_rest(message, name, rest, keys, now)
+                match self.authenticate_rest(message, name, rest, keys, now) {
+                    Ok(user) => return Verified::User(user),
+                    Err(refusal) => Verified::Refused(refusal),
+                }
             }
-            (_, Some(_)) => Err(refuse(Reason::WrongPassword)),
-            _ => Err(refuse(Reason::UnknownUser)),
+            (None, Some(_)) => refuse(Reason::WrongPassword),
+            (None, None) => refuse(Reason::UnknownUser),
+        };
+        let is_wrong_secret = |outcome: &Verified| {
+            matches!(outcome, Verified::Refused(refusal) if refusal.reason != Reason::Expired)
+        };
+        match &self.directory {
+            Some(directory) if known.is_none() && is_wrong_secret(&outcome) => {
+                self.authenticate_stored(message, name, digest, &**directory, outcome)
+            }
+            _ => outcome,
+        }
+    }
+
+    /// Looks among the users of the directory; `otherwise` is said of those who are not there.
+    fn authenticate_stored(
+        &self,
+        message: &Message<'_>,
+        name: &str,
+        digest: PasswordDigest,
+        directory: &dyn Directory,
+        otherwise: Verified,
+    ) -> Verified {
+        let keys = match directory.find(&self.realm, name) {
+            Found::Keys(keys) => keys,
+            Found::Nobody => return otherwise,
+            Found::Unavailable => return Verified::Unavailable,
+            Found::Ask => return Verified::Ask,
+        };
+        match keys.of(digest) {
+            Some(key) if message.verify_integrity(key.bytes()).is_ok() => {
+                Verified::User(self.user(name, 0..name.len(), key.clone(), None))
+            }
+            _ if keys.aged => Verified::Ask,
+            _ => {
+                let reason = Reason::WrongPassword;
+                Verified::Refused(CredentialRefusal { reason, expired_since: None })
+            }
         }
     }
 
@@ -234,10 +306,10 @@ impl Credentials {
             let expired_since = Some(Duration::from_secs(now.0 - rest.expiry.0));
             return Err(CredentialRefusal { reason: Reason::Expired, expired_since });
         }
-        Ok(self.user(name, rest.account, key))
+        Ok(self.user(name, rest.account, key, Some(rest.expiry)))
     }
 
-    fn insert(&mut self, name: &str, keys: Keys) {
+    fn insert(&mut self, name: &str, keys: StoredKeys) {
         let hash = UserHash::of(name.as_bytes(), self.realm.as_bytes());
         self.hashed.insert(hash.0, name.into());
         self.md5_only += usize::from(keys.sha256.is_none());
@@ -246,12 +318,19 @@ impl Credentials {
         }
     }
 
-    fn user(&self, name: &str, account: Range<usize>, key: LongTermKey) -> Arc<User> {
+    fn user(
+        &self,
+        name: &str,
+        account: Range<usize>,
+        key: LongTermKey,
+        expires: Option<UnixTime>,
+    ) -> Arc<User> {
         Arc::new(User {
             name: name.into(),
             account,
             realm: self.realm.clone(),
             key: Some(Key::LongTerm(key)),
+            expires,
         })
     }
 }
@@ -266,15 +345,6 @@ impl fmt::Debug for Credentials {
             .field("oauth", &self.oauth)
             .field("anonymous", &self.anonymous)
             .finish()
-    }
-}
-
-impl Keys {
-    fn of(&self, digest: PasswordDigest) -> Option<&LongTermKey> {
-        match digest {
-            PasswordDigest::Md5 => Some(&self.md5),
-            PasswordDigest::Sha256 => self.sha256.as_ref(),
-        }
     }
 }
 
@@ -294,6 +364,11 @@ impl User {
     /// The realm it belongs to.
     pub fn realm(&self) -> &str {
         &self.realm
+    }
+
+    /// The second after which the REST credential it came in with is no good.
+    pub(crate) fn expires(&self) -> Option<UnixTime> {
+        self.expires
     }
 
     /// The key its requests are verified with; `None` when no password is asked for.

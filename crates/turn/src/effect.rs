@@ -13,7 +13,7 @@ use crate::ports::RelayedPort;
 use crate::reason::Reason;
 use crate::tcp_relay::{PeerConnectionId, PeerTransport};
 use crate::time::Timestamp;
-use crate::tuple::{Client, FiveTuple, RelayId, SessionId, Transport, WaitId};
+use crate::tuple::{Client, FiveTuple, InquiryId, RelayId, SessionId, Transport, WaitId};
 
 /// Something that needs a syscall, or somebody who listens.
 #[must_use]
@@ -87,6 +87,16 @@ pub enum Effect {
         flow: FlowId,
         /// Whose usage it is.
         owner: FlowOwner,
+    },
+    /// Ask the store for this user, see to it that the [`Directory`](crate::Directory) knows the answer, then call
+    /// [`Server::handle_credential`](crate::Server::handle_credential). Also when the store cannot be asked.
+    FindCredential {
+        /// Which request waits.
+        inquiry: InquiryId,
+        /// The user's realm.
+        realm: Box<str>,
+        /// The user's name.
+        name: Box<str>,
     },
     /// Something happened that people or metrics may want to know.
     Report(Event),

@@ -20,7 +20,7 @@ use turnpike_wire::{AttributeType, Integrity, Message, Method};
 
 pub use token::{MacKey, Token, TokenCipher, TokenError, TokenKey};
 
-use crate::auth::{Claim, WRONG_REALM, shown};
+use crate::auth::{Claim, WRONG_REALM, name_claimed, shown};
 use crate::credentials::{CredentialRefusal, User};
 use crate::reason::Reason;
 use crate::requests::{Refusal, Request};
@@ -160,7 +160,7 @@ impl SessionKey {
 impl Server {
     /// Whether a request comes with an access token, and these are accepted.
     pub(crate) fn bears_token(&self, request: &Request<'_>) -> bool {
-        request.message.has(AttributeType::ACCESS_TOKEN) && self.config.credentials.oauth().is_some()
+        request.message.has(AttributeType::ACCESS_TOKEN) && self.config.credentials_for(request).oauth().is_some()
     }
 
     /// The bearer of the request's token. The nonce is good.
@@ -172,11 +172,11 @@ impl Server {
         owner: Option<Arc<User>>,
     ) -> Result<Arc<User>, Refusal> {
         let Request { now, message, .. } = request;
-        let name = self.name_claimed(claim, owner.as_deref());
+        let credentials = self.config.credentials_for(request).clone();
+        let name = name_claimed(&credentials, claim, owner.as_deref());
         let short_way = !matches!(message.method(), Method::ALLOCATE | Method::REFRESH);
         let signs = |owner: &Arc<User>| owner.session_key().is_some_and(|key| key.signs(message, now.unix));
         let owner = owner.filter(|owner| short_way && signs(owner));
-        let credentials = &self.config.credentials;
         let verified = if realm != credentials.realm().as_bytes() {
             Err(WRONG_REALM)
         } else if let Some(owner) = owner {

@@ -118,8 +118,13 @@ impl PeerRules {
 
     /// Judges a canonical address: how it may be reached, or the name of the rule that refuses it.
     pub fn judge(&self, ip: IpAddr) -> Result<PeerAccess, &'static str> {
+        self.judge_for(None, ip)
+    }
+
+    /// Likewise, for somebody whose realm opens the address by a range of its own, or refuses it.
+    pub(crate) fn judge_for(&self, realm: Option<bool>, ip: IpAddr) -> Result<PeerAccess, &'static str> {
         if let Some(embedded) = embedded_ipv4(ip) {
-            let access = self.judge(IpAddr::V4(embedded))?;
+            let access = self.judge_for(realm, IpAddr::V4(embedded))?;
             // A translator would lead back to any port of this host.
             if access != PeerAccess::Anywhere {
                 return Err("this server's own");
@@ -131,7 +136,7 @@ impl PeerRules {
         if self.refuse_multicast && ip.is_multicast() {
             return Err(peer_rule::NO_MULTICAST);
         }
-        let opened = self.is_opened(ip);
+        let opened = realm == Some(true) || self.is_opened(ip);
         if self.is_own(ip) {
             let relayed = self.relays.iter().any(|relay| relay.address == ip || relay.advertised() == ip);
             return match (opened, relayed) {
@@ -143,7 +148,7 @@ impl PeerRules {
         if opened {
             return Ok(PeerAccess::Anywhere);
         }
-        if self.denied.iter().any(|range| range.contains(ip)) {
+        if realm == Some(false) || self.denied.iter().any(|range| range.contains(ip)) {
             return Err("denied-peer-ip");
         }
         match DEFAULT_REFUSED.iter().find(|(range, _)| range.contains(ip)) {

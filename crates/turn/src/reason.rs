@@ -87,6 +87,8 @@ reasons! {
     RateLimited = "rate_limited";
     /// Too many requests wait already.
     TooManyWaiting = "too_many_waiting";
+    /// The store of users did not answer: the client's next try may do better.
+    StoreUnavailable = "store_unavailable";
     /// The message does not fit its buffer.
     TooLarge = "too_large";
     /// A proxy did not say whose a datagram or connection is.

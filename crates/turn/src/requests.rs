@@ -24,6 +24,7 @@ use std::sync::Arc;
 use turnpike_wire::attributes::XorPeerAddress;
 use turnpike_wire::{AttributeType, Class, ErrorNumber, Message, Method};
 
+use crate::auth::Sender;
 use crate::credentials::User;
 use crate::effect::{Effect, Event};
 use crate::peers::PeerAccess;
@@ -31,7 +32,7 @@ use crate::reason::Reason;
 use crate::server::Server;
 use crate::tcp_relay::PeerConnectionId;
 use crate::time::Now;
-use crate::tuple::{Client, RelayId, SessionId, WaitId};
+use crate::tuple::{Client, InquiryId, RelayId, SessionId, WaitId};
 use crate::verdict::Verdict;
 
 /// One request being worked on.
@@ -40,6 +41,8 @@ pub(crate) struct Request<'m> {
     pub(crate) now: Now,
     pub(crate) client: Client,
     pub(crate) message: Message<'m>,
+    /// Whether the store has been asked for its sender.
+    pub(crate) asked: bool,
 }
 
 /// What a rule answers when it grants the request.
@@ -65,6 +68,10 @@ pub(crate) enum Answer {
     HandOver { worker: u16 },
     /// Later.
     Wait(WaitId),
+    /// Later, when its sender is known.
+    Asking(InquiryId),
+    /// Nothing: the store does not say who sent it.
+    Unavailable(Reason),
     /// An earlier copy of this request is being worked on.
     InProgress,
     /// Nothing: its source has had as many answers of this kind as it may.
@@ -76,6 +83,7 @@ impl Answer {
     fn is_final(&self) -> bool {
         match self {
             Answer::Wait(_) | Answer::Connecting(_) | Answer::HandOver { .. } => false,
+            Answer::Asking(_) | Answer::Unavailable(_) => false,
             Answer::InProgress | Answer::Withheld => false,
             Answer::Done | Answer::Mapped | Answer::Discovered(_) => true,
             Answer::Lifetime(_) | Answer::Moved(..) | Answer::Allocated(_) | Answer::Connected(_) => true,
@@ -124,6 +132,12 @@ impl Server {
     pub(crate) fn handle_request(&mut self, request: &Request<'_>) -> Verdict<'_> {
         let method = request.message.method();
         self.stats.count_request(method);
+        self.work_on(request)
+    }
+
+    /// Handles a request that was counted.
+    pub(crate) fn work_on(&mut self, request: &Request<'_>) -> Verdict<'_> {
+        let method = request.message.method();
         if let Err(reason) = self.is_served(method) {
             return self.drop_packet(reason);
         }
@@ -135,6 +149,8 @@ impl Server {
         self.report_processed(request, session, &outcome);
         match outcome {
             Ok((Answer::Wait(wait), _)) => Verdict::Wait(wait),
+            Ok((Answer::Asking(inquiry), _)) => Verdict::Asking(inquiry),
+            Ok((Answer::Unavailable(reason), _)) => self.drop_packet(reason),
             Ok((Answer::Connecting(connection), _)) => Verdict::Connecting(connection),
             Ok((Answer::HandOver { worker }, _)) => Verdict::HandOver { worker },
             Ok((Answer::InProgress, _)) => self.drop_packet(Reason::InProgress),
@@ -164,7 +180,13 @@ impl Server {
             return Err(Refusal::plain(ErrorNumber::TRY_ALTERNATE, Reason::TryAlternate));
         }
         let anybody = method == Method::BINDING && !self.config.authenticated_binding;
-        let user = if anybody { None } else { Some(self.authenticate(request)?) };
+        let user = match anybody {
+            true => None,
+            false => match self.authenticate(request)? {
+                Sender::Known(user) => Some(user),
+                Sender::Asked(answer) => return Ok((answer, None)),
+            },
+        };
         if self.unknown_in(request).next().is_some() {
             let (number, reason) = (ErrorNumber::UNKNOWN_ATTRIBUTE, Reason::UnknownAttributes);
             return Err(Refusal { user, ..Refusal::plain(number, reason) });
@@ -228,7 +250,9 @@ impl Server {
         let Some((relay, session)) = found else {
             return Err(refused(ErrorNumber::PEER_ADDRESS_FAMILY_MISMATCH, Reason::WrongFamily));
         };
-        let judged = self.config.peers.judge(peer.ip()).map(|access| Judged { relay, ip: peer.ip(), access });
+        let user = self.allocations.get(relay).map(|allocation| allocation.user.clone());
+        let own = user.and_then(|user| self.config.tenant_opens(&user, peer.ip()));
+        let judged = self.config.peers.judge_for(own, peer.ip()).map(|access| Judged { relay, ip: peer.ip(), access });
         judged.map_err(|rule| {
             let tuple = request.client.tuple;
             self.effects.push_back(Effect::Report(Event::PeerRefused {

@@ -12,7 +12,7 @@ use turnpike_wire::{AttributeType, Class, Integrity, Message, MessageWriter, Met
 
 use crate::alternate::AlternateServer;
 use crate::challenge_budget::Allowance;
-use crate::credentials::User;
+use crate::credentials::{Credentials, User};
 use crate::effect::Event;
 use crate::mobility::PendingClaim;
 use crate::reason::Reason;
@@ -109,7 +109,9 @@ impl Server {
             Reason::TryAlternate => self.next_alternate(&request.client.tuple),
             _ => None,
         };
-        self.write_error(&request.reply(), refusal, &nonce, &unknown, alternate.as_ref())
+        let credentials = self.config.credentials_for(request).clone();
+        let challenge = refusal.challenge.then_some((&*credentials, &nonce[..]));
+        self.write_error(&request.reply(), refusal, challenge, &unknown, alternate.as_ref())
     }
 
     pub(crate) fn refuse_pending(
@@ -118,7 +120,7 @@ impl Server {
         pending: &PendingAllocation,
         refusal: &Refusal,
     ) -> Verdict<'_> {
-        self.write_error(&pending.reply(), refusal, &[], &[], None)
+        self.write_error(&pending.reply(), refusal, None, &[], None)
     }
 
     /// Answers a Refresh that has waited for its allocation.
@@ -133,7 +135,7 @@ impl Server {
     }
 
     pub(crate) fn refuse_claim(&mut self, reply: &Reply, refusal: &Refusal) -> Verdict<'_> {
-        self.write_error(reply, refusal, &[], &[], None)
+        self.write_error(reply, refusal, None, &[], None)
     }
 
     /// Takes a token from the source's budget for an answer to somebody unknown.
@@ -196,6 +198,7 @@ impl Server {
                 writer.add(&ConnectionId(connection.number()));
             }
             Answer::Done | Answer::InProgress | Answer::Withheld => {}
+            Answer::Asking(_) | Answer::Unavailable(_) => {}
             Answer::Wait(_) | Answer::Connecting(_) | Answer::HandOver { .. } => {}
         }
         stats.successes += 1;
@@ -212,7 +215,7 @@ impl Server {
         &mut self,
         reply: &Reply,
         refusal: &Refusal,
-        nonce: &[u8],
+        challenge: Option<(&Credentials, &[u8])>,
         unknown: &[u8],
         alternate: Option<&AlternateServer>,
     ) -> Verdict<'_> {
@@ -223,8 +226,7 @@ impl Server {
         let number = refusal.refused.number;
         let reason = if config.reason_phrases { number.reason() } else { "" };
         writer.add(&ErrorCode { number, reason });
-        if refusal.challenge {
-            let credentials = &config.credentials;
+        if let Some((credentials, nonce)) = challenge {
             writer.add(&Realm(credentials.realm().as_bytes())).add(&Nonce(nonce));
             // RFC 8489 §9.2.4: the nonce's feature bits say that it is there.
             writer.add(&credentials.offer().algorithms());

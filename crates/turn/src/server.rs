@@ -18,6 +18,7 @@ use crate::credentials::User;
 use crate::deleted::Deleted;
 use crate::effect::{Effect, EndCause, Event};
 use crate::flows::{FlowOwner, withdraw};
+use crate::inquiries::Inquiries;
 use crate::mobility::Mobile;
 use crate::multiplex::Claims;
 use crate::nonce::NonceKey;
@@ -48,6 +49,8 @@ pub struct Server {
     pub(crate) budget: ChallengeBudget,
     pub(crate) allocations: Allocations,
     pub(crate) waiting: Waiting,
+    /// Requests whose senders nobody knows yet.
+    pub(crate) inquiries: Inquiries,
     pub(crate) peer_connections: PeerConnections,
     /// Whose the peers on shared ports are.
     pub(crate) claims: Claims,
@@ -93,6 +96,7 @@ impl Server {
             budget: ChallengeBudget::new(challenge_rate, challenge_burst, sources),
             allocations: Allocations::new(tuples),
             waiting: Waiting::default(),
+            inquiries: Inquiries::default(),
             peer_connections: PeerConnections::default(),
             claims: Claims::default(),
             deleted: Deleted::default(),
@@ -136,6 +140,7 @@ impl Server {
     /// Where proxies name the clients, the same 5-tuple may have come by another connection since.
     pub fn handle_link_closed(&mut self, now: Now, client: Client) {
         self.waiting.abandon(&client);
+        self.inquiries.abandon(&client);
         let relay = self.allocations.find(&client.tuple);
         let found = relay.and_then(|relay| self.allocations.get(relay)).map(|found| found.client.link);
         if found.is_some_and(|link| link != client.link && link != Link::NOWHERE) || self.lose_link(&client) {
@@ -180,6 +185,7 @@ impl Server {
                 Timer::Deleted(tuple) => self.deleted.forget(now.monotonic, &tuple),
                 Timer::Unbound(connection) => self.expire_connection(now.monotonic, connection),
                 Timer::Overlap(session) => self.end_overlap(now.monotonic, session),
+                Timer::Inquiry(inquiry) => self.end_inquiry(now.monotonic, inquiry),
             }
         }
     }
@@ -221,6 +227,7 @@ impl Server {
     pub fn check_invariants(&self) {
         self.allocations.check_invariants();
         self.check_connections();
+        self.inquiries.check_invariants();
         self.claims.check_invariants(|relay| self.allocations.get(relay).is_some());
         assert_eq!(self.allocations.count() as u64, self.stats.allocations(), "counted right");
         self.mobile.check_invariants(|relay| {
@@ -251,7 +258,7 @@ impl Server {
             (Class::Indication, _) => self.drop_packet(Reason::UnknownMethod),
             _ => match self.passed_to(&client, &message) {
                 Some(worker) => self.pass_on(worker, client, packet),
-                None => self.handle_request(&Request { now, client, message }),
+                None => self.handle_request(&Request { now, client, message, asked: false }),
             },
         }
     }
@@ -278,7 +285,7 @@ impl Server {
 
     /// Sets a timer, and takes out those that nobody waits for any more when there are many.
     pub(crate) fn set_timer(&mut self, due: Timestamp, timer: Timer) {
-        let Server { timers, allocations, deleted, peer_connections, mobile, .. } = self;
+        let Server { timers, allocations, deleted, peer_connections, mobile, inquiries, .. } = self;
         timers.set(due, timer);
         if timers.are_crowded() {
             timers.retain(|due, timer| match timer {
@@ -288,6 +295,7 @@ impl Server {
                 Timer::Deleted(tuple) => deleted.expiry(tuple) == Some(due),
                 Timer::Unbound(connection) => peer_connections.deadline(*connection) == Some(due),
                 Timer::Overlap(session) => mobile.overlap_end(*session) == Some(due),
+                Timer::Inquiry(inquiry) => inquiries.deadline(*inquiry) == Some(due),
             });
         }
     }

@@ -148,7 +148,7 @@ impl Server {
             }
             Some(refused) => {
                 self.forget_connection(connection);
-                self.write_error(&reply, &Refusal { refused, challenge: false, user }, &[], &[], None)
+                self.write_error(&reply, &Refusal { refused, challenge: false, user }, None, &[], None)
             }
         }
     }

@@ -7,7 +7,7 @@ use std::collections::BinaryHeap;
 
 use crate::tcp_relay::PeerConnectionId;
 use crate::time::Timestamp;
-use crate::tuple::{FiveTuple, RelayId, SessionId};
+use crate::tuple::{FiveTuple, InquiryId, RelayId, SessionId};
 
 /// What a deadline is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub(crate) enum Timer {
     Deleted(FiveTuple),
     /// A connection with a peer that waits for a ConnectionBind.
     Unbound(PeerConnectionId),
+    /// The patience with a database.
+    Inquiry(InquiryId),
     /// The time for which a session that moves has two 5-tuples.
     Overlap(SessionId),
 }

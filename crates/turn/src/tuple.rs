@@ -123,6 +123,15 @@ pub struct WaitId {
     pub generation: u32,
 }
 
+/// Names a request whose sender's key is being asked for. An answer that comes late names no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct InquiryId {
+    /// Index among the parked requests.
+    pub slot: u32,
+    /// How often the slot was used before.
+    pub generation: u32,
+}
+
 /// An allocation's name in logs: worker number × 10^15 + a counter, printed with 18 digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(u64);

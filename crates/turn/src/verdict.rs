@@ -5,7 +5,7 @@ use core::ops::Range;
 
 use crate::reason::Reason;
 use crate::tcp_relay::PeerConnectionId;
-use crate::tuple::{Client, RelayId, WaitId};
+use crate::tuple::{Client, InquiryId, RelayId, WaitId};
 
 /// The answer to one packet. Bytes leave by it; whatever needs a syscall or time is an
 /// [`Effect`](crate::Effect).
@@ -23,6 +23,8 @@ pub enum Verdict<'s> {
     },
     /// The request waits for the answer to an effect.
     Wait(WaitId),
+    /// The request waits for its sender's key.
+    Asking(InquiryId),
     /// The request waits for a connection to a peer.
     Connecting(PeerConnectionId),
     /// The client's connection belongs to another worker (RFC 6062: it alone has the peer's). This request, which has

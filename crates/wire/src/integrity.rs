@@ -48,6 +48,11 @@ impl LongTermKey {
         LongTermKey { bytes, digest: PasswordDigest::Md5 }
     }
 
+    /// A key that was derived with SHA-256 elsewhere.
+    pub fn from_sha256(bytes: [u8; 32]) -> Self {
+        LongTermKey { bytes, digest: PasswordDigest::Sha256 }
+    }
+
     /// The 16 or 32 bytes.
     pub fn bytes(&self) -> &[u8] {
         match self.digest {

@@ -242,7 +242,9 @@ impl Datapath {
         let handled = match &verdict {
             Verdict::Forward(_) | Verdict::Drop(_) => Handled::Data,
             Verdict::HandOver { worker } => Handled::Elsewhere { worker: *worker },
-            Verdict::Reply { .. } | Verdict::Wait(_) | Verdict::Connecting(_) => Handled::Control,
+            Verdict::Reply { .. } | Verdict::Wait(_) | Verdict::Asking(_) | Verdict::Connecting(_) => {
+                Handled::Control
+            },
         };
         Ways { pool, egress, links, streams, relays, dtls: dtls.as_deref_mut() }.queue(&verdict, span);
         if handled == Handled::Control {

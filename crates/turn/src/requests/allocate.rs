@@ -81,7 +81,8 @@ impl Server {
             Some(place) => place,
             None => {
                 let quota = |reason| refused(ErrorNumber::ALLOCATION_QUOTA_REACHED, reason);
-                self.quotas.take(user).map_err(quota)?
+                let limits = self.config.tenant(user).map(|tenant| tenant.limits).unwrap_or_default();
+                self.quotas.take(user, &limits).map_err(quota)?
             }
         };
         if self.waiting.is_full() {
@@ -119,7 +120,11 @@ impl Server {
     pub(super) fn granted_lifetime(&self, asked: Option<u32>, now: UnixTime, user: &User) -> u32 {
         let longest = self.config.max_lifetime.as_secs().min(u64::from(u32::MAX)) as u32;
         let granted = asked.unwrap_or(DEFAULT_LIFETIME).min(longest).max(DEFAULT_LIFETIME);
-        user.session_key().map_or(granted, |key| granted.min(key.left(now)))
+        let granted = user.session_key().map_or(granted, |key| granted.min(key.left(now)));
+        match user.expires().filter(|_| self.config.strict_expiry) {
+            Some(expires) => granted.min(expires.0.saturating_sub(now.0).clamp(1, u32::MAX.into()) as u32),
+            None => granted,
+        }
     }
 
     /// The answer to a copy of a request that was or is being granted; a refusal if the 5-tuple is taken.

@@ -78,7 +78,8 @@ impl Server {
     ) -> impl Iterator<Item = AttributeType> + use<'m> {
         let method = request.message.method();
         let discovers = method == Method::BINDING && self.config.discovers(&request.client.tuple);
-        let (binds, bears) = (method == Method::CONNECTION_BIND, self.config.credentials.oauth().is_some());
+        let bears = self.config.credentials_for(request).oauth().is_some();
+        let binds = method == Method::CONNECTION_BIND;
         unknown_attributes(&request.message).filter(move |kind| {
             !(discovers && DISCOVERY.contains(kind)
                 || binds && *kind == AttributeType::CONNECTION_ID

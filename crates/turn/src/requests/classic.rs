@@ -44,7 +44,7 @@ impl Server {
             return self.drop_packet(Reason::NoMagicCookie);
         }
         self.stats.count_request(Method::BINDING);
-        let request = Request { now, client, message };
+        let request = Request { now, client, message, asked: false };
         match self.judge_classic(&request) {
             Ok(answer) => self.answer_classic(&request, id, &answer),
             Err(reason) => self.drop_packet(reason),

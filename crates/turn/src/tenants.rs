@@ -1,0 +1,102 @@
+//! Several realms on one server: each with its own users and secrets, quotas, bandwidth and peers.
+//!
+//! Which realm a request belongs to is found anew for each, from what does not change within a session: the name's
+//! suffix, the address it came to, or its ORIGIN (as in coturn), in this order; else it is the server's own realm.
+//! Whoever names another one is told which it is.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use turnpike_wire::attributes::{Origin, Username};
+
+use crate::config::Config;
+use crate::credentials::{Credentials, User};
+use crate::peers::IpRange;
+use crate::requests::Request;
+
+/// The realms there are besides the server's own, what is special about each, and how they are told apart.
+#[derive(Clone, Debug, Default)]
+pub struct Tenants {
+    /// By name; the server's own may be among them, without credentials.
+    pub realms: HashMap<Box<str>, Tenant>,
+    /// Realm by web origin.
+    pub origins: HashMap<Box<str>, Box<str>>,
+    /// Realm by the address that clients send to.
+    pub addresses: HashMap<IpAddr, Box<str>>,
+    /// What stands in a username before the name of its realm; `None` where names say nothing of it.
+    pub suffix: Option<char>,
+}
+
+/// One realm.
+#[derive(Clone, Debug, Default)]
+pub struct Tenant {
+    /// Who may allocate in it; `None` for the server's own realm.
+    pub credentials: Option<Arc<Credentials>>,
+    /// How much they may have.
+    pub limits: Limits,
+    /// Peers that they may reach though others may not.
+    pub allowed: Vec<IpRange>,
+    /// Peers that they may not reach, unless a range opens them.
+    pub denied: Vec<IpRange>,
+}
+
+/// What a realm has instead of what is set for all; `None` where nothing is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Allocations of one user; zero for no limit.
+    pub user_quota: Option<u32>,
+    /// Allocations of the realm; zero for no limit.
+    pub total_quota: Option<u32>,
+    /// Bytes a second and direction of each allocation; zero for no limit.
+    pub rate: Option<u64>,
+}
+
+impl Tenants {
+    fn is_empty(&self) -> bool {
+        self.realms.is_empty()
+    }
+
+    fn credentials(&self, realm: &str) -> Option<&Arc<Credentials>> {
+        self.realms.get(realm)?.credentials.as_ref()
+    }
+}
+
+impl Config {
+    /// Whose credentials a request is judged by.
+    pub(crate) fn credentials_for(&self, request: &Request<'_>) -> &Arc<Credentials> {
+        if self.tenants.is_empty() {
+            return &self.credentials;
+        }
+        let (message, tenants) = (&request.message, &self.tenants);
+        let by_name = || {
+            let Username(name) = message.get().ok()??;
+            let (_, realm) = core::str::from_utf8(name).ok()?.rsplit_once(tenants.suffix?)?;
+            tenants.credentials(realm)
+        };
+        let by_address =
+            || tenants.credentials(tenants.addresses.get(&request.client.tuple.server.ip())?);
+        let by_origin = || {
+            let Origin(origin) = message.get().ok()??;
+            let origin = core::str::from_utf8(origin).ok()?.to_ascii_lowercase();
+            tenants.credentials(tenants.origins.get(origin.as_str())?)
+        };
+        by_name().or_else(by_address).or_else(by_origin).unwrap_or(&self.credentials)
+    }
+
+    /// What this user's realm has of its own.
+    pub(crate) fn tenant(&self, user: &User) -> Option<&Tenant> {
+        self.tenants.realms.get(user.realm())
+    }
+
+    /// What this user's realm says of a peer, where it says anything: whether it may be reached.
+    pub(crate) fn tenant_opens(&self, user: &User, peer: IpAddr) -> Option<bool> {
+        let tenant = self.tenant(user)?;
+        let among = |ranges: &[IpRange]| ranges.iter().any(|range| range.contains(peer));
+        match (among(&tenant.allowed), among(&tenant.denied)) {
+            (true, _) => Some(true),
+            (false, true) => Some(false),
+            (false, false) => None,
+        }
+    }
+}
