@@ -63,6 +63,8 @@ impl World {
                         "{flow:?} was offered before it is taken back"
                     );
                 }
+                // No world keeps its users outside.
+                Effect::FindCredential { .. } => {}
                 Effect::Post { to, letter } => consequences.letters.push_back((worker, to, letter)),
                 Effect::Report(event) => consequences.reports.push(Report::of(&event)),
             }

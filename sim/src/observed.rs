@@ -52,6 +52,8 @@ impl Action {
             }
             Verdict::Reply { to, bytes } => Action::Reply { to, bytes: bytes.to_vec() },
             Verdict::Wait(wait) => Action::Wait(wait),
+            // No world keeps its users outside.
+            Verdict::Asking(_) => Action::Nothing,
             Verdict::Connecting(connection) => Action::Connecting(connection),
             Verdict::HandOver { worker } => Action::HandOver(worker),
             Verdict::Drop(reason) => Action::Drop(reason),

@@ -167,7 +167,10 @@ impl Loaded {
                     .to_owned(),
             );
         }
-        let has_credentials = has_users || !config.secrets.is_empty() || !config.oauth_keys.is_empty();
+        let has_credentials = has_users
+            || !config.secrets.is_empty()
+            || !config.oauth_keys.is_empty()
+            || config.databases.database.is_some();
         if config.secure_stun && !has_credentials {
             problems.push("secure-stun demands credentials, but there are none: set some".to_owned());
         }
@@ -359,12 +362,11 @@ fn check_external(config: &Config, problems: &mut Vec<String>) {
 }
 
 fn no_credentials(config: &Config) -> String {
-    let asked = match config.databases.first() {
-        Some(database) => format!(" ({database} is not read: this version has no databases)"),
-        None if config.use_auth_secret => " (use-auth-secret is set, but no static-auth-secret)".to_owned(),
-        None if config.long_term => " (lt-cred-mech is set, but no user)".to_owned(),
-        None if config.oauth => " (oauth is set, but no oauth-key)".to_owned(),
-        None => String::new(),
+    let asked = match () {
+        () if config.use_auth_secret => " (use-auth-secret is set, but no static-auth-secret)".to_owned(),
+        () if config.long_term => " (lt-cred-mech is set, but no user)".to_owned(),
+        () if config.oauth => " (oauth is set, but no oauth-key)".to_owned(),
+        () => String::new(),
     };
     format!(
         "nobody could use this server: it has no credentials{asked}.\n\

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::databases::DatabaseSettings;
 use crate::endpoints::AlternateLists;
 use crate::oauth_key::OAuthKey;
 use crate::values::{PeerRange, Secret};
@@ -159,8 +160,8 @@ pub struct Config {
     pub log: LogSettings,
     /// Where to write the process id.
     pub pidfile: Option<PathBuf>,
-    /// Databases that were asked for, by option name.
-    pub databases: Vec<&'static str>,
+    /// What is kept outside this configuration.
+    pub databases: DatabaseSettings,
     /// Bytes of data a second for each relayed address and direction; zero for no limit.
     pub max_bps: u64,
     /// Bytes a second granted to all sessions together; zero for no limit.
@@ -316,7 +317,7 @@ impl Default for Config {
             extra_verbose: false,
             log: LogSettings::default(),
             pidfile: None,
-            databases: Vec::new(),
+            databases: DatabaseSettings::default(),
             max_bps: 0,
             bps_capacity: 0,
             balancing: Balancing::default(),

@@ -102,7 +102,7 @@ fn remark(option: &OptionSpec) -> String {
         parts.push(format!("[default: {}]", option.default));
     }
     match option.effect {
-        Effect::Later(_) | Effect::LaterFatal(..) => parts.push("(not in this version)".to_owned()),
+        Effect::Later(_) => parts.push("(not in this version)".to_owned()),
         Effect::Settled(_) => parts.push("(accepted, changes nothing)".to_owned()),
         Effect::Obsolete(_) => parts.push("(obsolete)".to_owned()),
         Effect::Deprecated(..) => parts.push("(deprecated)".to_owned()),

@@ -6,6 +6,7 @@
 
 mod check;
 mod config;
+mod databases;
 mod endpoints;
 mod error;
 mod file;
@@ -23,6 +24,7 @@ pub use config::{
     Balancing, Config, DefaultFamily, ExternalAddress, FastPath, FastPathSettings, LogLevel, LogSettings,
     Password, StaticUser,
 };
+pub use databases::{Database, DatabaseKind, DatabaseSettings};
 pub use endpoints::{AlternateLists, AlternateServer};
 pub use error::ConfigError;
 pub use help::{coloured_help, help, sample};

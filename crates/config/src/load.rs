@@ -345,10 +345,6 @@ impl Loading {
                     self.loaded.notice(Severity::Warning, origin, text);
                 }
             }
-            Effect::LaterFatal(note, why) => {
-                note(config);
-                self.loaded.notice(Severity::Warning, origin, format!("{name} has no effect yet: {why}"));
-            }
             Effect::Settled(how) => {
                 if option.is_switch() {
                     boolean(value)?;

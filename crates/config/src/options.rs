@@ -3,6 +3,7 @@
 mod administration;
 mod authentication;
 mod command_line;
+mod databases;
 mod listening;
 mod logging;
 mod protocol;
@@ -62,8 +63,6 @@ pub enum Effect {
     Set(fn(&mut Config, &str) -> Result<(), String>),
     /// Known, but not in this version; says what it needs.
     Later(&'static str),
-    /// Known, but not in this version: notes it, for without it there may be nobody to serve; says why.
-    LaterFatal(fn(&mut Config), &'static str),
     /// Nothing: this server always does so, or never does; says which.
     Settled(&'static str),
     /// An old switch that says what is so anyway: only its denial changes something; says what to use.
@@ -89,7 +88,7 @@ pub const GROUPS: &[Group] = &[
     Group { title: "Listening", options: listening::OPTIONS },
     Group { title: "Relaying", options: relay::OPTIONS },
     Group { title: "Users and secrets", options: authentication::OPTIONS },
-    Group { title: "Databases", options: authentication::DATABASES },
+    Group { title: "Databases", options: databases::DATABASES },
     Group { title: "TLS and DTLS", options: listening::TLS },
     Group { title: "Limits", options: security::LIMITS },
     Group { title: "Peers", options: security::PEERS },

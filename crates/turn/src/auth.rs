@@ -194,7 +194,6 @@ pub(crate) fn shown(name: Option<&str>, claim: &Claim<'_>) -> Box<str> {
 
 pub(crate) const WRONG_REALM: CredentialRefusal =
     CredentialRefusal { reason: Reason::WrongRealm, expired_since: None };
-const EXPIRED: CredentialRefusal =
-    CredentialRefusal { reason: Reason::Expired, expired_since: None };
+const EXPIRED: CredentialRefusal = CredentialRefusal { reason: Reason::Expired, expired_since: None };
 /// Bytes of a refused username that reach the log.
 const SHOWN_NAME: usize = 128;

@@ -228,8 +228,7 @@ impl Credentials {
         digest: PasswordDigest,
         now: UnixTime,
     ) -> Verified {
-        let refuse =
-            |reason| Verified::Refused(CredentialRefusal { reason, expired_since: None });
+        let refuse = |reason| Verified::Refused(CredentialRefusal { reason, expired_since: None });
         let known = name.and_then(|name| self.users.get(name));
         let key = known.and_then(|keys| keys.of(digest));
         // An unknown name costs one verification as well, so that timing does not tell.
@@ -253,9 +252,7 @@ impl Credentials {
             (None, Some(_)) => refuse(Reason::WrongPassword),
             (None, None) => refuse(Reason::UnknownUser),
         };
-        let is_wrong_secret = |outcome: &Verified| {
-            matches!(outcome, Verified::Refused(refusal) if refusal.reason != Reason::Expired)
-        };
+        let is_wrong_secret = |outcome: &Verified| matches!(outcome, Verified::Refused(refusal) if refusal.reason != Reason::Expired);
         match &self.directory {
             Some(directory) if known.is_none() && is_wrong_secret(&outcome) => {
                 self.authenticate_stored(message, name, digest, &**directory, outcome)

@@ -41,8 +41,7 @@ impl Inquiries {
     /// Keeps a request, unless too many wait.
     fn park(&mut self, request: &Request<'_>) -> Result<(InquiryId, Timestamp), Reason> {
         let (client, packet) = (request.client, request.message.bytes());
-        let is_full =
-            self.slots.len() - self.free.len() >= MOST || self.bytes + packet.len() > MOST_BYTES;
+        let is_full = self.slots.len() - self.free.len() >= MOST || self.bytes + packet.len() > MOST_BYTES;
         if is_full || self.by_tuple.contains_key(&client.tuple) {
             return Err(if is_full { Reason::TooManyWaiting } else { Reason::InProgress });
         }
@@ -51,7 +50,8 @@ impl Inquiries {
             (self.slots.len() - 1) as u32
         });
         let (generation, place) = &mut self.slots[slot as usize];
-        let (inquiry, until) = (InquiryId { slot, generation: *generation }, request.now.monotonic + PATIENCE);
+        let (inquiry, until) =
+            (InquiryId { slot, generation: *generation }, request.now.monotonic + PATIENCE);
         let transaction = request.message.transaction_id();
         *place = Some(Parked { client, transaction, packet: packet.into(), until });
         self.bytes += packet.len();
@@ -93,7 +93,11 @@ impl Inquiries {
 
     pub(crate) fn check_invariants(&self) {
         let parked = || self.slots.iter().filter_map(|(_, parked)| parked.as_ref());
-        assert_eq!(parked().map(|parked| parked.packet.len()).sum::<usize>(), self.bytes, "bytes counted right");
+        assert_eq!(
+            parked().map(|parked| parked.packet.len()).sum::<usize>(),
+            self.bytes,
+            "bytes counted right"
+        );
         assert_eq!(parked().count(), self.by_tuple.len(), "each is found by its 5-tuple");
     }
 }
@@ -121,7 +125,12 @@ impl Server {
     }
 
     /// Keeps a request until the directory knows this user. A second one on its 5-tuple is left to be sent again.
-    pub(crate) fn inquire(&mut self, request: &Request<'_>, realm: &str, name: &str) -> Result<InquiryId, Reason> {
+    pub(crate) fn inquire(
+        &mut self,
+        request: &Request<'_>,
+        realm: &str,
+        name: &str,
+    ) -> Result<InquiryId, Reason> {
         // Asked already, and forgotten since: there is no use in asking for ever.
         if request.asked {
             return Err(Reason::StoreUnavailable);

@@ -160,7 +160,8 @@ impl SessionKey {
 impl Server {
     /// Whether a request comes with an access token, and these are accepted.
     pub(crate) fn bears_token(&self, request: &Request<'_>) -> bool {
-        request.message.has(AttributeType::ACCESS_TOKEN) && self.config.credentials_for(request).oauth().is_some()
+        request.message.has(AttributeType::ACCESS_TOKEN)
+            && self.config.credentials_for(request).oauth().is_some()
     }
 
     /// The bearer of the request's token. The nonce is good.

@@ -252,7 +252,8 @@ impl Server {
         };
         let user = self.allocations.get(relay).map(|allocation| allocation.user.clone());
         let own = user.and_then(|user| self.config.tenant_opens(&user, peer.ip()));
-        let judged = self.config.peers.judge_for(own, peer.ip()).map(|access| Judged { relay, ip: peer.ip(), access });
+        let judged =
+            self.config.peers.judge_for(own, peer.ip()).map(|access| Judged { relay, ip: peer.ip(), access });
         judged.map_err(|rule| {
             let tuple = request.client.tuple;
             self.effects.push_back(Effect::Report(Event::PeerRefused {

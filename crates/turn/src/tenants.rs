@@ -74,8 +74,7 @@ impl Config {
             let (_, realm) = core::str::from_utf8(name).ok()?.rsplit_once(tenants.suffix?)?;
             tenants.credentials(realm)
         };
-        let by_address =
-            || tenants.credentials(tenants.addresses.get(&request.client.tuple.server.ip())?);
+        let by_address = || tenants.credentials(tenants.addresses.get(&request.client.tuple.server.ip())?);
         let by_origin = || {
             let Origin(origin) = message.get().ok()??;
             let origin = core::str::from_utf8(origin).ok()?.to_ascii_lowercase();

@@ -11,18 +11,21 @@ use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use turnpike_config::{Config, Loaded, LogLevel};
-use turnpike_control::{Level, Log, LogDestination, LogOptions, ReportSender, Reports};
+use turnpike_control::{
+    Asker, Inquirer, Level, Log, LogDestination, LogOptions, ReportSender, Reports, StoredUsers,
+};
 use turnpike_dtls::DtlsAcceptor;
 use turnpike_net::{TcpListener, UdpOptions, raise_descriptor_limit};
 use turnpike_turn::{Init, NonceKey, Ports, Quotas};
 use turnpike_worker::{
-    Command, DtlsInit, DtlsLimits, HeldPorts, HttpAnswers, Listener, Mailbox, Siblings, StreamLimits,
+    Ask, Command, DtlsInit, DtlsLimits, HeldPorts, HttpAnswers, Listener, Mailbox, Siblings, StreamLimits,
     TlsAcceptor, Worker, WorkerInit,
 };
 use turnpike_xdp::{FastPath, FlowTable};
 
 use crate::addresses::Addresses;
 use crate::certificates::Certificates;
+use crate::database;
 use crate::fast_path;
 use crate::listeners::Listeners;
 use crate::proxies::{proxy_rules, tell_proxies};
@@ -71,13 +74,14 @@ impl Running {
         let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2])?;
         let limit = raise_descriptor_limit().ok();
         let addresses = Addresses::find(config)?;
+        let database = database::open(config, &log)?;
         let threads = config.threads.unwrap_or_else(cores);
         let certificates = Certificates::open(config, &log).map(Arc::new);
         let secure = certificates.as_deref().map(Certificates::served).unwrap_or_default();
         let mut listeners = Listeners::bind(config, &addresses.listening, threads, secure)?;
         shared_ports::probe(&log, config, &addresses, threads)?;
         tell_transports(&log, config, certificates.as_deref());
-        tell_rules(&log, config, limit, listeners.buffers());
+        tell_rules(&log, config, database.as_ref(), limit, listeners.buffers());
         tell_discovery(&log, config, &addresses);
         Redirection::find(config, &addresses).tell(&log);
         tell_proxies(&log, config);
@@ -89,6 +93,7 @@ impl Running {
         let limits = stream_limits(descriptors, threads, config.idle_connection);
         let mut shared = Shared::new(config, &addresses, certificates.as_deref(), limits, threads)?;
         shared.offer_flows(fast_path.is_some());
+        shared.heed(config, database.as_ref(), &log);
         let mut workers = Vec::new();
         for number in 0..threads {
             let flows =
@@ -96,6 +101,9 @@ impl Running {
             workers.push(shared.start_worker(number, (listeners.share(), flows), config, sender.clone())?);
         }
         shared.siblings.introduce(workers.iter().map(|(mailbox, _)| mailbox.clone()).collect());
+        if let Some(database) = database {
+            database::start(database, &shared.siblings, (log.clone(), config, &shared.common))?;
+        }
         drop(sender);
         if let Some(certificates) = &certificates {
             certificates.clone().watch(log.clone())?;
@@ -190,6 +198,10 @@ impl Drop for EndsProcess {
 /// What all workers hold in common.
 struct Shared {
     rules: Arc<turnpike_turn::Config>,
+    /// The rules without what a database says.
+    common: turnpike_turn::Config,
+    /// Users of a database.
+    users: Option<Arc<StoredUsers>>,
     ports: Arc<Ports>,
     quotas: Arc<Quotas>,
     nonce_key: NonceKey,
@@ -217,7 +229,9 @@ impl Shared {
         // Of the descriptors that are not for clients' connections, half.
         rules.worker_connections = stream_limits.total as usize / 2;
         Ok(Shared {
+            common: rules.clone(),
             rules: Arc::new(rules),
+            users: None,
             ports: Ports::new(&addresses.relays, config.min_port..=config.max_port),
             quotas: Quotas::with_bandwidth(
                 config.user_quota,
@@ -238,6 +252,23 @@ impl Shared {
     /// Whether bound channels are offered to the kernel.
     fn offer_flows(&mut self, offered: bool) {
         Arc::make_mut(&mut self.rules).flows = offered;
+    }
+
+    /// Follows what a database says.
+    fn heed(&mut self, config: &Config, database: Option<&Inquirer>, log: &Log) {
+        let Some(database) = database else { return };
+        let rules = Arc::make_mut(&mut self.rules);
+        rules.peers.denied.extend(database::hosts(database));
+        self.common = rules.clone();
+        let users = database.users();
+        database::apply(rules, config, (database.outside(), users.clone()), log);
+        self.users = Some(users);
+    }
+
+    /// How a worker asks for users of a database.
+    fn ask(&self, worker: u16) -> Option<Ask> {
+        let users = self.users.clone()?;
+        Some(Box::new(move |inquiry, realm, name| users.ask(Asker { worker, inquiry }, realm, name)))
     }
 
     fn start_worker(
@@ -281,6 +312,7 @@ impl Shared {
             siblings: self.siblings.clone(),
             flows,
             report: Box::new(move |event| sender.send(event)),
+            ask: self.ask(number),
         })?;
         let mailbox = worker.mailbox();
         let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {

@@ -6,6 +6,7 @@ pub mod boot;
 mod certificates;
 pub mod cli;
 pub mod commands;
+mod database;
 mod fast_path;
 mod listeners;
 mod private_key;

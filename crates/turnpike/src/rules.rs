@@ -51,12 +51,13 @@ pub(crate) fn rules(settings: &config::Config, addresses: &Addresses) -> Config 
     }
     rules.icmp_errors = settings.icmp_errors;
     rules.mobility = settings.mobility;
+    rules.strict_expiry = settings.databases.strict_expiry;
     rules.verbose = settings.verbose || settings.extra_verbose;
     rules.log_binding = settings.extra_verbose;
     rules
 }
 
-fn credentials(settings: &config::Config) -> Credentials {
+pub(crate) fn credentials(settings: &config::Config) -> Credentials {
     if settings.no_auth {
         return Credentials::anonymous(&settings.realm);
     }
@@ -77,7 +78,7 @@ fn credentials(settings: &config::Config) -> Credentials {
     credentials
 }
 
-fn oauth_keys(settings: &config::Config) -> OAuthKeys {
+pub(crate) fn oauth_keys(settings: &config::Config) -> OAuthKeys {
     let mut keys = OAuthKeys::new(settings.server_name.as_deref().unwrap_or(&settings.realm));
     for config::OAuthKey { kid, key, cipher, timestamp, lifetime, realm } in &settings.oauth_keys {
         let cipher = match cipher {

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use turnpike_config::{Config, Loaded, Severity};
-use turnpike_control::Log;
+use turnpike_control::{Inquirer, Log};
 use turnpike_dtls::{DTLS_CIPHERS, library_version};
 use turnpike_net::DescriptorLimit;
 use turnpike_turn::{PeerRules, refused_by_default};
 
 use crate::addresses::Addresses;
 use crate::certificates::Certificates;
+use crate::database::summary;
 
 /// What the operator said, as far as there is something to say about it.
 pub(crate) fn tell_notices(log: &Log, loaded: &Loaded) {
@@ -66,10 +67,16 @@ pub(crate) fn tell_transports(log: &Log, config: &Config, certificates: Option<&
 pub(crate) fn tell_rules(
     log: &Log,
     config: &Config,
+    database: Option<&Inquirer>,
     limit: Option<DescriptorLimit>,
     buffers: Option<(usize, usize)>,
 ) {
-    log.info("Database: none");
+    match database {
+        None => log.info("Database: none"),
+        Some(database) => {
+            log.info(&format!("Database: {}; {}", database.name(), summary(database.outside())));
+        }
+    }
     log.info(&who_may_relay(config));
     if !config.stun_only {
         log.info(&refused_peers(config));

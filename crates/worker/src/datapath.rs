@@ -14,8 +14,8 @@ use turnpike_net::{
     Clock, Egress, FlushReport, IcmpError, PacketPool, Poller, Received, Receiver, SocketId, Sockets, Span,
 };
 use turnpike_turn::{
-    Client, Effect, Event, FiveTuple, Now, PeerTransport, RelayId, RelayedPort, Reserve, Server, Timestamp,
-    Transport, UnixTime, Verdict, WaitId,
+    Client, Effect, Event, FiveTuple, InquiryId, Now, PeerTransport, RelayId, RelayedPort, Reserve, Server,
+    Timestamp, Transport, UnixTime, Verdict, WaitId,
 };
 
 use crate::dtls::{Dtls, is_dtls};
@@ -27,6 +27,7 @@ use crate::peer_connections::PeerConnections;
 use crate::relay_sockets::RelaySockets;
 use crate::stream_limits::StreamCounters;
 use crate::streams::Streams;
+use crate::worker::Ask;
 
 /// Everything a packet meets.
 pub(crate) struct Datapath {
@@ -44,6 +45,7 @@ pub(crate) struct Datapath {
     pub(crate) poller: Poller,
     flows: KernelFlows,
     report: Box<dyn Fn(Event) + Send>,
+    ask: Option<Ask>,
     receiver: Receiver,
     pub(crate) pool: PacketPool,
     batch: Vec<Received>,
@@ -68,6 +70,7 @@ pub(crate) struct Parts {
     pub(crate) siblings: Siblings,
     pub(crate) flows: KernelFlows,
     pub(crate) report: Box<dyn Fn(Event) + Send>,
+    pub(crate) ask: Option<Ask>,
 }
 
 impl Datapath {
@@ -86,6 +89,7 @@ impl Datapath {
             poller: parts.poller,
             flows: parts.flows,
             report: parts.report,
+            ask: parts.ask,
             receiver: Receiver::new(LISTENER_BATCH),
             pool: PacketPool::new(POOL),
             batch: Vec::with_capacity(LISTENER_BATCH),
@@ -244,7 +248,7 @@ impl Datapath {
             Verdict::HandOver { worker } => Handled::Elsewhere { worker: *worker },
             Verdict::Reply { .. } | Verdict::Wait(_) | Verdict::Asking(_) | Verdict::Connecting(_) => {
                 Handled::Control
-            },
+            }
         };
         Ways { pool, egress, links, streams, relays, dtls: dtls.as_deref_mut() }.queue(&verdict, span);
         if handled == Handled::Control {
@@ -279,12 +283,26 @@ impl Datapath {
                     self.peers.close_relay(relay);
                     self.closing.push((self.relays.take(relay), port));
                 }
+                Effect::FindCredential { inquiry, realm, name } => match &self.ask {
+                    Some(ask) => ask(inquiry, realm, name),
+                    None => self.go_on(inquiry),
+                },
                 Effect::Post { to, letter } => self.post(to, letter),
                 Effect::FlowUp(flow) => self.flows.up(self.now.monotonic, &flow, &mut self.server),
                 Effect::FlowDown { flow, owner } => self.flows.down(flow, owner, &mut self.server),
                 Effect::Report(event) => (self.report)(event),
             }
         }
+    }
+
+    /// Goes on with a request whose sender is known now, or will not be.
+    pub(crate) fn go_on(&mut self, inquiry: InquiryId) {
+        self.make_room_to_send();
+        let Datapath { server, pool, egress, links, streams, relays, dtls, .. } = self;
+        let verdict = server.handle_credential(self.now, inquiry);
+        // No packet is at hand: the verdict can only be a reply.
+        Ways { pool, egress, links, streams, relays, dtls: dtls.as_deref_mut() }
+            .queue(&verdict, Span { buffer: 0, start: 0, end: 0 });
     }
 
     fn open_relay(

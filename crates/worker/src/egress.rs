@@ -54,7 +54,11 @@ impl Ways<'_> {
         match verdict {
             Verdict::Forward(forward) => self.queue_forward(forward, packet.into()),
             Verdict::Reply { to, bytes } => self.queue_built(to, bytes, Urgency::Control),
-            Verdict::Wait(_) | Verdict::Asking(_) | Verdict::Connecting(_) | Verdict::HandOver { .. } | Verdict::Drop(_) => {}
+            Verdict::Wait(_)
+            | Verdict::Asking(_)
+            | Verdict::Connecting(_)
+            | Verdict::HandOver { .. }
+            | Verdict::Drop(_) => {}
         }
     }
 

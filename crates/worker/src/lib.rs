@@ -33,4 +33,4 @@ pub use relay_sockets::HeldPorts;
 pub use stream_limits::{StreamCounters, StreamLimits};
 pub use streams::MovedStream;
 pub use tls::TlsAcceptor;
-pub use worker::{Counters, Snapshot, Worker, WorkerInit};
+pub use worker::{Ask, Counters, Snapshot, Worker, WorkerInit};

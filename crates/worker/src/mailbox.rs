@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use turnpike_net::Waker;
-use turnpike_turn::Config;
+use turnpike_turn::{Config, InquiryId};
 
 use crate::migration::Mail;
 use crate::streams::MovedStream;
@@ -14,6 +14,8 @@ use crate::streams::MovedStream;
 pub enum Command {
     /// Follow new rules.
     Configure(Arc<Config>),
+    /// The answer that this request waits for is there.
+    Answered(InquiryId),
     /// Take over a connection from another worker.
     Adopt(MovedStream),
     /// End every allocation and return.
@@ -101,6 +103,18 @@ impl Siblings {
     /// Says who the workers are. Only the first time counts.
     pub fn introduce(&self, mailboxes: Vec<Mailbox>) {
         let _ = self.mailboxes.set(mailboxes);
+    }
+
+    /// Tells a worker that what it has asked for is there.
+    pub fn answer(&self, worker: u16, inquiry: InquiryId) {
+        if let Some(mailbox) = self.get(worker) {
+            mailbox.send(Command::Answered(inquiry));
+        }
+    }
+
+    /// Hands a command to every worker.
+    pub fn tell_all(&self, command: impl Fn() -> Command) {
+        self.mailboxes.get().into_iter().flatten().for_each(|mailbox| mailbox.send(command()));
     }
 
     /// The mailbox of a worker, if there is such a one.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use turnpike_net::{Events, FlushReport, Poller, Sockets, TcpListener, UdpOptions};
-use turnpike_turn::{Event, Init, Link, RelayId, Server, Stats, Timestamp};
+use turnpike_turn::{Event, Init, InquiryId, Link, RelayId, Server, Stats, Timestamp};
 use turnpike_xdp::FlowTable;
 
 use crate::datapath::{Datapath, Parts};
@@ -60,7 +60,12 @@ pub struct WorkerInit {
     pub flows: Option<FlowTable>,
     /// Who hears what happens; must not wait.
     pub report: Box<dyn Fn(Event) + Send>,
+    /// Who is asked for users of a database; must not wait. `None` where there is no database.
+    pub ask: Option<Ask>,
 }
+
+/// Asks a database for a user: of this realm, with this name.
+pub type Ask = Box<dyn Fn(InquiryId, Box<str>, Box<str>) + Send>;
 
 /// A worker's counters as of at most a second ago, for other threads to look at.
 #[derive(Clone, Debug, Default)]
@@ -108,9 +113,21 @@ impl Worker {
         let rules = (stream_limits, http, proxies);
         let streams = Streams::open(stream_listeners, tls, rules, &poller, FIRST_STREAM_LISTENER)?;
         let dtls = init.dtls.map(Dtls::new);
-        let (flows, report) = (KernelFlows::new(init.flows), init.report);
-        let parts =
-            Parts { server, links, streams, dtls, sockets, poller, relays, peers, siblings, flows, report };
+        let (flows, report, ask) = (KernelFlows::new(init.flows), init.report, init.ask);
+        let parts = Parts {
+            server,
+            links,
+            streams,
+            dtls,
+            sockets,
+            poller,
+            relays,
+            peers,
+            siblings,
+            flows,
+            report,
+            ask,
+        };
         Ok(Worker {
             datapath: Datapath::new(parts),
             events: Events::with_capacity(EVENTS),
@@ -195,6 +212,7 @@ impl Worker {
         while let Some(command) = self.mailbox.take() {
             match command {
                 Command::Configure(config) => self.datapath.server.handle_config(config),
+                Command::Answered(inquiry) => self.datapath.go_on(inquiry),
                 Command::Adopt(moved) => self.datapath.adopt(moved),
                 Command::Stop => {
                     self.datapath.server.handle_shutdown(self.datapath.now);

@@ -119,6 +119,7 @@ impl RunningWorker {
             held_ports: HeldPorts::default(),
             siblings: Siblings::default(),
             flows: None,
+            ask: None,
             report: Box::new(|_| {}),
         });
         let worker = worker.unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Effect::{Later, LaterFatal, Settled};
+use super::Effect::Settled;
 use super::{OptionSpec, Secrecy};
 use turnpike_opaque_string::prepare;
 
@@ -165,69 +165,6 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         "Demand that whatever a session asks bears the ORIGIN, or none, that it began with.",
     ),
 ];
-
-pub(super) const DATABASES: &[OptionSpec] = &[
-    database(&["userdb", "db"], |config| config.databases.push("userdb"), "SQLite file.")
-        .short('b')
-        .value("FILE"),
-    database(
-        &["psql-userdb", "sql-userdb"],
-        |config| config.databases.push("psql-userdb"),
-        "PostgreSQL database.",
-    )
-    .short('e')
-    .value("CONNECTION")
-    .secrecy(Secrecy::Secret),
-    database(&["mysql-userdb"], |config| config.databases.push("mysql-userdb"), "MySQL or MariaDB database.")
-        .short('M')
-        .value("CONNECTION")
-        .secrecy(Secrecy::Secret),
-    database(&["mongo-userdb"], |config| config.databases.push("mongo-userdb"), "MongoDB database.")
-        .short('J')
-        .value("URI")
-        .secrecy(Secrecy::Secret),
-    database(&["redis-userdb"], |config| config.databases.push("redis-userdb"), "Redis database.")
-        .short('N')
-        .value("CONNECTION")
-        .secrecy(Secrecy::Secret),
-    OptionSpec::with(
-        &["redis-statsdb"],
-        Later("status in Redis"),
-        "Redis database for the status of sessions.",
-    )
-    .short('O')
-    .value("CONNECTION")
-    .secrecy(Secrecy::Secret),
-    OptionSpec::with(
-        &["secret-key-file"],
-        Later("databases"),
-        "Key that decrypts the password of a MySQL connection.",
-    )
-    .value("FILE"),
-    OptionSpec::with(
-        &["no-auth-pings"],
-        Settled("there are no databases in this version"),
-        "Do not query databases only to keep connections open.",
-    ),
-    OptionSpec::with(
-        &["no-dynamic-ip-list"],
-        Settled("there are no databases in this version"),
-        "Do not read peer ranges from the database.",
-    ),
-    OptionSpec::with(
-        &["no-dynamic-realms"],
-        Settled("there are no databases in this version"),
-        "Do not read realms from the database.",
-    ),
-];
-
-const fn database(
-    names: &'static [&'static str],
-    note: fn(&mut crate::config::Config),
-    help: &'static str,
-) -> OptionSpec {
-    OptionSpec::with(names, LaterFatal(note, "databases are not in this version"), help)
-}
 
 /// Reads `name:password` or `name:0xKEY`.
 fn static_user(value: &str) -> Result<StaticUser, String> {

@@ -317,6 +317,7 @@ impl World {
                         self.asked.push_back(asked);
                     }
                 }
+                Effect::FindCredential { .. } => unreachable!("all users are static here"),
                 Effect::DropReserved { token } => drop(self.held.remove(&token)),
                 Effect::FlowUp(flow) => drop(self.flows.insert(flow.id)),
                 Effect::FlowDown { flow, owner } => {

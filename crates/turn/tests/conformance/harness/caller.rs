@@ -160,6 +160,9 @@ impl Caller {
         let outcome = self.request_as(world, id, method, &build);
         match outcome {
             Outcome::Reply(reply) if reply.number() == Some(438) => {
+                // As browsers do, and so a name may lead to another realm.
+                let Realm(realm) = reply.expect();
+                self.realm = String::from_utf8_lossy(realm).into_owned();
                 self.take_nonce(&reply);
                 let id = world.transaction();
                 self.request_as(world, id, method, build)

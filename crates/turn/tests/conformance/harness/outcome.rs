@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use turnpike_turn::{Client, PeerConnectionId, Reason, RelayId, WaitId};
+use turnpike_turn::{Client, InquiryId, PeerConnectionId, Reason, RelayId, WaitId};
 use turnpike_wire::attributes::{Data, ErrorCode, XorPeerAddress};
 use turnpike_wire::{Attribute, AttributeType, ChannelData, Class, Message, Method};
 
@@ -13,6 +13,7 @@ pub(crate) enum Outcome {
     ToPeer { relay: RelayId, from: SocketAddr, peer: SocketAddr, data: Vec<u8>, dont_fragment: bool },
     ToClient { to: Client, bytes: Vec<u8> },
     Wait(WaitId),
+    Asking(InquiryId),
     Connecting(PeerConnectionId),
     HandOver { worker: u16 },
     Drop(Reason),

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use turnpike_turn::{
-    Client, Effect, Egress, Event, Flow, FlowId, Forward, IcmpError, Letter, Now, PeerConnectionId,
-    PeerTransport, Ports, Quotas, RelayError, RelayId, RelayedPort, Server, Timestamp, UnixTime, Usage,
-    Verdict, WaitId,
+    Client, Effect, Egress, Event, Flow, FlowId, Forward, IcmpError, InquiryId, Letter, Now,
+    PeerConnectionId, PeerTransport, Ports, Quotas, RelayError, RelayId, RelayedPort, Server, Timestamp,
+    UnixTime, Usage, Verdict, WaitId,
 };
 
 use super::{Connecting, Outcome, Reply};
@@ -32,6 +32,8 @@ pub(crate) struct World {
     pub(crate) closed: Vec<PeerConnectionId>,
     /// Relay sockets asked for and not answered yet; only with `answers` off.
     pub(crate) asked: VecDeque<(WaitId, RelayId, SocketAddr)>,
+    /// Users who were asked for.
+    pub(crate) inquiries: VecDeque<(InquiryId, Box<str>, Box<str>)>,
     /// Whether relay sockets are opened at once.
     pub(crate) answers: bool,
     /// How the next openings fail.
@@ -66,6 +68,7 @@ impl World {
             spliced: Vec::new(),
             closed: Vec::new(),
             asked: VecDeque::new(),
+            inquiries: VecDeque::new(),
             answers: true,
             failures: VecDeque::new(),
             attempts: Vec::new(),
@@ -200,6 +203,9 @@ impl World {
                     self.flows_down.push(flow);
                     self.server.handle_flow_usage(owner, self.last_usage);
                 }
+                Effect::FindCredential { inquiry, realm, name } => {
+                    self.inquiries.push_back((inquiry, realm, name));
+                }
                 Effect::Report(event) => self.events.push(event),
             }
         }
@@ -210,7 +216,7 @@ impl World {
         self.posted.iter().any(|(_, letter)| matches!(letter, Letter::Claim(claim) if claim.wait == wait))
     }
 
-    pub(super) fn settle(&mut self, outcome: Outcome) -> Outcome {
+    pub(crate) fn settle(&mut self, outcome: Outcome) -> Outcome {
         self.drain();
         match outcome {
             Outcome::Wait(wait) if self.answers && !self.has_claimed(wait) => {
@@ -236,6 +242,7 @@ pub(crate) fn carry_out(verdict: Verdict<'_>, packet: &[u8]) -> Outcome {
     match verdict {
         Verdict::Reply { to, bytes } => Outcome::Reply(Reply { to, bytes: bytes.to_vec() }),
         Verdict::Wait(wait) => Outcome::Wait(wait),
+        Verdict::Asking(inquiry) => Outcome::Asking(inquiry),
         Verdict::Connecting(connection) => Outcome::Connecting(connection),
         Verdict::HandOver { worker } => Outcome::HandOver { worker },
         Verdict::Drop(reason) => Outcome::Drop(reason),

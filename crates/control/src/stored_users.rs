@@ -1,0 +1,169 @@
+//! Users of a database, as far as they were asked for lately: what all workers look at when somebody wants to allocate.
+//!
+//! Invariants: never more than [`MOST`] users; nothing older than [`FRESH`] is believed while the database answers, so
+//! that whoever is added, removed or has a new password is seen within that time; while it does not answer, what was
+//! known of a user goes on being good, and of anybody else nothing is claimed.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::UnboundedSender;
+use turnpike_store::StoredUser;
+use turnpike_turn::{Directory, Found, InquiryId, StoredKeys};
+
+/// The users who were asked for lately, and where to ask for others.
+#[derive(Debug)]
+pub struct StoredUsers {
+    cache: Mutex<Generations>,
+    is_down: AtomicBool,
+    questions: UnboundedSender<Question>,
+}
+
+/// Somebody who is asked for.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) realm: Box<str>,
+    pub(crate) name: Box<str>,
+    pub(crate) asker: Asker,
+}
+
+/// Who wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// The worker's number.
+    pub worker: u16,
+    /// Its name for the request that waits.
+    pub inquiry: InquiryId,
+}
+
+/// Two halves of a cache: what is used moves to the young one, and when that is full the old one is let go.
+#[derive(Debug, Default)]
+struct Generations {
+    young: HashMap<String, Entry>,
+    old: HashMap<String, Entry>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    keys: Option<StoredKeys>,
+    read: Instant,
+}
+
+impl StoredUsers {
+    pub(crate) fn new(questions: UnboundedSender<Question>) -> Self {
+        StoredUsers { cache: Mutex::default(), is_down: AtomicBool::new(false), questions }
+    }
+
+    /// Asks the database for a user. The answer is noted here, then whoever asks is told that it is.
+    pub fn ask(&self, asker: Asker, realm: Box<str>, name: Box<str>) {
+        // At the end of the process nobody answers, and nobody waits.
+        let _ = self.questions.send(Question { realm, name, asker });
+    }
+
+    /// Notes what the database has said of a user.
+    pub(crate) fn note(&self, realm: &str, name: &str, user: Option<&StoredUser>) {
+        let keys = user.map(|user| StoredKeys::new(user.hmackey, user.sha256));
+        self.is_down.store(false, Ordering::Relaxed);
+        self.cache().insert(key(realm, name), Entry { keys, read: Instant::now() });
+    }
+
+    /// Notes whether the database answers; tells what was noted before.
+    pub(crate) fn note_down(&self, is_down: bool) -> bool {
+        self.is_down.swap(is_down, Ordering::Relaxed)
+    }
+
+    fn cache(&self) -> std::sync::MutexGuard<'_, Generations> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Directory for StoredUsers {
+    fn find(&self, realm: &str, name: &str) -> Found {
+        let entry = self.cache().get(&key(realm, name));
+        let age = entry.as_ref().map(|entry| entry.read.elapsed());
+        let is_down = self.is_down.load(Ordering::Relaxed);
+        match (entry.map(|entry| entry.keys), age) {
+            (Some(Some(keys)), Some(age)) if age < FRESH => Found::Keys(keys.aged(age > SETTLED && !is_down)),
+            (Some(None), Some(age)) if age < FRESH => Found::Nobody,
+            (Some(Some(keys)), _) if is_down => Found::Keys(keys),
+            _ if is_down => Found::Unavailable,
+            _ => Found::Ask,
+        }
+    }
+}
+
+impl Generations {
+    fn get(&mut self, key: &str) -> Option<Entry> {
+        if let Some(entry) = self.young.get(key) {
+            return Some(entry.clone());
+        }
+        let (key, entry) = self.old.remove_entry(key)?;
+        self.insert(key, entry.clone());
+        Some(entry)
+    }
+
+    fn insert(&mut self, key: String, entry: Entry) {
+        if self.young.len() >= MOST / 2 {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.old.remove(&key);
+        self.young.insert(key, entry);
+    }
+}
+
+fn key(realm: &str, name: &str) -> String {
+    // No name has a NUL in it.
+    format!("{realm}\0{name}")
+}
+
+/// How long what the database said is believed.
+const FRESH: Duration = Duration::from_secs(3);
+/// From when on a password that does not fit is worth another question.
+const SETTLED: Duration = Duration::from_millis(500);
+/// Users who are remembered.
+const MOST: usize = 200_000;
+
+/// For whom a question is asked, by realm and name.
+pub(crate) type Askers = HashMap<(Box<str>, Box<str>), Vec<Asker>>;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn users() -> Arc<StoredUsers> {
+        Arc::new(StoredUsers::new(tokio::sync::mpsc::unbounded_channel().0))
+    }
+
+    #[test]
+    fn nobody_is_claimed_to_be_unknown_while_the_database_is_down() {
+        let users = users();
+        assert!(matches!(users.find("realm", "alice"), Found::Ask));
+        users.note("realm", "alice", Some(&StoredUser { hmackey: [1; 16], sha256: None }));
+        users.note("realm", "bob", None);
+        assert!(matches!(users.find("realm", "alice"), Found::Keys(_)));
+        assert!(matches!(users.find("realm", "bob"), Found::Nobody));
+        assert!(matches!(users.find("other", "alice"), Found::Ask), "another realm's is somebody else");
+        users.note_down(true);
+        assert!(matches!(users.find("realm", "carol"), Found::Unavailable));
+        assert!(matches!(users.find("realm", "alice"), Found::Keys(_)));
+    }
+
+    #[test]
+    fn the_cache_stays_within_its_bound_and_keeps_whoever_is_used() {
+        let users = users();
+        let user = StoredUser { hmackey: [1; 16], sha256: None };
+        users.note("realm", "faithful", Some(&user));
+        for number in 0..3 * MOST {
+            users.note("realm", &number.to_string(), None);
+            if number % 1000 == 0 {
+                assert!(matches!(users.find("realm", "faithful"), Found::Keys(_)), "{number}");
+            }
+        }
+        let cache = users.cache();
+        assert!(cache.young.len() + cache.old.len() <= MOST);
+    }
+}

@@ -1,0 +1,172 @@
+//! Users who are kept outside: their requests wait, bounded, and nothing is done twice or for ever.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use turnpike_turn::{Directory, Found, InquiryId, Reason, StoredKeys};
+use turnpike_wire::attributes::RequestedTransport;
+use turnpike_wire::{LongTermKey, Method, PasswordDigest};
+
+use crate::harness::{Caller, Outcome, SECOND, Setup, World, carry_out, credentials};
+
+const CALLER: &str = "203.0.113.1:4000";
+
+/// What a database would have said by now.
+#[derive(Debug, Default)]
+struct Book(Mutex<HashMap<String, Found>>);
+
+impl Directory for Book {
+    fn find(&self, realm: &str, name: &str) -> Found {
+        self.0.lock().unwrap().get(&format!("{realm}/{name}")).cloned().unwrap_or(Found::Ask)
+    }
+}
+
+impl Book {
+    fn note(&self, name: &str, found: Found) {
+        self.0.lock().unwrap().insert(format!("example.org/{name}"), found);
+    }
+}
+
+fn keys(name: &str, password: &str) -> StoredKeys {
+    let key = LongTermKey::derive(PasswordDigest::Md5, name.as_bytes(), b"example.org", password.as_bytes());
+    StoredKeys::new(key.bytes().try_into().unwrap(), None)
+}
+
+fn world() -> (World, Arc<Book>) {
+    let book = Arc::new(Book::default());
+    let mut known = credentials();
+    known.add_secret(b"north");
+    known.set_directory(book.clone());
+    (Setup::with_credentials(known).build(), book)
+}
+
+fn erin() -> Caller {
+    Caller::new(CALLER).named("erin", "reindeer")
+}
+
+/// An Allocate whose sender has to be asked for.
+fn asking(world: &mut World, caller: &mut Caller) -> InquiryId {
+    match caller.allocate_with(world, |_| {}) {
+        Outcome::Asking(inquiry) => inquiry,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn answered(world: &mut World, inquiry: InquiryId) -> Outcome {
+    let outcome = carry_out(world.server.handle_credential(world.now, inquiry), &[]);
+    world.settle(outcome)
+}
+
+#[test]
+fn a_user_of_the_database_gets_in_once_it_has_answered() {
+    let (mut world, book) = world();
+    let mut caller = erin();
+    let inquiry = asking(&mut world, &mut caller);
+    let (asked, realm, name) = world.inquiries.pop_front().expect("somebody was asked for");
+    assert_eq!((asked, &*realm, &*name), (inquiry, "example.org", "erin"));
+    book.note("erin", Found::Keys(keys("erin", "reindeer")));
+    let reply = answered(&mut world, inquiry).expect_success();
+    assert_eq!(reply.to, caller.client);
+    caller.check_integrity(&reply);
+    assert_eq!(world.server.stats().allocations(), 1);
+    assert_eq!(
+        caller.refresh(&mut world, 600).expect_success().to,
+        caller.client,
+        "whoever is in needs no database"
+    );
+    assert!(world.inquiries.is_empty());
+}
+
+#[test]
+fn a_wrong_password_and_an_unknown_name_are_refused_alike() {
+    for (found, reason) in
+        [(Found::Keys(keys("erin", "another")), Reason::WrongPassword), (Found::Nobody, Reason::UnknownUser)]
+    {
+        let (mut world, book) = world();
+        let mut caller = erin();
+        let inquiry = asking(&mut world, &mut caller);
+        book.note("erin", found);
+        answered(&mut world, inquiry).expect_error(401);
+        assert_eq!(world.server.stats().refused(reason), 1);
+    }
+}
+
+#[test]
+fn a_key_that_may_have_changed_is_asked_for_again_before_it_refuses_anybody() {
+    let (mut world, book) = world();
+    let mut caller = erin();
+    book.note("erin", Found::Keys(keys("erin", "of old").aged(true)));
+    let inquiry = asking(&mut world, &mut caller);
+    book.note("erin", Found::Keys(keys("erin", "reindeer")));
+    answered(&mut world, inquiry).expect_success();
+}
+
+#[test]
+fn while_the_database_is_down_users_are_left_to_try_again_and_others_are_served() {
+    let (mut world, book) = world();
+    book.note("erin", Found::Unavailable);
+    let mut caller = erin();
+    caller.allocate_with(&mut world, |_| {}).expect_drop(Reason::StoreUnavailable);
+    let mut alice = Caller::new("203.0.113.2:4000");
+    alice.allocate(&mut world);
+    let name = "1900000000:frank";
+    let mut frank =
+        Caller::new("203.0.113.3:4000").named(name, &turnpike_turn::rest_password(b"north", name));
+    frank.allocate(&mut world);
+    assert!(world.inquiries.is_empty(), "static users and REST secrets need no database");
+}
+
+#[test]
+fn an_answer_that_brings_nothing_ends_the_wait() {
+    let (mut world, _) = world();
+    let mut caller = erin();
+    let inquiry = asking(&mut world, &mut caller);
+    answered(&mut world, inquiry).expect_drop(Reason::StoreUnavailable);
+    answered(&mut world, inquiry).expect_drop(Reason::StoreUnavailable);
+    asking(&mut world, &mut caller);
+}
+
+#[test]
+fn a_retransmission_of_a_request_that_waits_is_dropped_and_asks_nobody() {
+    let (mut world, _) = world();
+    let mut caller = erin();
+    caller.fetch_nonce(&mut world);
+    let id = world.transaction();
+    let request = caller.signed(id, Method::ALLOCATE, |writer| {
+        writer.add(&RequestedTransport::UDP);
+    });
+    assert!(matches!(world.receive(caller.client, &request), Outcome::Asking(_)));
+    world.receive(caller.client, &request).expect_drop(Reason::InProgress);
+    assert_eq!(world.inquiries.len(), 1);
+}
+
+#[test]
+fn nobody_waits_for_ever_nor_without_bound() {
+    let (mut world, _) = world();
+    let mut first = erin();
+    let inquiry = asking(&mut world, &mut first);
+    for number in 0..5000_u32 {
+        let from = format!("198.51.{}.{}:4000", number / 250, number % 250);
+        let mut caller = Caller::new(&from).named("erin", "reindeer");
+        match caller.allocate_with(&mut world, |_| {}) {
+            Outcome::Asking(_) => assert!(number < 4096),
+            Outcome::Drop(Reason::TooManyWaiting) => assert!(number >= 4095, "{number}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    world.advance(11 * SECOND);
+    world.server.check_invariants();
+    answered(&mut world, inquiry).expect_drop(Reason::StoreUnavailable);
+    asking(&mut world, &mut first);
+}
+
+#[test]
+fn a_client_that_is_gone_is_not_answered() {
+    let (mut world, book) = world();
+    let mut caller = erin();
+    let inquiry = asking(&mut world, &mut caller);
+    world.server.handle_link_closed(world.now, caller.client);
+    book.note("erin", Found::Keys(keys("erin", "reindeer")));
+    answered(&mut world, inquiry).expect_drop(Reason::StoreUnavailable);
+    assert_eq!(world.server.stats().allocations(), 0);
+}

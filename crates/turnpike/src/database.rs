@@ -1,0 +1,182 @@
+//! The database that the configuration names: connecting to it, and making rules of what it says.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use turnpike_config::{self as config, DatabaseKind};
+use turnpike_control::{Asker, Inquirer, Listeners, Log, Outside};
+use turnpike_store::{OAuthKey as StoredKey, RealmOption, RealmSettings, StoreKind};
+use turnpike_turn::{
+    Config, Credentials, Directory, IpRange, Limits, OAuthKey, Tenant, TokenCipher, TokenKey,
+};
+use turnpike_worker::{Command, Siblings};
+
+use crate::rules::{credentials, oauth_keys};
+
+/// Connects to the database, if there is to be one.
+///
+/// # Errors
+/// The connection string makes no sense.
+pub(crate) fn open(config: &config::Config, log: &Arc<Log>) -> anyhow::Result<Option<Inquirer>> {
+    let Some(database) = config.databases.database.as_ref().filter(|_| !config.no_auth) else {
+        return Ok(None);
+    };
+    let kind = match database.kind {
+        DatabaseKind::Sqlite => StoreKind::Sqlite,
+        DatabaseKind::Postgres => StoreKind::Postgres,
+        DatabaseKind::Mysql => StoreKind::Mysql,
+        DatabaseKind::Mongo => StoreKind::Mongo,
+        DatabaseKind::Redis => StoreKind::Redis,
+    };
+    let connection = database.connection.expose();
+    let inquirer = Inquirer::open(|| turnpike_store::connect(kind, connection), log.clone());
+    inquirer.map(Some).with_context(|| format!("{} is of no use", database.option))
+}
+
+/// Starts answering the workers' questions, and sees to it that they follow what the database says.
+///
+/// # Errors
+/// The system gives no thread.
+pub(crate) fn start(
+    inquirer: Inquirer,
+    siblings: &Siblings,
+    (log, config, common): (Arc<Log>, &config::Config, &Config),
+) -> std::io::Result<()> {
+    let (users, config, common) = (inquirer.users(), config.clone(), common.clone());
+    let (answering, telling) = (siblings.clone(), siblings.clone());
+    let answer = move |Asker { worker, inquiry }| answering.answer(worker, inquiry);
+    let changed = move |outside: &Outside| {
+        let mut rules = common.clone();
+        apply(&mut rules, &config, (outside, users.clone()), &log);
+        let rules = Arc::new(rules);
+        telling.tell_all(|| Command::Configure(rules.clone()));
+        log.info(&format!("Database: read again; {}", summary(outside)));
+    };
+    inquirer.start(Listeners { answer: Box::new(answer), changed: Box::new(changed) })?;
+    Ok(())
+}
+
+/// What a database holds for all, in a few words.
+pub(crate) fn summary(outside: &Outside) -> String {
+    format!(
+        "{} realms with settings, {} REST secrets, {} keys of access tokens",
+        outside.settings.realms.len(),
+        outside.secrets.len(),
+        outside.oauth_keys.len()
+    )
+}
+
+/// Adds what a database says to the rules.
+pub(crate) fn apply(
+    rules: &mut Config,
+    settings: &config::Config,
+    (outside, users): (&Outside, Arc<dyn Directory>),
+    log: &Log,
+) {
+    let of_realm = |realm: &str| of_realm(settings, (outside, users.clone()), realm, log);
+    rules.credentials = Arc::new(of_realm(&settings.realm));
+    let databases = &settings.databases;
+    let tenants = &mut rules.tenants;
+    tenants.suffix = databases.realm_in_username;
+    tenants.addresses =
+        databases.realm_of_address.iter().map(|(ip, realm)| (*ip, realm.as_str().into())).collect();
+    let mut names: Vec<&str> = databases.realm_of_address.iter().map(|(_, realm)| realm.as_str()).collect();
+    if databases.realms {
+        tenants.origins = outside
+            .settings
+            .origins
+            .iter()
+            .map(|(origin, realm)| (origin.to_ascii_lowercase().into(), realm.as_str().into()))
+            .collect();
+        names.extend(outside.settings.realms.keys().map(String::as_str));
+        names.extend(outside.secrets.iter().map(|(realm, _)| realm.as_str()));
+    }
+    for name in names.into_iter().filter(|name| !name.is_empty()) {
+        if tenants.realms.contains_key(name) {
+            continue;
+        }
+        let said = outside.settings.realms.get(name);
+        let mut tenant = said.map(|said| tenant(databases, said, log)).unwrap_or_default();
+        tenant.credentials = (name != settings.realm).then(|| Arc::new(of_realm(name)));
+        tenants.realms.insert(name.into(), tenant);
+    }
+    // The empty realm's ranges hold for everybody.
+    if let Some(everybody) = outside.settings.realms.get("").filter(|_| databases.peers) {
+        rules.peers.allowed.extend(ranges(&everybody.allowed_peers, log));
+        rules.peers.denied.extend(ranges(&everybody.denied_peers, log));
+    }
+}
+
+/// Who may allocate in a realm: the configuration's own users and secrets in the server's realm alone.
+fn of_realm(
+    settings: &config::Config,
+    (outside, users): (&Outside, Arc<dyn Directory>),
+    realm: &str,
+    log: &Log,
+) -> Credentials {
+    let mut known = if realm == settings.realm { credentials(settings) } else { Credentials::new(realm) };
+    known.set_separator(settings.rest_separator);
+    known.set_directory(users);
+    if settings.use_auth_secret {
+        let secrets = outside.secrets.iter().filter(|(of, _)| of == realm);
+        secrets.for_each(|(_, secret)| known.add_secret(secret.as_bytes()));
+    }
+    if settings.oauth {
+        let mut keys = oauth_keys(settings);
+        for stored in &outside.oauth_keys {
+            match oauth_key(stored) {
+                Some(key) => keys.insert(&stored.kid, key),
+                None => log.warning(&format!("Database: oauth_key {:?} is of no use", stored.kid)),
+            }
+        }
+        known.set_oauth(keys);
+    }
+    known
+}
+
+fn tenant(databases: &config::DatabaseSettings, said: &RealmSettings, log: &Log) -> Tenant {
+    let limit = |option| said.limits.get(&option).copied().filter(|_| databases.realms);
+    let count = |option| limit(option).map(|limit| u32::try_from(limit).unwrap_or(u32::MAX));
+    let mut tenant = Tenant {
+        limits: Limits {
+            user_quota: count(RealmOption::UserQuota),
+            total_quota: count(RealmOption::TotalQuota),
+            rate: limit(RealmOption::MaxBps),
+        },
+        ..Tenant::default()
+    };
+    if databases.peers {
+        tenant.allowed = ranges(&said.allowed_peers, log).collect();
+        tenant.denied = ranges(&said.denied_peers, log).collect();
+    }
+    tenant
+}
+
+fn oauth_key(stored: &StoredKey) -> Option<OAuthKey> {
+    let cipher = match stored.as_rs_alg.to_ascii_uppercase().as_str() {
+        "A256GCM" | "" => TokenCipher::A256Gcm,
+        "A128GCM" => TokenCipher::A128Gcm,
+        _ => return None,
+    };
+    let realm = Some(&*stored.realm).filter(|realm| !realm.is_empty()).map(Into::into);
+    let (timestamp, lifetime) = (stored.timestamp, stored.lifetime.into());
+    Some(OAuthKey { key: TokenKey::new(cipher, &stored.key)?, timestamp, lifetime, realm })
+}
+
+/// The ranges that can be read; of the others the log tells.
+fn ranges<'r>(written: impl IntoIterator<Item = &'r String>, log: &Log) -> impl Iterator<Item = IpRange> {
+    written.into_iter().filter_map(|text| match text.parse::<config::PeerRange>() {
+        Ok(config::PeerRange { first, last, .. }) => Some(IpRange { first, last }),
+        Err(trouble) => {
+            log.error(&format!("Database: a peer range is not heeded: {trouble}"));
+            None
+        }
+    })
+}
+
+/// The database's own hosts, which nobody may be relayed to.
+pub(crate) fn hosts(inquirer: &Inquirer) -> Vec<IpRange> {
+    let addresses = inquirer.hosts().into_iter().filter_map(|host| host.parse::<IpAddr>().ok());
+    addresses.map(|ip| IpRange { first: ip, last: ip }).collect()
+}
