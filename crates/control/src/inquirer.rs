@@ -66,7 +66,8 @@ impl Inquirer {
         let users = Arc::new(StoredUsers::new(sender));
         let mut inquirer = Inquirer { store, users, questions, runtime, outside: Outside::default(), log };
         let Inquirer { store, runtime, .. } = &inquirer;
-        let read = runtime.block_on(timeout(AT_START, read_outside(&**store)));
+        // A timeout is to be made where time is kept.
+        let read = runtime.block_on(async { timeout(AT_START, read_outside(&**store)).await });
         match read.unwrap_or_else(|_| Err(no_answer(&**store))) {
             Ok(outside) => inquirer.outside = outside,
             Err(trouble) => inquirer.tell_down(&trouble),

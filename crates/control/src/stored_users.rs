@@ -121,7 +121,7 @@ fn key(realm: &str, name: &str) -> String {
 /// How long what the database said is believed.
 const FRESH: Duration = Duration::from_secs(3);
 /// From when on a password that does not fit is worth another question.
-const SETTLED: Duration = Duration::from_millis(500);
+const SETTLED: Duration = Duration::from_millis(100);
 /// Users who are remembered.
 const MOST: usize = 200_000;
 
