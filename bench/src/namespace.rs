@@ -74,6 +74,12 @@ impl Namespace {
         Ok(link["address"].as_str().context("ip did not tell the hardware address")?.to_owned())
     }
 
+    /// A device's number.
+    pub(crate) fn index(&self, device: &str) -> Result<u32> {
+        let index = self.link(device)?["ifindex"].as_u64().context("ip did not tell the device's index")?;
+        Ok(u32::try_from(index)?)
+    }
+
     /// Deletes it if it exists.
     pub(crate) fn remove(&self) -> Result<()> {
         if existing()?.contains(&self.name) {

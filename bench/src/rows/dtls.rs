@@ -33,6 +33,7 @@ pub(super) const DTLS: Row = Row {
     ],
     compared: true,
     most_rounds: usize::MAX,
+    full_checksums: false,
     measure,
 };
 

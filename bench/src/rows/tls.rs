@@ -39,6 +39,7 @@ pub(super) const TLS: Row = Row {
     ],
     compared: true,
     most_rounds: usize::MAX,
+    full_checksums: false,
     measure,
 };
 
