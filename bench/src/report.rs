@@ -77,7 +77,7 @@ impl Report {
         let [ours, theirs] = against.names();
         format!(
             "Measured {date} on one {}. {}: {ours_version}; {theirs}: {theirs_version}. Medians of {rounds} \
-             rounds (hold and xdp-frames: of at most 3); a ratio above 1 means that {ours} is better.",
+             rounds, of at most 3 where one takes long; a ratio above 1 means that {ours} is better.",
             self.facts.machine(),
             if *against == Against::Coturn { "Ours" } else { "New" },
         )
@@ -159,12 +159,15 @@ impl Report {
     /// How many targets are met, in a sentence; between two versions, how many figures changed.
     pub(crate) fn verdict(&self) -> String {
         if self.facts.against == Against::Older {
+            let rounds = self.facts.rounds;
             let count = |word: &str| self.figures().filter(|(.., summary)| summary.change() == word).count();
             return format!(
-                "{} better, {} worse, {} within noise. Noise is what changes sides between rounds, or by less than 2 %.",
+                "{} better, {} worse, {} within noise. Noise is what changes sides between rounds, or by less than 2 %; \
+                 chance alone makes all of {rounds} rounds agree once in {} times.",
                 count("better"),
                 count("WORSE"),
-                count("noise")
+                count("noise"),
+                1u64 << rounds.saturating_sub(1).min(63)
             );
         }
         let judged = |(result, metric, summary): (&RowResult, &Metric, Summary)| {
