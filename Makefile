@@ -7,10 +7,10 @@ FUZZ_SECONDS ?= 30
 OPENSSL = $(shell scripts/openssl-source)
 
 .DEFAULT_GOAL := help
-.PHONY: help fast-path build run test unit lint interop soak bench fuzz doc install clean
+.PHONY: help fast-path build run test unit lint interop soak bench bench-compare fuzz doc install clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1mmake %-12s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1mmake %-14s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 fast-path: ## Build the kernel program, where the compiler for it is installed
 	scripts/build-fast-path
@@ -41,7 +41,11 @@ bench: build ## Measure against coturn in network namespaces (root) and rewrite 
 	$(CARGO) build --release --locked -p turnpike-bench $(OPENSSL)
 	@mkdir -p bench/results
 	$(TARGET)/release/turnpike-bench --ours $(TARGET)/release/turnserver --json bench/results/latest.json \
-		--markdown docs/benchmarks.md $(ARGS)
+		--markdown docs/benchmarks.md --chart docs/benchmarks.svg $(ARGS)
+
+bench-compare: ## Measure two versions in turn: OLD=REVISION|PROGRAM NEW=REVISION|PROGRAM [ARGS="--quick audio"]
+	@test -n "$(OLD)" && test -n "$(NEW)" || { scripts/bench-compare --help; exit 2; }
+	CARGO="$(CARGO)" scripts/bench-compare "$(OLD)" "$(NEW)" $(ARGS)
 
 fuzz: ## Fuzz every target for FUZZ_SECONDS seconds each
 	@for target in $$(fuzz/run --list); do fuzz/run $$target $(FUZZ_SECONDS) || exit 1; done

@@ -7,12 +7,14 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::lab::{Cores, Offloads};
 use crate::rows::ROWS;
-use crate::server::{ServerCommand, Side};
+use crate::server::{Kind, ServerCommand, Side};
 
 /// What was asked for.
 pub(crate) struct Options {
     pub(crate) ours: ServerCommand,
-    pub(crate) coturn: ServerCommand,
+    /// What it is compared with.
+    pub(crate) theirs: ServerCommand,
+    pub(crate) against: Against,
     /// Rounds that count; one more is run before and discarded.
     pub(crate) rounds: usize,
     pub(crate) quick: bool,
@@ -22,8 +24,27 @@ pub(crate) struct Options {
     pub(crate) tick: Duration,
     pub(crate) json: Option<PathBuf>,
     pub(crate) markdown: Option<PathBuf>,
+    pub(crate) chart: Option<PathBuf>,
     /// Names of rows; all when empty.
     pub(crate) rows: Vec<String>,
+}
+
+/// What the server under test is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Against {
+    Coturn,
+    /// Another version of itself.
+    Older,
+}
+
+impl Against {
+    /// What the two servers are called, ours first.
+    pub(crate) fn names(self) -> [&'static str; 2] {
+        match self {
+            Against::Coturn => ["ours", "coturn"],
+            Against::Older => ["new", "old"],
+        }
+    }
 }
 
 impl Options {
@@ -32,28 +53,39 @@ impl Options {
         Options::from_matches(&command().get_matches())
     }
 
-    /// Whether everything is measured, at full length: what may be quoted.
+    /// Whether everything is measured against coturn, at full length: what may be quoted.
     pub(crate) fn is_whole(&self) -> bool {
-        !self.quick && self.rows.is_empty()
+        !self.quick && self.rows.is_empty() && self.against == Against::Coturn
     }
 
     fn from_matches(matches: &ArgMatches) -> Self {
-        let server = |side: Side, program: &str, extra: &str| ServerCommand {
+        let against = if matches.contains_id("against") { Against::Older } else { Against::Coturn };
+        let server = |side: Side, kind: Kind, program: &str, extra: &str| ServerCommand {
             side,
+            kind,
             // The servers are started in a directory of their own.
             program: matches.get_one::<PathBuf>(program).map(in_full).unwrap_or_default(),
             extra: matches.get_many::<String>(extra).into_iter().flatten().cloned().collect(),
             certificate: None,
             dtls: false,
+            fast_path: None,
         };
         let fast_path = matches.get_one::<String>("fast-path");
-        let mut ours = server(Side::Ours, "ours", "ours-argument");
+        let mut ours = server(Side::Ours, Kind::Turnpike, "ours", "ours-argument");
+        let theirs = match against {
+            Against::Coturn => server(Side::Theirs, Kind::Coturn, "coturn", "coturn-argument"),
+            Against::Older => ServerCommand {
+                side: Side::Theirs,
+                ..server(Side::Theirs, Kind::Turnpike, "against", "ours-argument")
+            },
+        };
         ours.extra.extend(fast_path.map(|place| format!("--fast-path={place}")));
         let number = |name: &str| matches.get_one::<usize>(name).copied().unwrap_or_default();
         let quick = matches.get_flag("quick");
         Options {
             ours,
-            coturn: server(Side::Coturn, "coturn", "coturn-argument"),
+            theirs,
+            against,
             rounds: matches.get_one("rounds").copied().unwrap_or(if quick { 2 } else { 5 }).max(1),
             quick,
             offloads: Offloads {
@@ -65,6 +97,7 @@ impl Options {
             tick: Duration::from_micros(number("tick").max(1) as u64),
             json: matches.get_one("json").cloned(),
             markdown: matches.get_one("markdown").cloned(),
+            chart: matches.get_one("chart").cloned(),
             rows: matches.get_many::<String>("rows").into_iter().flatten().cloned().collect(),
         }
     }
@@ -86,6 +119,8 @@ fn command() -> Command {
         .args([
             program("ours", "target/release/turnserver", "The server under test"),
             program("coturn", "/usr/bin/turnserver", "The server it is compared with"),
+            option("against", "PROGRAM", "Another version of the server under test, instead of coturn")
+                .value_parser(value_parser!(PathBuf)),
             argument("ours-argument", "One more argument for the server under test; may be repeated"),
             argument("coturn-argument", "One more argument for coturn; may be repeated"),
             option("rounds", "N", "Rounds that count, after one that is discarded [default: 5; quick: 2]")
@@ -94,7 +129,7 @@ fn command() -> Command {
             option(
                 "fast-path",
                 "PLACE",
-                "Let the server under test relay in the kernel, at tc or xdp; with full checksums",
+                "Let the server under test relay in the kernel in every row, at tc or xdp; with full checksums",
             )
             .value_parser(["tc", "xdp", "auto"]),
             flag("full-checksums", "Turn transmit checksum offload off on every virtual device"),
@@ -111,6 +146,8 @@ fn command() -> Command {
             option("json", "FILE", "Write everything measured to this file")
                 .value_parser(value_parser!(PathBuf)),
             option("markdown", "FILE", "Replace the part of this file between the bench markers")
+                .value_parser(value_parser!(PathBuf)),
+            option("chart", "FILE", "Draw the ratios as SVG; with --markdown, beside that file")
                 .value_parser(value_parser!(PathBuf)),
             Arg::new("rows").value_name("ROW").num_args(0..).help("Rows to measure; all without any"),
         ])
@@ -152,7 +189,8 @@ mod tests {
         assert_eq!(options.rounds, 5);
         assert!(options.rows.is_empty());
         assert_eq!((options.cores.server, options.cores.generator), (0, 1));
-        assert_eq!(options.coturn.program, PathBuf::from("/usr/bin/turnserver"));
+        assert_eq!(options.theirs.program, PathBuf::from("/usr/bin/turnserver"));
+        assert!(options.theirs.kind == Kind::Coturn && options.is_whole());
     }
 
     #[test]
@@ -163,11 +201,20 @@ mod tests {
         assert_eq!(options.ours.program, PathBuf::from("/x"));
         assert_eq!(options.ours.extra, ["--multiplex-peer"]);
         assert!(parse(&["--ours", "target/release/turnserver"]).ours.program.is_absolute());
-        assert_eq!(parse(&["--coturn", "turnserver"]).coturn.program, PathBuf::from("turnserver"));
+        assert_eq!(parse(&["--coturn", "turnserver"]).theirs.program, PathBuf::from("turnserver"));
         assert_eq!(options.rows, ["audio", "hold"]);
         let fast = parse(&["--fast-path", "tc", "--ours-argument=-v"]);
         assert_eq!(fast.ours.extra, ["-v", "--fast-path=tc"]);
-        assert!(!fast.offloads.checksums && options.offloads.checksums && fast.coturn.extra.is_empty());
+        assert!(!fast.offloads.checksums && options.offloads.checksums && fast.theirs.extra.is_empty());
         assert_eq!(parse(&["--quick", "--rounds", "7"]).rounds, 7);
+    }
+
+    #[test]
+    fn two_versions_are_compared_with_the_same_arguments() {
+        let options = parse(&["--ours", "/new", "--against", "/old", "--ours-argument=-v"]);
+        assert_eq!((options.ours.program, options.theirs.program), ("/new".into(), "/old".into()));
+        assert_eq!((options.theirs.kind, options.against), (Kind::Turnpike, Against::Older));
+        assert_eq!(options.theirs.extra, ["-v"]);
+        assert_eq!(options.against.names(), ["new", "old"]);
     }
 }

@@ -85,6 +85,16 @@ impl Calls {
     /// Allocates and binds a channel for every call, `at_once` of them under way at any time: a first request
     /// that is challenged, Allocate, ChannelBind.
     pub(crate) fn establish(&mut self, at_once: usize, stop: &Stop) -> Result<Establishment> {
+        self.perform(false, at_once, stop)
+    }
+
+    /// Lets every call live through all of it, `at_once` at any time: what [`Calls::establish`] does, then Refresh, and
+    /// Refresh with a lifetime of zero, which deletes the allocation.
+    pub(crate) fn come_and_go(&mut self, at_once: usize, stop: &Stop) -> Result<Establishment> {
+        self.perform(true, at_once, stop)
+    }
+
+    fn perform(&mut self, and_go: bool, at_once: usize, stop: &Stop) -> Result<Establishment> {
         let peer_addresses =
             self.peers.iter().map(UdpSocket::local_addr).collect::<std::io::Result<Vec<_>>>()?;
         let mut dialogues = Dialogues {
@@ -93,6 +103,7 @@ impl Calls {
             relayed: vec![None; self.count()],
             transmitted: 0,
             finished: 0,
+            and_go,
         };
         let mut epoll = Epoll::new()?;
         for (call, socket) in self.clients.iter().enumerate() {
@@ -118,7 +129,8 @@ impl Calls {
             }
         }
         let elapsed = dialogues.begun.elapsed();
-        let needed = (REQUESTS_PER_CALL * self.count()) as u64;
+        let each = REQUESTS_TO_COME + if and_go { REQUESTS_TO_GO } else { 0 };
+        let needed = (each * self.count()) as u64;
         self.relayed = dialogues.relayed.into_iter().flatten().collect();
         ensure!(self.relayed.len() == self.count(), "a call has no relayed address");
         Ok(Establishment { elapsed, retransmitted: dialogues.transmitted.saturating_sub(needed) })
@@ -132,6 +144,8 @@ struct Dialogues {
     relayed: Vec<Option<SocketAddr>>,
     transmitted: u64,
     finished: usize,
+    /// Whether calls end as soon as they are established.
+    and_go: bool,
 }
 
 impl Dialogues {
@@ -161,7 +175,13 @@ impl Dialogues {
                 self.relayed[call] = Some(allocated.relayed);
                 client.bind_channel(now, CHANNEL, peer)?;
             }
-            Some(Event::ChannelBound { .. }) => {
+            Some(Event::ChannelBound { .. }) if self.and_go => {
+                client.refresh(now, None, None)?;
+            }
+            Some(Event::Refreshed { .. }) => {
+                client.delete(now)?;
+            }
+            Some(Event::ChannelBound { .. } | Event::Deleted { .. }) => {
                 self.finished += 1;
                 return Ok(());
             }
@@ -204,7 +224,9 @@ impl Dialogues {
 /// The channel every call binds; channels are counted per 5-tuple.
 pub(crate) const CHANNEL: u16 = 0x4000;
 /// Allocate, Allocate once more after the challenge, ChannelBind.
-const REQUESTS_PER_CALL: usize = 3;
+const REQUESTS_TO_COME: usize = 3;
+/// Refresh, Refresh with a lifetime of zero.
+const REQUESTS_TO_GO: usize = 2;
 const ESTABLISH_LIMIT: Duration = Duration::from_secs(60);
 const SWEEP: Duration = Duration::from_millis(100);
 const RECEIVE_BUFFER: usize = 8 << 20;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::arguments::Options;
+use crate::arguments::{Against, Options};
 use crate::lab::Offloads;
 
 /// Facts to print beside every figure.
@@ -19,10 +19,11 @@ pub(crate) struct Facts {
     pub(crate) virtual_machine: bool,
     pub(crate) memory_mb: u64,
     pub(crate) ours_version: String,
-    pub(crate) coturn_version: String,
+    pub(crate) theirs_version: String,
     /// Arguments beside those both servers get.
     pub(crate) ours_arguments: Vec<String>,
-    pub(crate) coturn_arguments: Vec<String>,
+    pub(crate) theirs_arguments: Vec<String>,
+    pub(crate) against: Against,
     pub(crate) rounds: usize,
     pub(crate) quick: bool,
     pub(crate) offloads: Offloads,
@@ -48,9 +49,10 @@ impl Facts {
                 .unwrap_or_default()
                 / 1024,
             ours_version: options.ours.version()?,
-            coturn_version: options.coturn.version()?,
+            theirs_version: options.theirs.version()?,
             ours_arguments: options.ours.extra.clone(),
-            coturn_arguments: options.coturn.extra.clone(),
+            theirs_arguments: options.theirs.extra.clone(),
+            against: options.against,
             rounds: options.rounds,
             quick: options.quick,
             offloads: options.offloads,
@@ -66,6 +68,7 @@ impl Facts {
     }
 
     pub(crate) fn json(&self) -> Value {
+        let [ours, theirs] = self.against.names();
         json!({
             "date": self.date,
             "processor": self.processor,
@@ -74,11 +77,11 @@ impl Facts {
             "virtual_machine": self.virtual_machine,
             "memory_mb": self.memory_mb,
             "versions": {
-                "ours": self.ours_version,
-                "coturn": self.coturn_version,
+                (ours): self.ours_version,
+                (theirs): self.theirs_version,
                 "bench": self.bench_version,
             },
-            "extra_arguments": { "ours": self.ours_arguments, "coturn": self.coturn_arguments },
+            "extra_arguments": { (ours): self.ours_arguments, (theirs): self.theirs_arguments },
             "rounds": self.rounds,
             "quick": self.quick,
             "tick_us": self.tick.as_micros() as u64,

@@ -44,8 +44,8 @@ pub(crate) struct Lab {
     pub(crate) server: Namespace,
     /// Where the peers live.
     pub(crate) peer: Namespace,
-    /// The receive threads of the server's interfaces.
-    pub(crate) server_receive_threads: Vec<u32>,
+    /// What the devices do when nothing else is asked for.
+    offloads: Offloads,
     /// A directory for logs, removed with the lab.
     pub(crate) directory: PathBuf,
 }
@@ -64,12 +64,12 @@ impl Lab {
     pub(crate) fn build(cores: Cores, offloads: Offloads) -> Result<Self> {
         remove_leftovers()?;
         let name = |role: &str| Namespace::named(format!("{PREFIX}-{}-{role}", process::id()));
-        let mut lab = Lab {
+        let lab = Lab {
             cores,
             client: name("client"),
             server: name("server"),
             peer: name("peer"),
-            server_receive_threads: Vec::new(),
+            offloads,
             directory: std::env::temp_dir().join(format!("{PREFIX}-{}", process::id())),
         };
         fs::create_dir(&lab.directory).with_context(|| format!("make {}", lab.directory.display()))?;
@@ -89,19 +89,47 @@ impl Lab {
             lab.server.ip(&["address", "add", &address, "dev", &to_peer])?;
         }
         for (namespace, device) in [(&lab.client, &client_device), (&lab.peer, &peer_device)] {
-            // Bursts must arrive at the server as separate packets back to back, as from a wire, never as one
-            // super-packet: the generator's devices always have the kernel cut them.
-            prepare(namespace, device, cores.generator, Offloads { segmentation: false, ..offloads })?;
+            receive_by_thread(namespace, device)?;
+            pin_receive_thread(device, cores.generator)?;
             moderate(namespace, device)?;
         }
         for device in [&to_client, &to_peer] {
-            let thread = prepare(&lab.server, device, cores.server, offloads)?;
-            lab.server_receive_threads.push(thread);
+            receive_by_thread(&lab.server, device)?;
         }
+        lab.pin_server_receive_threads()?;
+        lab.set_checksums(true)?;
         lab.introduce_neighbours()?;
         // Lets a program in the kernel ask for routes; nothing else changes by it.
         lab.server.run("sh", &["-c", "echo 1 > /proc/sys/net/ipv4/conf/lo/forwarding"])?;
         Ok(lab)
+    }
+
+    /// Lets the devices leave checksums undone, or has the kernel compute every one: what is left to hardware that is not
+    /// there cannot be relayed in the kernel.
+    pub(crate) fn set_checksums(&self, undone: bool) -> Result<()> {
+        let [client_device, to_client, to_peer, peer_device] = devices();
+        let offloads = Offloads { checksums: self.offloads.checksums && undone, ..self.offloads };
+        for (namespace, device) in [(&self.client, &client_device), (&self.peer, &peer_device)] {
+            // Bursts must arrive at the server as separate packets back to back, as from a wire, never as one
+            // super-packet: the generator's devices always have the kernel cut them.
+            set_offloads(namespace, device, Offloads { segmentation: false, ..offloads })?;
+        }
+        [&to_client, &to_peer].into_iter().try_for_each(|device| set_offloads(&self.server, device, offloads))
+    }
+
+    /// The receive threads of the server's interfaces, pinned to its core.
+    pub(crate) fn pin_server_receive_threads(&self) -> Result<Vec<u32>> {
+        let [_, to_client, to_peer, _] = devices();
+        [&to_client, &to_peer]
+            .into_iter()
+            .map(|device| pin_receive_thread(device, self.cores.server))
+            .collect()
+    }
+
+    /// The same of the peers' interface, pinned to the generator's core.
+    pub(crate) fn pin_peer_receive_thread(&self) -> Result<u32> {
+        let [.., peer_device] = devices();
+        pin_receive_thread(&peer_device, self.cores.generator)
     }
 
     /// Packets lost outside the server's program so far.
@@ -176,16 +204,25 @@ fn join(namespaces: [&Namespace; 2], devices: [&str; 2], addresses: [Ipv4Addr; 2
     Ok(())
 }
 
-/// Sets offloads, turns threaded NAPI on, pins its thread and returns the thread's id. A veth uses NAPI only
-/// while GRO is on, and turning it on makes the thread anew, so that comes first.
-fn prepare(namespace: &Namespace, device: &str, core: usize, offloads: Offloads) -> Result<u32> {
+/// Sets what a device leaves undone.
+fn set_offloads(namespace: &Namespace, device: &str, offloads: Offloads) -> Result<()> {
     // A veth hands packets to its other end's receive thread only while TCP segmentation is off.
     let word = |on: bool| if on { "on" } else { "off" };
-    namespace.run("ethtool", &["-K", device, "tx", word(offloads.checksums), "gro", "on"])?;
+    namespace.run("ethtool", &["-K", device, "tx", word(offloads.checksums)])?;
     let segmentation = ["tso", "off", "tx-udp-segmentation", word(offloads.segmentation)];
-    namespace.run("ethtool", &[&["-K", device], &segmentation[..]].concat())?;
+    namespace.run("ethtool", &[&["-K", device], &segmentation[..]].concat()).map(drop)
+}
+
+/// Turns threaded NAPI on. A veth uses NAPI only while GRO is on, and turning it on makes the thread anew, so that comes
+/// first.
+fn receive_by_thread(namespace: &Namespace, device: &str) -> Result<()> {
+    namespace.run("ethtool", &["-K", device, "gro", "on"])?;
     let switch = format!("echo 1 > /sys/class/net/{device}/threaded");
-    namespace.run("sh", &["-c", &switch])?;
+    namespace.run("sh", &["-c", &switch]).map(drop)
+}
+
+/// Pins a device's receive thread, once it is there, and returns its id.
+fn pin_receive_thread(device: &str, core: usize) -> Result<u32> {
     let deadline = Instant::now() + Duration::from_secs(2);
     loop {
         if let Some(thread) = receive_thread(device)? {
@@ -251,7 +288,7 @@ fn remove_directory(directory: &Path) {
 }
 
 /// The devices' names: client's, server's to the clients, server's to the peers, peer's.
-fn devices() -> [String; 4] {
+pub(crate) fn devices() -> [String; 4] {
     // A device's name has at most 15 bytes, and its receive thread is found by it, so it must be unique.
     ["c", "sc", "sp", "p"].map(|end| format!("tp{}{end}", process::id()))
 }

@@ -2,14 +2,19 @@
 
 mod arguments;
 mod calls;
+mod caveats;
 mod certificate;
+mod chart;
 mod facts;
+mod frame;
 mod lab;
+mod live_frames;
 mod memory;
 mod namespace;
 mod payload;
 mod processor_time;
 mod report;
+mod results_json;
 mod rounds;
 mod rows;
 mod server;
@@ -17,6 +22,7 @@ mod statistics;
 mod stop;
 mod syscalls;
 mod table;
+mod targets;
 mod traffic;
 
 use std::process::ExitCode;
@@ -32,7 +38,7 @@ use crate::stop::Stop;
 
 fn main() -> ExitCode {
     match run(&Options::from_command_line()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("turnpike-bench: {error:#}");
             ExitCode::FAILURE
@@ -40,8 +46,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> Result<()> {
-    let rows = rows::select(&options.rows)?;
+fn run(options: &Options) -> Result<ExitCode> {
+    let rows = rows::select(&options.rows, options.against)?;
     ensure!(syscalls::is_root(), "only root may make network namespaces: run this as root");
     let facts = Facts::gather(options)?;
     let stop = Stop::on_signals()?;
@@ -52,15 +58,24 @@ fn run(options: &Options) -> Result<()> {
     let bench = Bench { lab, stop, quick: options.quick, tick: options.tick, descriptors };
     let results = rounds::run_all(&bench, options, &rows)?;
     drop(bench);
-    let report = Report { facts, results };
+    publish(options, &Report { facts, results })
+}
+
+/// Prints the report and writes what was asked for.
+fn publish(options: &Options, report: &Report) -> Result<ExitCode> {
     print!("{}", report.text());
     if let Some(path) = &options.json {
         report.write_json(path)?;
     }
+    let documented = options.is_whole();
+    // A chart that belongs to the documentation is replaced together with it.
+    if let Some(path) = options.chart.as_ref().filter(|_| documented || options.markdown.is_none()) {
+        report.write_chart(path)?;
+    }
     match &options.markdown {
-        Some(path) if options.is_whole() => report.write_markdown(path)?,
+        Some(path) if documented => report.write_markdown(path, options.chart.as_deref())?,
         Some(path) => println!("{} is left as it is: only a whole run replaces it.", path.display()),
         None => {}
     }
-    Ok(())
+    Ok(if report.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

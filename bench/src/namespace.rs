@@ -62,6 +62,13 @@ impl Namespace {
         link["stats64"]["tx"]["dropped"].as_u64().context("ip did not tell dropped packets")
     }
 
+    /// Frames of programs that `device` could not hand over because the other end's ring was full.
+    pub(crate) fn redirect_drops(&self, device: &str) -> Result<u64> {
+        let statistics = self.run("ethtool", &["-S", device])?;
+        named_counter(&statistics, "tx_queue_0_xdp_xmit_errors")
+            .context("ethtool did not tell dropped frames")
+    }
+
     /// Datagrams that found a socket's receive buffer full.
     pub(crate) fn receive_buffer_errors(&self) -> Result<u64> {
         let counters = self.inside(|| Ok(fs::read_to_string("/proc/thread-self/net/snmp")?))?;
@@ -72,6 +79,12 @@ impl Namespace {
     pub(crate) fn hardware_address(&self, device: &str) -> Result<String> {
         let link = self.link(device)?;
         Ok(link["address"].as_str().context("ip did not tell the hardware address")?.to_owned())
+    }
+
+    /// A device's number.
+    pub(crate) fn index(&self, device: &str) -> Result<u32> {
+        let index = self.link(device)?["ifindex"].as_u64().context("ip did not tell the device's index")?;
+        Ok(u32::try_from(index)?)
     }
 
     /// Deletes it if it exists.
@@ -112,6 +125,12 @@ fn output_of(mut command: Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// A counter as ethtool prints it: its name, a colon, its value.
+fn named_counter(statistics: &str, name: &str) -> Option<u64> {
+    let mut counters = statistics.lines().filter_map(|line| line.trim().split_once(':'));
+    counters.find(|(known, _)| *known == name)?.1.trim().parse().ok()
+}
+
 /// A counter of the table whose lines begin with "Udp:", first the names, then the numbers.
 fn udp_counter(counters: &str, name: &str) -> Option<u64> {
     let mut lines = counters.lines().filter(|line| line.starts_with("Udp:"));
@@ -123,6 +142,13 @@ fn udp_counter(counters: &str, name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_counter_of_a_device_is_found_by_its_whole_name() {
+        let statistics = "NIC statistics:\n     a_errors: 7\n     errors: 12\n";
+        assert_eq!(named_counter(statistics, "errors"), Some(12));
+        assert_eq!(named_counter(statistics, "err"), None);
+    }
 
     #[test]
     fn a_udp_counter_is_found_by_its_column() {

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::arguments::Options;
-use crate::rows::{Bench, Metric, Row, Sample};
+use crate::arguments::{Against, Options};
+use crate::rows::{Bench, Metric, NotMeasured, Row, Sample};
 use crate::server::{ServerCommand, Side};
 use crate::statistics::{advantage, median, spread};
 
@@ -15,6 +15,16 @@ pub(crate) struct RowResult {
     pub(crate) rounds: Vec<Round>,
     /// Rounds that were thrown away because other work used the server's core; at most as many as count.
     pub(crate) disturbed: usize,
+    /// Why there are no rounds, or no more.
+    pub(crate) stopped: Option<Stopped>,
+}
+
+/// Why a row ended early.
+#[derive(Clone, Debug)]
+pub(crate) struct Stopped {
+    pub(crate) why: String,
+    /// Something went wrong, rather than cannot be here.
+    pub(crate) failed: bool,
 }
 
 /// One round that counted.
@@ -22,14 +32,14 @@ pub(crate) struct RowResult {
 pub(crate) struct Round {
     pub(crate) ours: Sample,
     /// Absent in rows that are not compared.
-    pub(crate) coturn: Option<Sample>,
+    pub(crate) theirs: Option<Sample>,
 }
 
 impl Round {
     /// The larger share of the server's core that something else used while either side was measured.
     fn other_work_percent(&self) -> f64 {
         let of = |sample: &Sample| sample.get("other_work_percent").copied().unwrap_or(0.0);
-        of(&self.ours).max(self.coturn.as_ref().map_or(0.0, of))
+        of(&self.ours).max(self.theirs.as_ref().map_or(0.0, of))
     }
 }
 
@@ -39,9 +49,22 @@ pub(crate) struct Summary {
     /// Median.
     pub(crate) ours: f64,
     /// Median.
-    pub(crate) coturn: Option<f64>,
+    pub(crate) theirs: Option<f64>,
     /// Median of the rounds' ratios, above 1 when ours is better, with the smallest and the largest.
     pub(crate) ratio: Option<(f64, f64, f64)>,
+}
+
+impl Summary {
+    /// Between two versions: whether the new one is better, or worse, or whether nobody can tell. Noise is what is now on
+    /// one side and now on the other, or less than the machine's own unsteadiness.
+    pub(crate) fn change(&self) -> &'static str {
+        match self.ratio {
+            Some((median, smallest, _)) if smallest > 1.0 && median > 1.0 + UNSTEADY => "better",
+            Some((median, _, largest)) if largest < 1.0 && median < 1.0 - UNSTEADY => "WORSE",
+            Some(_) => "noise",
+            None => "–",
+        }
+    }
 }
 
 impl RowResult {
@@ -53,17 +76,17 @@ impl RowResult {
             .rounds
             .iter()
             .filter_map(|round| {
-                Some((*round.ours.get(metric.key)?, *round.coturn.as_ref()?.get(metric.key)?))
+                Some((*round.ours.get(metric.key)?, *round.theirs.as_ref()?.get(metric.key)?))
             })
             .collect();
-        let coturn: Vec<f64> = pairs.iter().map(|(_, coturn)| *coturn).collect();
+        let theirs: Vec<f64> = pairs.iter().map(|(_, theirs)| *theirs).collect();
         let ratios: Vec<f64> =
-            pairs.iter().filter_map(|(ours, coturn)| advantage(metric.better, *ours, *coturn)).collect();
+            pairs.iter().filter_map(|(ours, theirs)| advantage(metric.better, *ours, *theirs)).collect();
         let ratio = match (median(&ratios), spread(&ratios)) {
             (Some(median), Some((smallest, largest))) => Some((median, smallest, largest)),
             _ => None,
         };
-        Some(Summary { ours: median(&ours)?, coturn: median(&coturn), ratio })
+        Some(Summary { ours: median(&ours)?, theirs: median(&theirs), ratio })
     }
 
     /// The largest value of something noted beside the metrics, on one side.
@@ -72,58 +95,78 @@ impl RowResult {
             .iter()
             .filter_map(|round| match side {
                 Side::Ours => Some(&round.ours),
-                Side::Coturn => round.coturn.as_ref(),
+                Side::Theirs => round.theirs.as_ref(),
             })
             .filter_map(|sample| sample.get(key).copied())
             .max_by(f64::total_cmp)
     }
 }
 
-/// Runs all rows one after the other.
+/// Runs all rows one after the other. A row that cannot be measured does not keep the others from it.
 pub(crate) fn run_all(bench: &Bench, options: &Options, rows: &[&'static Row]) -> Result<Vec<RowResult>> {
     rows.iter().map(|row| run_row(bench, options, row)).collect()
 }
 
 fn run_row(bench: &Bench, options: &Options, row: &'static Row) -> Result<RowResult> {
+    bench.lab.set_checksums(!row.full_checksums)?;
+    let mut result = RowResult { row, rounds: Vec::new(), disturbed: 0, stopped: None };
+    let ended = take_rounds(bench, options, &mut result);
+    bench.stop.check()?;
+    if let Err(error) = ended {
+        eprintln!("{:<11} not measured: {error:#}", row.name);
+        let failed = error.downcast_ref::<NotMeasured>().is_none();
+        result.stopped = Some(Stopped { why: format!("{:#}", error), failed });
+    }
+    Ok(result)
+}
+
+fn take_rounds(bench: &Bench, options: &Options, result: &mut RowResult) -> Result<()> {
+    let row = result.row;
     let wanted = options.rounds.min(row.most_rounds);
-    let mut rounds = Vec::new();
-    let mut disturbed = 0;
     let mut number = 0;
-    while rounds.len() < wanted {
-        let ours = || measure(bench, row, &options.ours, number);
-        let coturn = || row.compared.then(|| measure(bench, row, &options.coturn, number)).transpose();
+    while result.rounds.len() < wanted {
+        let ours = || measure(bench, options, row, &options.ours, number);
+        let both = row.compared || options.against == Against::Older;
+        let theirs = || both.then(|| measure(bench, options, row, &options.theirs, number)).transpose();
         let round = if number % 2 == 0 {
             let ours = ours()?;
-            Round { ours, coturn: coturn()? }
+            Round { ours, theirs: theirs()? }
         } else {
-            let coturn = coturn()?;
-            Round { ours: ours()?, coturn }
+            let theirs = theirs()?;
+            Round { ours: ours()?, theirs }
         };
         // Round 0 warms the machine up and is thrown away.
         if number > 0 {
-            if round.other_work_percent() > DISTURBED && disturbed < wanted {
+            if round.other_work_percent() > DISTURBED && result.disturbed < wanted {
                 eprintln!("{:<11} round {number} is repeated: other work used the server's core", row.name);
-                disturbed += 1;
+                result.disturbed += 1;
             } else {
-                rounds.push(round);
+                result.rounds.push(round);
             }
         }
         number += 1;
     }
-    Ok(RowResult { row, rounds, disturbed })
+    Ok(())
 }
 
-fn measure(bench: &Bench, row: &Row, command: &ServerCommand, number: usize) -> Result<Sample> {
+fn measure(
+    bench: &Bench,
+    options: &Options,
+    row: &Row,
+    command: &ServerCommand,
+    number: usize,
+) -> Result<Sample> {
     bench.stop.check()?;
     let begun = Instant::now();
-    let who = match command.side {
-        Side::Ours => "ours",
-        Side::Coturn => "coturn",
-    };
+    let [ours, theirs] = options.against.names();
+    let who = if command.side == Side::Ours { ours } else { theirs };
     let measured = (row.measure)(bench, command);
     // A signal to the whole process group ends the server too: say what really happened.
     bench.stop.check()?;
-    let sample = measured.with_context(|| format!("measure {} of {who}", row.name))?;
+    let sample = match measured {
+        Err(error) if error.downcast_ref::<NotMeasured>().is_some() => return Err(error),
+        measured => measured.with_context(|| format!("measure {} of {who}", row.name))?,
+    };
     let values: Vec<String> = row
         .metrics
         .iter()
@@ -138,6 +181,8 @@ fn measure(bench: &Bench, row: &Row, command: &ServerCommand, number: usize) -> 
     Ok(sample)
 }
 
+/// A difference that means nothing, even where all rounds agree.
+const UNSTEADY: f64 = 0.02;
 /// Percent of the server's core that other work may use in a round that counts.
 const DISTURBED: f64 = 20.0;
 
@@ -153,30 +198,40 @@ mod tests {
         let sample = |value: f64| Sample::from([("cost", value)]);
         let rounds = rounds
             .iter()
-            .map(|(ours, coturn)| Round { ours: sample(*ours), coturn: coturn.map(sample) })
+            .map(|(ours, theirs)| Round { ours: sample(*ours), theirs: theirs.map(sample) })
             .collect();
-        RowResult { row: &crate::rows::ROWS[0], rounds, disturbed: 0 }
+        RowResult { row: &crate::rows::ROWS[0], rounds, disturbed: 0, stopped: None }
     }
 
     #[test]
     fn the_ratio_is_the_median_of_the_rounds_not_the_ratio_of_the_medians() {
         let result = result(&[(1.0, Some(2.0)), (4.0, Some(4.0)), (2.0, Some(8.0))]);
         let summary = result.summary(&METRIC).unwrap();
-        assert_eq!((summary.ours, summary.coturn), (2.0, Some(4.0)));
+        assert_eq!((summary.ours, summary.theirs), (2.0, Some(4.0)));
         assert_eq!(summary.ratio, Some((2.0, 1.0, 4.0)));
     }
 
     #[test]
     fn a_row_of_ours_alone_has_no_ratio() {
         let summary = result(&[(1.0, None), (3.0, None)]).summary(&METRIC).unwrap();
-        assert_eq!(summary, Summary { ours: 2.0, coturn: None, ratio: None });
+        assert_eq!(summary, Summary { ours: 2.0, theirs: None, ratio: None });
+    }
+
+    #[test]
+    fn a_change_is_noise_unless_all_rounds_agree_on_more_than_the_machine_wavers() {
+        let change = |ratio| Summary { ours: 1.0, theirs: Some(1.0), ratio }.change();
+        assert_eq!(change(Some((1.2, 1.1, 1.3))), "better");
+        assert_eq!(change(Some((0.8, 0.7, 0.9))), "WORSE");
+        assert_eq!(change(Some((1.2, 0.9, 1.3))), "noise");
+        assert_eq!(change(Some((1.01, 1.005, 1.015))), "noise");
+        assert_eq!(change(None), "–");
     }
 
     #[test]
     fn the_worst_is_looked_for_on_one_side() {
         let result = result(&[(1.0, Some(9.0)), (3.0, Some(4.0))]);
         assert_eq!(result.worst(Side::Ours, "cost"), Some(3.0));
-        assert_eq!(result.worst(Side::Coturn, "cost"), Some(9.0));
-        assert_eq!(result.worst(Side::Coturn, "loss"), None);
+        assert_eq!(result.worst(Side::Theirs, "cost"), Some(9.0));
+        assert_eq!(result.worst(Side::Theirs, "loss"), None);
     }
 }

@@ -2,20 +2,25 @@
 
 mod allocate;
 mod binding;
+mod churn;
 mod dtls;
+mod frames;
 mod hold;
 mod idle;
 mod latency;
 mod memory;
+mod program;
 mod relay;
 mod saturation;
 mod tls;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use crate::arguments::Against;
 use crate::lab::Lab;
 use crate::processor_time::ProcessorTime;
 use crate::server::ServerCommand;
@@ -34,6 +39,8 @@ pub(crate) struct Row {
     pub(crate) compared: bool,
     /// Rounds at most: for rows that take long.
     pub(crate) most_rounds: usize,
+    /// Whether every checksum is computed: what is left to hardware that is not there cannot be relayed in the kernel.
+    pub(crate) full_checksums: bool,
     /// Measures one server once.
     pub(crate) measure: fn(&Bench, &ServerCommand) -> Result<Sample>,
 }
@@ -53,6 +60,18 @@ pub(crate) struct Metric {
 
 /// What one measurement gave, by name: the row's metrics, and whatever else helps to judge them.
 pub(crate) type Sample = BTreeMap<&'static str, f64>;
+
+/// Why something cannot be measured here: no failure, but a fact of this machine or this server.
+#[derive(Debug)]
+pub(crate) struct NotMeasured(pub(crate) String);
+
+impl fmt::Display for NotMeasured {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotMeasured {}
 
 /// What every measurement needs.
 pub(crate) struct Bench {
@@ -77,9 +96,18 @@ impl Bench {
 pub(crate) const ROWS: &[Row] = &[
     relay::AUDIO,
     relay::VIDEO,
+    relay::FEW_PORTS,
+    relay::TC_AUDIO,
+    relay::TC_VIDEO,
+    relay::XDP_AUDIO,
+    frames::FRAMES,
+    program::PROGRAM,
     saturation::SATURATION,
     latency::LATENCY,
+    latency::TC_LATENCY,
+    latency::XDP_LATENCY,
     allocate::ALLOCATE,
+    churn::CHURN,
     memory::MEMORY,
     binding::BINDING,
     tls::TLS,
@@ -88,13 +116,18 @@ pub(crate) const ROWS: &[Row] = &[
     hold::HOLD,
 ];
 
-/// The rows of these names, or all.
-pub(crate) fn select(names: &[String]) -> Result<Vec<&'static Row>> {
-    if let Some(unknown) = names.iter().find(|name| ROWS.iter().all(|row| row.name != **name)) {
-        let known: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
+/// The rows of these names, or all. Between two servers of ours, those that measure no server are left out.
+pub(crate) fn select(names: &[String], against: Against) -> Result<Vec<&'static Row>> {
+    let fits = |row: &&Row| against == Against::Coturn || !WITHOUT_SERVER.contains(&row.name);
+    let known: Vec<&'static Row> = ROWS.iter().filter(fits).collect();
+    if let Some(unknown) = names.iter().find(|name| known.iter().all(|row| row.name != **name)) {
+        let known: Vec<&str> = known.iter().map(|row| row.name).collect();
         bail!("no row is called {unknown:?}; there are: {}", known.join(", "));
     }
-    Ok(ROWS.iter().filter(|row| names.is_empty() || names.iter().any(|name| name == row.name)).collect())
+    Ok(known
+        .into_iter()
+        .filter(|row| names.is_empty() || names.iter().any(|name| name == row.name))
+        .collect())
 }
 
 /// Microseconds of `time` for each of `count`.
@@ -113,17 +146,26 @@ fn generator_limited(spent: ProcessorTime, elapsed: Duration) -> f64 {
     if spent.core_idle.as_secs_f64() > 0.1 * elapsed.as_secs_f64() { 1.0 } else { 0.0 }
 }
 
+/// Rows that measure what is built into this program.
+const WITHOUT_SERVER: &[&str] = &["program"];
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn rows_are_chosen_by_name_and_an_unknown_name_lists_the_known() {
-        assert_eq!(select(&[]).unwrap().len(), ROWS.len());
-        let chosen = select(&["binding".to_owned(), "audio".to_owned()]).unwrap();
+        let select = |names: &[&str], against| {
+            super::select(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>(), against)
+        };
+        assert_eq!(select(&[], Against::Coturn).unwrap().len(), ROWS.len());
+        let chosen = select(&["binding", "audio"], Against::Coturn).unwrap();
         assert_eq!(chosen.iter().map(|row| row.name).collect::<Vec<_>>(), ["audio", "binding"]);
-        let Err(error) = select(&["vidoe".to_owned()]) else { panic!("accepted") };
+        let Err(error) = select(&["vidoe"], Against::Coturn) else { panic!("accepted") };
         assert!(error.to_string().contains("video"));
+        assert!(
+            select(&["program"], Against::Coturn).is_ok() && select(&["program"], Against::Older).is_err()
+        );
     }
 
     #[test]

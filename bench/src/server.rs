@@ -13,14 +13,22 @@ use turnpike_wire::{Class, Message, MessageWriter, Method, TransactionId};
 use crate::certificate::Certificate;
 use crate::lab::{Lab, PEER_ADDRESS, SERVER_ADDRESS, relay_address};
 use crate::processor_time::Meter;
+use crate::rows::NotMeasured;
 use crate::stop::Stop;
 
-/// Which of the two servers.
+/// Which of the two columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
-    /// The one under test.
+    /// The server under test.
     Ours,
-    /// What it is compared with.
+    /// What it is compared with: coturn, or an older one of ours.
+    Theirs,
+}
+
+/// Which program, as far as its arguments differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Turnpike,
     Coturn,
 }
 
@@ -28,6 +36,7 @@ pub(crate) enum Side {
 #[derive(Clone, Debug)]
 pub(crate) struct ServerCommand {
     pub(crate) side: Side,
+    pub(crate) kind: Kind,
     pub(crate) program: PathBuf,
     /// Arguments beside those both servers get.
     pub(crate) extra: Vec<String>,
@@ -35,6 +44,8 @@ pub(crate) struct ServerCommand {
     pub(crate) certificate: Option<(PathBuf, PathBuf)>,
     /// Whether it serves DTLS with it as well.
     pub(crate) dtls: bool,
+    /// Where in the kernel it is to relay.
+    pub(crate) fast_path: Option<&'static str>,
 }
 
 impl ServerCommand {
@@ -51,17 +62,36 @@ impl ServerCommand {
         ServerCommand { dtls: true, ..self.over_tls(certificate) }
     }
 
+    /// The same relaying in the kernel, where the program can.
+    pub(crate) fn in_the_kernel(&self, place: &'static str) -> Self {
+        let fast_path = (self.kind == Kind::Turnpike).then_some(place);
+        ServerCommand { fast_path, ..self.clone() }
+    }
+
+    /// The same with all relayed addresses on one port, where the program can.
+    pub(crate) fn with_few_ports(&self) -> Self {
+        let mut command = self.clone();
+        if self.kind == Kind::Turnpike {
+            command.extra.push("--multiplex-peer".to_owned());
+        }
+        command
+    }
+
     /// All arguments: one relay thread, UDP only, long-term credentials, no log.
     pub(crate) fn arguments(&self, relay_addresses: u8) -> Vec<String> {
-        let mut arguments: Vec<String> = ["-n", "--no-cli", "-m", "1"]
-            .into_iter()
-            .chain(["--log-file=/dev/null", "--simple-log"])
-            .map(str::to_owned)
-            .collect();
-        match (self.dtls, self.side) {
-            (true, Side::Ours) => arguments.push("--dtls".to_owned()),
+        let mut arguments: Vec<String> =
+            ["-n", "--no-cli", "-m", "1", "--simple-log"].into_iter().map(str::to_owned).collect();
+        match self.fast_path {
+            // What became of it stands in the log.
+            Some(place) => {
+                arguments.extend([format!("--fast-path={place}"), "--log-file=stdout".to_owned()]);
+            }
+            None => arguments.push("--log-file=/dev/null".to_owned()),
+        }
+        match (self.dtls, self.kind) {
+            (true, Kind::Turnpike) => arguments.push("--dtls".to_owned()),
             // The coturn that is measured speaks it unless it is told not to.
-            (true, Side::Coturn) => {}
+            (true, Kind::Coturn) => {}
             (false, _) => arguments.push("--no-dtls".to_owned()),
         }
         match &self.certificate {
@@ -81,7 +111,7 @@ impl ServerCommand {
         for number in 0..relay_addresses {
             arguments.extend(["-E".to_owned(), relay_address(number).to_string()]);
         }
-        if self.side == Side::Ours {
+        if self.kind == Kind::Turnpike {
             // Our server refuses private peers unless told otherwise; coturn does not.
             arguments.push(format!("--allowed-peer-ip={PEER_ADDRESS}"));
         }
@@ -136,6 +166,9 @@ impl RunningServer {
             let tail: Vec<&str> = tail.into_iter().rev().collect();
             return Err(anyhow!("{error:#}; {program} said:\n{}", tail.join("\n")));
         }
+        if let Some(place) = command.fast_path {
+            relays_in_the_kernel(&fs::read_to_string(&log_path)?, place)?;
+        }
         Ok(server)
     }
 
@@ -151,7 +184,8 @@ impl RunningServer {
 
     /// A meter of its processor time.
     pub(crate) fn meter(&self, lab: &Lab) -> Result<Meter> {
-        Meter::new(self.process(), &lab.server_receive_threads, lab.cores.server)
+        // Programs that come and go may have made the receive threads anew.
+        Meter::new(self.process(), &lab.pin_server_receive_threads()?, lab.cores.server)
     }
 
     fn wait_until_it_answers(&mut self, lab: &Lab, stop: &Stop) -> Result<()> {
@@ -191,6 +225,14 @@ impl Drop for RunningServer {
     }
 }
 
+/// Whether a server said that it relays in the kernel, at this place; why not, else.
+fn relays_in_the_kernel(log: &str, place: &str) -> Result<()> {
+    let line = log.lines().find_map(|line| line.split_once(FAST_PATH_LINE)).map(|(_, said)| said.trim());
+    let said = line.ok_or_else(|| NotMeasured("the server does not say where it relays".to_owned()))?;
+    let there = said.to_lowercase().starts_with(&format!("{place} on "));
+    if there { Ok(()) } else { Err(NotMeasured(format!("the kernel fast path is {said}")).into()) }
+}
+
 fn is_binding_success(bytes: &[u8]) -> bool {
     Message::parse(bytes)
         .is_ok_and(|message| message.class() == Class::Success && message.method() == Method::BINDING)
@@ -200,6 +242,45 @@ fn is_binding_success(bytes: &[u8]) -> bool {
 pub(crate) const USERNAME: &str = "bench";
 /// Its password.
 pub(crate) const PASSWORD: &str = "bench-password";
+/// What stands in front of the place in the log of ours.
+const FAST_PATH_LINE: &str = "Kernel fast path: ";
 const REALM: &str = "bench.example";
 const PORT: u16 = 3478;
 const START_LIMIT: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_relays_elsewhere_than_asked_is_not_measured_and_says_why() {
+        let log = |said: &str| format!("started\nKernel fast path: {said}\n");
+        assert!(relays_in_the_kernel(&log("tc on a, b, to IPv4 addresses"), "tc").is_ok());
+        assert!(relays_in_the_kernel(&log("XDP on a, b, to IPv4 addresses"), "xdp").is_ok());
+        let error =
+            relays_in_the_kernel(&log("off, though fast-path=xdp: needs CAP_BPF"), "xdp").unwrap_err();
+        assert!(error.downcast_ref::<NotMeasured>().unwrap().0.contains("CAP_BPF"));
+        assert!(relays_in_the_kernel(&log("tc on a; no XDP: no driver"), "xdp").is_err());
+        assert!(relays_in_the_kernel("started", "tc").is_err());
+    }
+
+    #[test]
+    fn only_our_own_server_is_asked_for_what_only_it_has() {
+        let command = |kind| ServerCommand {
+            side: Side::Ours,
+            kind,
+            program: PathBuf::new(),
+            extra: Vec::new(),
+            certificate: None,
+            dtls: false,
+            fast_path: None,
+        };
+        let has = |command: ServerCommand, argument: &str| {
+            command.arguments(1).iter().any(|given| given == argument)
+        };
+        assert!(has(command(Kind::Turnpike).in_the_kernel("tc"), "--fast-path=tc"));
+        assert!(has(command(Kind::Turnpike).with_few_ports(), "--multiplex-peer"));
+        assert!(!has(command(Kind::Coturn).in_the_kernel("tc"), "--fast-path=tc"));
+        assert!(!has(command(Kind::Coturn).with_few_ports(), "--multiplex-peer"));
+    }
+}

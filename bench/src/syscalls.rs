@@ -25,6 +25,13 @@ pub(crate) fn pin(process: u32, core: usize) -> io::Result<()> {
     succeeded(result).map(drop)
 }
 
+/// From now on the calling thread runs only while nobody else wants its core.
+pub(crate) fn run_when_idle() -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the parameters are valid and only read; 0 is the calling thread.
+    succeeded(unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &parameters) }).map(drop)
+}
+
 /// Moves the calling thread into a network namespace; sockets it opens from now on live there.
 pub(crate) fn enter_network_namespace(namespace: &File) -> io::Result<()> {
     // SAFETY: setns takes plain numbers, and the descriptor is open as long as `namespace` is borrowed.

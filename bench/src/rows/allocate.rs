@@ -30,6 +30,7 @@ pub(super) const ALLOCATE: Row = Row {
     ],
     compared: true,
     most_rounds: usize::MAX,
+    full_checksums: false,
     measure,
 };
 

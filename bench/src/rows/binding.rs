@@ -35,6 +35,7 @@ pub(super) const BINDING: Row = Row {
     ],
     compared: true,
     most_rounds: usize::MAX,
+    full_checksums: false,
     measure,
 };
 

@@ -31,6 +31,13 @@ pub(super) const HOLD: Row = Row {
         cost("cost_16000_us", "CPU per packet with 16,000 allocations"),
         cost("cost_most_us", "CPU per packet with all of them"),
         Metric {
+            key: "growth_16000",
+            title: "cost with 16,000 allocations, of that with 1,000",
+            unit: "",
+            better: Better::Lower,
+            decimals: 2,
+        },
+        Metric {
             key: "bytes_per_allocation",
             title: "user-space bytes per idle allocation",
             unit: "bytes",
@@ -40,6 +47,7 @@ pub(super) const HOLD: Row = Row {
     ],
     compared: false,
     most_rounds: 3,
+    full_checksums: false,
     measure,
 };
 
@@ -56,6 +64,9 @@ fn measure(bench: &Bench, command: &ServerCommand) -> Result<Sample> {
         sample.insert("machine_kernel_bytes_per_allocation", held.kernel_bytes_per_allocation);
         sample.insert("bad_packets", held.measured.delivery.bad as f64);
         sample.insert("loss_percent", loss.max(sample.get("loss_percent").copied().unwrap_or(0.0)));
+    }
+    if let (Some(few), Some(many)) = (sample.get("cost_1000_us"), sample.get("cost_16000_us")) {
+        sample.insert("growth_16000", many / few);
     }
     Ok(sample)
 }

@@ -33,6 +33,7 @@ pub(super) const IDLE: Row = Row {
     ],
     compared: true,
     most_rounds: 2,
+    full_checksums: false,
     measure,
 };
 

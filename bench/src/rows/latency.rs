@@ -14,20 +14,36 @@ pub(super) const LATENCY: Row = Row {
     name: "latency",
     about: "1,000 calls × 160 bytes at 75,000 packets/s, about 40 % of what coturn carries; one-way time \
             between the programs at both ends, the generator's own waiting included",
-    metrics: &[
-        Metric {
-            key: "p50_us",
-            title: "one-way time, median",
-            unit: "µs",
-            better: Better::Lower,
-            decimals: 0,
-        },
-        Metric { key: "p99_us", title: "one-way time, p99", unit: "µs", better: Better::Lower, decimals: 0 },
-    ],
+    metrics: &[time("p50_us", "one-way time, median"), time("p99_us", "one-way time, p99")],
     compared: true,
     most_rounds: usize::MAX,
+    full_checksums: false,
     measure,
 };
+
+/// The same with the kernel relaying at tc.
+pub(super) const TC_LATENCY: Row = Row {
+    name: "tc-latency",
+    about: "the same relayed in the kernel at tc, every checksum computed",
+    metrics: &[time("p50_us", "one-way time, median, tc"), time("p99_us", "one-way time, p99, tc")],
+    full_checksums: true,
+    measure: |bench, command| measure(bench, &command.in_the_kernel("tc")),
+    ..LATENCY
+};
+
+/// The same with the kernel relaying at XDP.
+pub(super) const XDP_LATENCY: Row = Row {
+    name: "xdp-latency",
+    about: "the same relayed in the kernel at XDP, every checksum computed",
+    metrics: &[time("p50_us", "one-way time, median, XDP"), time("p99_us", "one-way time, p99, XDP")],
+    full_checksums: true,
+    measure: |bench, command| measure(bench, &command.in_the_kernel("xdp")),
+    ..LATENCY
+};
+
+const fn time(key: &'static str, title: &'static str) -> Metric {
+    Metric { key, title, unit: "µs", better: Better::Lower, decimals: 0 }
+}
 
 fn measure(bench: &Bench, command: &ServerCommand) -> Result<Sample> {
     let server = RunningServer::start(&bench.lab, command, 1, &bench.stop)?;

@@ -25,6 +25,7 @@ pub(super) const MEMORY: Row = Row {
     }],
     compared: true,
     most_rounds: usize::MAX,
+    full_checksums: false,
     measure,
 };
 

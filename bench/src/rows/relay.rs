@@ -19,16 +19,8 @@ pub(super) const AUDIO: Row = Row {
     metrics: &[per_packet("CPU per relayed packet, audio")],
     compared: true,
     most_rounds: usize::MAX,
-    measure: |bench, command| {
-        let load = Load {
-            payload: AUDIO_PAYLOAD,
-            burst: 1,
-            packets_per_second: 50_000.0,
-            tick: bench.tick,
-            duration: bench.load_duration(),
-        };
-        measure(bench, command, AUDIO_CALLS, &load)
-    },
+    full_checksums: false,
+    measure: |bench, command| measure(bench, command, &AUDIO_LOAD),
 };
 
 /// A hundred calls of video.
@@ -38,17 +30,72 @@ pub(super) const VIDEO: Row = Row {
     metrics: &[per_packet("CPU per relayed packet, video")],
     compared: true,
     most_rounds: usize::MAX,
+    full_checksums: false,
+    measure: |bench, command| measure(bench, command, &VIDEO_LOAD),
+};
+
+/// Audio with all relayed addresses on one port, each peer with an address of its own.
+pub(super) const FEW_PORTS: Row = Row {
+    name: "few-ports",
+    about: "audio with all relayed addresses on one port (multiplex-peer) and a peer address for each call, beside coturn's \
+            plain mode: coturn has few ports since 4.17 only, where that mode with GSO took 1/1.28 of what its plain mode \
+            takes; so the target here is 1.3 times that",
+    metrics: &[per_packet("CPU per relayed packet, audio, few ports")],
+    compared: true,
+    most_rounds: usize::MAX,
+    full_checksums: false,
     measure: |bench, command| {
-        let load = Load {
-            payload: 1200,
-            burst: 8,
-            packets_per_second: 40_000.0,
-            tick: bench.tick,
-            duration: bench.load_duration(),
-        };
-        measure(bench, command, 100, &load)
+        let plan = Plan { peers: AUDIO_CALLS, ..AUDIO_LOAD };
+        measure(bench, &command.with_few_ports(), &plan)
     },
 };
+
+/// Audio relayed at tc.
+pub(super) const TC_AUDIO: Row = Row {
+    name: "tc-audio",
+    about: "audio relayed in the kernel at tc (fast-path=tc), every checksum computed",
+    metrics: &[per_packet("CPU per relayed packet, audio, tc")],
+    full_checksums: true,
+    measure: |bench, command| measure(bench, &command.in_the_kernel("tc"), &AUDIO_LOAD),
+    ..AUDIO
+};
+
+/// Video relayed at tc.
+pub(super) const TC_VIDEO: Row = Row {
+    name: "tc-video",
+    about: "video relayed in the kernel at tc, every checksum computed",
+    metrics: &[per_packet("CPU per relayed packet, video, tc")],
+    full_checksums: true,
+    measure: |bench, command| measure(bench, &command.in_the_kernel("tc"), &VIDEO_LOAD),
+    ..VIDEO
+};
+
+/// Audio relayed at XDP.
+pub(super) const XDP_AUDIO: Row = Row {
+    name: "xdp-audio",
+    about: "audio relayed in the kernel at XDP (fast-path=xdp), every checksum computed; a veth copies every packet that \
+            comes from a socket before an XDP program sees it, which a network card does not",
+    metrics: &[per_packet("CPU per relayed packet, audio, XDP")],
+    full_checksums: true,
+    measure: |bench, command| measure(bench, &command.in_the_kernel("xdp"), &AUDIO_LOAD),
+    ..AUDIO
+};
+
+/// A load as it is planned.
+#[derive(Clone, Copy)]
+struct Plan {
+    calls: usize,
+    peers: usize,
+    payload: usize,
+    burst: usize,
+    packets_per_second: f64,
+}
+
+const AUDIO_LOAD: Plan =
+    Plan { calls: AUDIO_CALLS, peers: PEERS, payload: AUDIO_PAYLOAD, burst: 1, packets_per_second: 50_000.0 };
+
+const VIDEO_LOAD: Plan =
+    Plan { calls: 100, peers: PEERS, payload: 1200, burst: 8, packets_per_second: 40_000.0 };
 
 /// One load that was measured.
 pub(super) struct Measured {
@@ -111,13 +158,15 @@ impl Measured {
 }
 
 /// Starts a server, establishes calls, warms up and measures one load.
-fn measure(bench: &Bench, command: &ServerCommand, count: usize, load: &Load) -> Result<Sample> {
+fn measure(bench: &Bench, command: &ServerCommand, plan: &Plan) -> Result<Sample> {
+    let Plan { calls, peers, payload, burst, packets_per_second } = *plan;
+    let load = Load { payload, burst, packets_per_second, tick: bench.tick, duration: bench.load_duration() };
     let server = RunningServer::start(&bench.lab, command, 1, &bench.stop)?;
-    let mut calls = Calls::open(&bench.lab, server.address(), count, PEERS)?;
+    let mut calls = Calls::open(&bench.lab, server.address(), calls, peers)?;
     calls.establish(ESTABLISH_AT_ONCE, &bench.stop)?;
     let mut generator = Generator::new(&calls, load.payload, load.burst)?;
-    generator.run(&Load { duration: WARM_UP, ..*load }, &bench.stop)?;
-    let measured = Measured::take(bench, &server.meter(&bench.lab)?, &mut generator, load)?;
+    generator.run(&Load { duration: WARM_UP, ..load }, &bench.stop)?;
+    let measured = Measured::take(bench, &server.meter(&bench.lab)?, &mut generator, &load)?;
     ensure!(measured.delivery.delivered > 0, "nothing was relayed");
     Ok(measured.sample())
 }

@@ -33,6 +33,7 @@ pub(super) const SATURATION: Row = Row {
     ],
     compared: true,
     most_rounds: usize::MAX,
+    full_checksums: false,
     measure,
 };
 

@@ -93,21 +93,51 @@ fn a_short_run_over_udp_loses_nothing_and_says_so_in_words_json_and_html() {
 
 #[test]
 fn tcp_and_tls_carry_the_same_load() {
-    let ip = loopback_address().to_string();
     let certificates = Directory::new();
-    write_certificate(&certificates, &ip);
-    let (cert, key) = (certificates.file("cert.pem"), certificates.file("key.pem"));
-    let server = Server::start(&["--cert", &cert, "--pkey", &key]);
+    let server = secure_server(&certificates, None);
+    let cert = certificates.file("cert.pem");
     let directory = Directory::new();
     let flags = format!("--calls 3 --duration 1s --json {}", directory.file("run.json"));
-    for uri in
-        [format!("turn:{}?transport=tcp", server.address), format!("turns:{}:5349", server.address.ip())]
-    {
-        let finished = load(&uri, &flags);
+    let authority = format!(" --ca-file {cert}");
+    for (uri, more) in [
+        (format!("turn:{}?transport=tcp", server.address), ""),
+        (format!("turns:{}:5349", server.address.ip()), &authority),
+        (format!("turns:{}:5349", server.address.ip()), " --insecure"),
+    ] {
+        let finished = load(&uri, &(flags.clone() + more));
         let result = results(&directory, &finished);
         assert_lossless(&result, &BOTH_WAYS);
         assert_eq!(result["target"]["uri"], uri.as_str());
     }
+}
+
+#[test]
+fn a_certificate_that_nobody_vouches_for_or_for_another_name_is_refused() {
+    let (own, strange) = (Directory::new(), Directory::new());
+    write_certificate(&strange, "elsewhere.example");
+    let refused = |server: &Server, ca: &str, said: &str| {
+        let uri = format!("turns:{}:5349", server.address.ip());
+        let finished = load(&uri, &format!("--calls 1 --duration 1s {ca}"));
+        assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+        assert!(finished.stderr.contains(said), "{}", finished.stderr);
+        assert!(finished.stderr.contains("--insecure"), "{}", finished.stderr);
+    };
+    let server = secure_server(&own, None);
+    // Neither those of another file nor the system's know it.
+    refused(&server, &format!("--ca-file {}", strange.file("cert.pem")), "invalid peer certificate");
+    refused(&server, "", "UnknownIssuer");
+    let elsewhere = secure_server(&own, Some("elsewhere.example"));
+    refused(&elsewhere, &format!("--ca-file {}", own.file("cert.pem")), "not valid for name");
+}
+
+/// A server by TLS, its certificate in this directory: for its own address, or for another name.
+fn secure_server(directory: &Directory, name: Option<&str>) -> Server {
+    let address = SocketAddr::new(loopback_address(), 3478);
+    let ip = address.ip().to_string();
+    write_certificate(directory, name.unwrap_or(&ip));
+    let (cert, key) = (directory.file("cert.pem"), directory.file("key.pem"));
+    let user = ["--user", "hello:world", "--allow-loopback-peers", "-v"];
+    Server::start_at(address, &[&user[..], &["--cert", &cert, "--pkey", &key]].concat())
 }
 
 #[test]
@@ -254,6 +284,9 @@ fn options_that_do_not_fit_are_refused_with_those_that_do() {
         ("--json /nonexistent/run.json", 1, "cannot write /nonexistent/run.json"),
         ("--peer-address 192.0.2.1", 1, "192.0.2.1 is no address of this machine"),
         ("--threads 9999", 1, "cores"),
+        ("--insecure", 1, "--ca-file and --insecure are for TLS"),
+        ("--transport tls --ca-file /nonexistent/ca.pem", 1, "--ca-file: /nonexistent/ca.pem cannot be read"),
+        ("--transport tls --ca-file x --insecure", 2, "cannot be used with"),
         ("--profile fax", 2, "audio, video, mixed, churn, binding"),
         ("--max-loss 101", 2, "a percentage, 0 to 100"),
         ("--calls 0", 2, "1..=50000"),

@@ -49,7 +49,8 @@ impl Settings {
         let transport = text(arguments, "transport")
             .and_then(|word| Transport::ALL.into_iter().find(|transport| transport.word() == word));
         let uri = text(arguments, "uri").context("whom to load? as in: turnpike load turn:127.0.0.1:3478")?;
-        let target = Target::find(uri, transport)?;
+        let mut target = Target::find(uri, transport)?;
+        target.authorities = authorities(arguments, target.transport)?;
         let credentials = credentials(arguments, &target)?;
         if target.locality == Locality::Remote && credentials.is_none() {
             bail!(
@@ -109,6 +110,28 @@ pub(super) fn rate(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|number| (0.1..=1e7).contains(number))
         .ok_or_else(|| "a number of 0.1 to 10,000,000".to_owned())
+}
+
+/// The file of those who must vouch for the server; `None` if nobody has to.
+fn authorities(arguments: &ArgMatches, transport: Transport) -> anyhow::Result<Option<String>> {
+    let (given, insecure) = (text(arguments, "ca-file"), arguments.get_flag("insecure"));
+    if transport != Transport::Tls {
+        if given.is_some() || insecure {
+            bail!("--ca-file and --insecure are for TLS: use turns:HOST or --transport tls");
+        }
+        return Ok(None);
+    }
+    if insecure {
+        return Ok(None);
+    }
+    let named = std::env::var("SSL_CERT_FILE").ok();
+    let usual =
+        || SYSTEM_AUTHORITIES.iter().find(|path| Path::new(path).exists()).map(|path| (*path).to_owned());
+    let found = given.map(str::to_owned).or(named).or_else(usual);
+    found.map(Some).context(
+        "no list of certificate authorities was found on this system: name one with --ca-file, or check nothing with \
+         --insecure",
+    )
 }
 
 fn credentials(arguments: &ArgMatches, target: &Target) -> anyhow::Result<Option<Credentials>> {
@@ -272,6 +295,13 @@ fn text<'a>(arguments: &'a ArgMatches, name: &str) -> Option<&'a str> {
 pub(super) const MOST_CALLS: u32 = 50_000;
 /// The most cycles or requests a second.
 pub(super) const MOST_LEVEL: u32 = 1_000_000;
+/// Where systems keep the authorities that everybody believes.
+const SYSTEM_AUTHORITIES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 const SPARE_DESCRIPTORS: u64 = 64;
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 const LONGEST_RUN: Duration = Duration::from_secs(86_400);

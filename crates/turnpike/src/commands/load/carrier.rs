@@ -56,7 +56,9 @@ impl Carrier {
         let linker = match target.transport {
             Transport::Udp => None,
             Transport::Tcp => Some(Linker::tcp(target.address, Some(local))),
-            Transport::Tls => Some(Linker::tls(target.address, Some(local), &target.host)?),
+            Transport::Tls => {
+                Some(Linker::tls(target.address, Some(local), &target.host, target.authorities.as_deref())?)
+            }
         };
         Ok(Carrier {
             server: target.address,

@@ -66,7 +66,7 @@ fn what() -> [Arg; 9] {
     ]
 }
 
-fn how() -> [Arg; 7] {
+fn how() -> [Arg; 9] {
     [
         text("threads", "N", "Threads of the generator [default: half of the cores, at most 8]")
             .value_parser(value_parser!(u16).range(1..)),
@@ -82,6 +82,13 @@ fn how() -> [Arg; 7] {
             "Address of this machine that the server relays to [default: the one towards it]",
         )
         .value_parser(value_parser!(IpAddr)),
+        text(
+            "ca-file",
+            "FILE",
+            "With TLS, certificates in PEM of who vouches for the server [default: the system's]",
+        )
+        .conflicts_with("insecure"),
+        flag("insecure", "With TLS, take any certificate for any name"),
         text(
             "max-loss",
             "PERCENT",

@@ -98,6 +98,11 @@ impl<'t> Trial<'t> {
                 None => {}
             }
             if let Some(trouble) = self.carrier.trouble(0) {
+                if trouble.contains("certificate") {
+                    bail!(
+                        "{trouble}; name those who vouch for it with --ca-file, or check nothing with --insecure"
+                    );
+                }
                 bail!("{trouble}");
             }
             if self.now() > deadline {

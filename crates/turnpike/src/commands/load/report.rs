@@ -309,6 +309,7 @@ pub(super) mod tests {
                 address: ([127, 0, 0, 1], 3478).into(),
                 transport: Transport::Udp,
                 locality: Locality::ThisMachine,
+                authorities: None,
             },
             profile: Profile::Audio,
             streams: Profile::Audio.streams(),

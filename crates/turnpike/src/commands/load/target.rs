@@ -23,6 +23,8 @@ pub(super) struct Target {
     pub(super) address: SocketAddr,
     pub(super) transport: Transport,
     pub(super) locality: Locality,
+    /// The file of those who must vouch for its certificate, with TLS; without, nothing is checked.
+    pub(super) authorities: Option<String>,
 }
 
 /// How far away a server is.
@@ -57,7 +59,7 @@ impl Target {
         let here = local.iter().any(|local| local.address == address.ip());
         let locality = Locality::of(address.ip(), here);
         let uri = transport.uri(&host, port);
-        Ok(Target { uri, host, address, transport, locality })
+        Ok(Target { uri, host, address, transport, locality, authorities: None })
     }
 
     /// The address of this machine that packets to the server leave from.

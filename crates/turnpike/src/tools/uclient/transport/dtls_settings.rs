@@ -44,7 +44,7 @@ impl DtlsSettings {
         };
         let connector =
             DtlsConnector::new(&files).map_err(|error| format!("DTLS cannot be used: {error}"))?;
-        let verifier = verifier(&provider, flags.authorities.as_deref())?;
+        let verifier = verifier(&provider, flags)?;
         Ok(DtlsSettings { connector, verifier, name: server_name(host)? })
     }
 

@@ -31,9 +31,20 @@ impl Linker {
         Linker { server, local, tls: None }
     }
 
-    /// Links by TLS to the server of this name. Its certificate is not checked.
-    pub(crate) fn tls(server: SocketAddr, local: Option<IpAddr>, host: &str) -> Result<Self> {
-        let tls = TlsSettings::new(host, &TlsFlags::default()).map_err(|problem| anyhow!(problem))?;
+    /// Links by TLS to the server of this name. One of the `authorities` in that file must vouch for its certificate, and
+    /// for this name; without, nothing is checked.
+    pub(crate) fn tls(
+        server: SocketAddr,
+        local: Option<IpAddr>,
+        host: &str,
+        authorities: Option<&str>,
+    ) -> Result<Self> {
+        let flags = TlsFlags {
+            authorities: authorities.map(str::to_owned),
+            names_count: true,
+            ..TlsFlags::default()
+        };
+        let tls = TlsSettings::new(host, &flags).map_err(|problem| anyhow!(problem))?;
         Ok(Linker { server, local, tls: Some(tls) })
     }
 

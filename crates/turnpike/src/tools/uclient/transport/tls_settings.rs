@@ -20,6 +20,8 @@ pub(in crate::tools::uclient) struct TlsFlags {
     pub(in crate::tools::uclient) key: Option<String>,
     /// Whom to believe; without them any certificate will do.
     pub(in crate::tools::uclient) authorities: Option<String>,
+    /// Whether a certificate has to be for the server's name, too.
+    pub(in crate::tools::uclient) names_count: bool,
     pub(in crate::tools::uclient) ciphers: Option<String>,
 }
 
@@ -43,7 +45,7 @@ impl TlsSettings {
             .with_safe_default_protocol_versions()
             .map_err(|error| format!("TLS cannot be used: {error}"))?
             .dangerous()
-            .with_custom_certificate_verifier(verifier(&provider, flags.authorities.as_deref())?);
+            .with_custom_certificate_verifier(verifier(&provider, flags)?);
         let mut config = match own_certificate(flags)? {
             Some((chain, key)) => builder
                 .with_client_auth_cert(chain, key)
@@ -73,14 +75,16 @@ pub(super) fn server_name(host: &str) -> Result<ServerName<'static>, String> {
 
 pub(super) fn verifier(
     provider: &CryptoProvider,
-    authorities: Option<&str>,
+    flags: &TlsFlags,
 ) -> Result<Arc<dyn ServerCertVerifier>, String> {
     let algorithms = provider.signature_verification_algorithms;
-    Ok(match authorities {
+    Ok(match &flags.authorities {
         Some(path) => {
-            let listed = certificates("-E", path)?;
-            let authorities = Authorities::new(listed, algorithms);
-            Arc::new(authorities.ok_or_else(|| format!("-E: {path} holds no certificate that can be used"))?)
+            let flag = if flags.names_count { "--ca-file" } else { "-E" };
+            let authorities = Authorities::new(certificates(flag, path)?, algorithms, flags.names_count);
+            Arc::new(
+                authorities.ok_or_else(|| format!("{flag}: {path} holds no certificate that can be used"))?,
+            )
         }
         None => Arc::new(AnyCertificate::new(algorithms)),
     })

@@ -24,6 +24,8 @@ pub(super) struct Authorities {
     roots: RootCertStore,
     listed: Vec<CertificateDer<'static>>,
     algorithms: WebPkiSupportedAlgorithms,
+    /// Whether one for another name is refused; else it is only told of.
+    names_count: bool,
     warned: AtomicBool,
 }
 
@@ -38,10 +40,17 @@ impl Authorities {
     pub(super) fn new(
         listed: Vec<CertificateDer<'static>>,
         algorithms: WebPkiSupportedAlgorithms,
+        names_count: bool,
     ) -> Option<Self> {
         let mut roots = RootCertStore::empty();
         let (usable, _) = roots.add_parsable_certificates(listed.iter().cloned());
-        (usable > 0).then(|| Authorities { roots, listed, algorithms, warned: AtomicBool::new(false) })
+        (usable > 0).then(|| Authorities {
+            roots,
+            listed,
+            algorithms,
+            names_count,
+            warned: AtomicBool::new(false),
+        })
     }
 
     fn verify_chain(
@@ -71,6 +80,9 @@ impl ServerCertVerifier for Authorities {
     ) -> Result<ServerCertVerified, Error> {
         let parsed = ParsedCertificate::try_from(certificate)?;
         self.verify_chain(certificate, &parsed, intermediates, now)?;
+        if self.names_count {
+            return verify_server_name(&parsed, name).map(|()| ServerCertVerified::assertion());
+        }
         // coturn's client compares no names, and is mostly pointed at addresses: a word has to do.
         if let Err(error) = verify_server_name(&parsed, name)
             && !self.warned.swap(true, Ordering::Relaxed)
