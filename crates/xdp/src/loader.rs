@@ -14,7 +14,7 @@ use aya::{Ebpf, EbpfLoader};
 use crate::error::Unavailable;
 use crate::flow_table::FlowTable;
 use crate::layout::{
-    Carrier, InterfaceValue, PortsValue, SettingsValue, UsageValue, VlanKey, interface_value, settings_value,
+    Carrier, InterfaceValue, PortsValue, Settings, SettingsValue, UsageValue, VlanKey, interface_value,
     vlan_key,
 };
 use crate::links::{Link, Links};
@@ -177,6 +177,7 @@ impl FastPath {
 #[derive(Debug)]
 pub(crate) struct Program {
     ebpf: Ebpf,
+    settings: Settings,
 }
 
 impl Program {
@@ -187,7 +188,7 @@ impl Program {
             .map_max_entries("usage", flows.saturating_mul(2))
             .load(OBJECT);
         let ebpf = loaded.map_err(|error| Unavailable::refused("loading the kernel program", &error))?;
-        Ok(Program { ebpf })
+        Ok(Program { ebpf, settings: Settings::default() })
     }
 
     pub(crate) fn flow_table(
@@ -235,13 +236,20 @@ impl Program {
             [_, 0] => "to IPv4 addresses only (net.ipv6.conf.lo.forwarding is off)",
             _ => "to IPv4 and IPv6 addresses",
         };
-        self.set_settings(&settings_value(from, system::hops(), FRESH_FOR))?;
+        self.set_settings(Settings {
+            routes_from: from,
+            hops: system::hops(),
+            fresh_for: FRESH_FOR,
+            route_for: ROUTE_FOR,
+            generation: 0,
+        })?;
         Ok(families)
     }
 
-    pub(crate) fn set_settings(&mut self, value: &SettingsValue) -> Result<(), Unavailable> {
-        let mut settings: Array<_, SettingsValue> = self.table("settings")?;
-        settings.set(0, value, 0).map_err(writing)
+    pub(crate) fn set_settings(&mut self, settings: Settings) -> Result<(), Unavailable> {
+        self.settings = settings;
+        let mut table: Array<_, SettingsValue> = self.table("settings")?;
+        table.set(0, settings.value(), 0).map_err(writing)
     }
 
     /// Tells the program of the interfaces it may send by, if it runs where their frames go: those that were chosen, and
@@ -415,11 +423,13 @@ fn missing() -> Unavailable {
 /// The program as it was built from `bpf/fast_path.c`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/fast_path.o");
 /// Memory for counters, at most.
-const COUNTER_BYTES: usize = 128 << 20;
+const COUNTER_BYTES: usize = 256 << 20;
 const PORT_WORDS: u32 = 65_536 / 64;
 /// How often a packet of each flow and way goes up: often enough for neighbours and for connection tracking, which forgets
 /// a flow after half a minute.
 const FRESH_FOR: Duration = Duration::from_secs(10);
+/// How long a route is used without asking for it again, if nothing is heard of a change.
+const ROUTE_FOR: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

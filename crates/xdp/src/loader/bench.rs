@@ -9,7 +9,7 @@ use aya::programs::{TestRun, TestRunOptions};
 use super::{Outcomes, Program};
 use crate::error::Unavailable;
 use crate::flow_table::FlowTable;
-use crate::layout::{Carrier, Tag, settings_value};
+use crate::layout::{Carrier, Settings, Tag};
 use crate::mode::Point;
 
 /// The program with its tables, for tests and measurements.
@@ -54,7 +54,26 @@ impl Bench {
         hops: [u32; 2],
         fresh_for: Duration,
     ) -> Result<(), Unavailable> {
-        self.program.set_settings(&settings_value(from, hops, fresh_for))
+        let before = self.program.settings;
+        let generation = before.generation.wrapping_add(1);
+        self.program.set_settings(Settings { routes_from: from, hops, fresh_for, generation, ..before })
+    }
+
+    /// Says how long a route may be used without asking for it again.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn keep_routes_for(&mut self, route_for: Duration) -> Result<(), Unavailable> {
+        self.program.set_settings(Settings { route_for, ..self.program.settings })
+    }
+
+    /// Says that something has changed, so that every route is asked for again.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn forget_routes(&mut self) -> Result<(), Unavailable> {
+        let generation = self.program.settings.generation.wrapping_add(1);
+        self.program.set_settings(Settings { generation, ..self.program.settings })
     }
 
     /// Tells of an interface, the device that carries its frames, and their VLAN tags (type and number). Every second
@@ -71,7 +90,8 @@ impl Bench {
     ) -> Result<(), Unavailable> {
         let tags: Vec<Tag> = tags.iter().map(|(kind, number)| Tag { kind: *kind, number: *number }).collect();
         let carrier = Carrier { device, address, tags: &tags, turns_back: interface.is_multiple_of(2) };
-        self.program.set_interface(interface, &carrier)
+        self.program.set_interface(interface, &carrier)?;
+        self.forget_routes()
     }
 
     /// One worker's flows.

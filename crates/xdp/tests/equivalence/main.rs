@@ -10,6 +10,7 @@ mod frame;
 mod hostile;
 mod lifetimes;
 mod random;
+mod routes;
 mod shapes;
 mod speed;
 mod vlan;
