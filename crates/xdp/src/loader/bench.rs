@@ -11,6 +11,8 @@ use crate::error::Unavailable;
 use crate::flow_table::FlowTable;
 use crate::layout::{Carrier, Settings, Tag};
 use crate::mode::Point;
+use crate::surroundings::{Carried, Surroundings};
+use crate::watcher::Watcher;
 
 /// The program with its tables, for tests and measurements.
 #[derive(Debug)]
@@ -90,8 +92,26 @@ impl Bench {
     ) -> Result<(), Unavailable> {
         let tags: Vec<Tag> = tags.iter().map(|(kind, number)| Tag { kind: *kind, number: *number }).collect();
         let carrier = Carrier { device, address, tags: &tags, turns_back: interface.is_multiple_of(2) };
-        self.program.set_interface(interface, &carrier)?;
+        let (mut interfaces, mut vlans) = self.program.interface_tables()?;
+        let mut carried = Carried::default();
+        carried.add(interface, &carrier);
+        carried.write(&mut Carried::default(), &mut interfaces, &mut vlans)?;
         self.forget_routes()
+    }
+
+    /// What keeps the program up with changes, as if it was attached to these interfaces there, which were named or not.
+    ///
+    /// # Errors
+    /// The kernel does not tell of changes.
+    pub fn watcher(&self, point: Point, places: &[u32], names: &[&str]) -> Result<Watcher, Unavailable> {
+        let surroundings = Surroundings {
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            chosen: places.to_vec(),
+            places: places.to_vec(),
+            point,
+        };
+        let tables = (self.program.shared_settings()?, self.program.interface_tables()?);
+        Watcher::open(surroundings, self.program.settings, tables)
     }
 
     /// One worker's flows.

@@ -14,4 +14,5 @@ mod routes;
 mod shapes;
 mod speed;
 mod vlan;
+mod watching;
 mod world;
