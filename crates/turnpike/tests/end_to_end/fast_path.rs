@@ -1,13 +1,14 @@
 //! The kernel fast path under a real server: real hosts in namespaces, real sockets that verify checksums.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use turnpike_client::AllocateOptions;
 use turnpike_wire::Family;
 
 use crate::client::TurnClient;
-use crate::harness::{PATIENCE, Program, Server, TURNSERVER};
+use crate::harness::{PATIENCE, PEER, Program, Server, TURNSERVER, UCLIENT};
 use crate::network::{Network, Side, received_by_sockets, run, within_a_server};
 use crate::proxy_protocol::{binding, named_client};
 
@@ -342,6 +343,52 @@ fn why_it_runs_where_it_runs_or_not_at_all_is_told_and_calls_go_on() {
         let mut program = Program::start("setpriv", &arguments);
         program.expect("asks for it: loading programs into the kernel needs CAP_BPF and CAP_NET_ADMIN");
     });
+}
+
+/// coturn's client where it is installed, and ours: channels up and down, client to client, both families, both ways of
+/// passing padding.
+#[test]
+fn real_clients_lose_nothing_to_the_kernel() {
+    within_a_server("fast_path::real_clients_lose_nothing_to_the_kernel", || {
+        let network = Network::build(true);
+        let peers = ["-L", "10.2.0.2", "-L", "fd02::2", "-p", "3480"];
+        let _peer = network.start(Side::Peers, PEER, &peers);
+        let clients = [UCLIENT, "/usr/bin/turnutils_uclient"].into_iter().filter(|it| Path::new(it).exists());
+        for (client, place) in clients.flat_map(|client| ["tc", "xdp"].map(|place| (client, place))) {
+            let arguments = ["-L", "fd01::1", "--rfc5766-channel-numbers", &format!("--fast-path={place}")];
+            let server = server("10.1.0.1", &arguments);
+            let mut runs = Vec::new();
+            for (listen, echo, family) in
+                [("10.1.0.1", "10.2.0.2", "-X"), ("10.1.0.1", "fd02::2", "-x"), ("fd01::1", "fd02::2", "-x")]
+            {
+                for way in [&["-l", "160", "-e", echo, "-r", "3480"][..], &["-l", "171", "-y"]] {
+                    let common =
+                        ["-u", "hello", "-w", "world", "-n", "40", "-m", "3", "-z", "10", "-c", family];
+                    let arguments = [&common[..], way, &[listen]].concat();
+                    runs.push((network.start(Side::Clients, client, &arguments), arguments));
+                }
+            }
+            for (run, arguments) in runs {
+                let finished = run.finish();
+                let said = &finished.stdout;
+                assert_eq!(finished.code, Some(0), "{client} {arguments:?}: {said}");
+                let whole = said.contains("Total lost packets 0 (0.000000%)");
+                assert!(whole, "{client} {arguments:?}: {said}");
+            }
+            let said = server.program.stop("TERM").stdout;
+            let relayed = relayed_by_kernel(&said);
+            println!("counted: {client} at {place}: the kernel relayed {relayed} packets");
+            // Six times three clients of forty messages, there and back.
+            assert!(relayed > 1000, "{client} {place}: {said}");
+        }
+        assert_eq!([Side::Clients, Side::Peers].map(|side| network.wrong_checksums(side)), [0, 0]);
+    });
+}
+
+/// How many packets the server said the kernel relayed.
+fn relayed_by_kernel(said: &str) -> u64 {
+    let (_, number) = said.split_once("Kernel fast path: relayed ").expect("the server told it at its end");
+    number.split(' ').next().unwrap().parse().unwrap()
 }
 
 /// Differs with the number of the datagram.
