@@ -56,7 +56,7 @@ impl Kernel {
     }
 
     /// Relays ChannelData of a client, if there is such a flow and its time is not up.
-    pub(crate) fn from_client(
+    pub(crate) fn client_packet(
         &mut self,
         now: u64,
         Source { worker, client }: Source,
@@ -82,7 +82,7 @@ impl Kernel {
     }
 
     /// Relays a datagram of a peer, likewise.
-    pub(crate) fn from_peer(
+    pub(crate) fn peer_packet(
         &mut self,
         now: u64,
         (worker, relayed): (u16, SocketAddr),

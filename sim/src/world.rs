@@ -222,7 +222,7 @@ impl World {
         }
         let now = self.clocks();
         let expected = self.model.client_packet(now, source, &datagram.bytes);
-        let relayed = self.kernel.from_client(self.now, source, &datagram.bytes, &mut self.random);
+        let relayed = self.kernel.client_packet(self.now, source, &datagram.bytes, &mut self.random);
         if let Some(relayed) = relayed {
             return self.conclude_in_kernel(
                 worker,
@@ -260,7 +260,7 @@ impl World {
         let now = self.clocks();
         let expected = self.model.peer_packet(now, worker, relay, peer, &datagram.bytes);
         let relayed =
-            self.kernel.from_peer(self.now, (worker, local), peer, &datagram.bytes, &mut self.random);
+            self.kernel.peer_packet(self.now, (worker, local), peer, &datagram.bytes, &mut self.random);
         if let Some(relayed) = relayed {
             return self.conclude_in_kernel(
                 worker,
