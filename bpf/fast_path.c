@@ -20,9 +20,9 @@
 INLINE void count_forwarded(const struct plan *plan)
 {
 	count(FORWARDED);
-	count_usage(plan->flow->counter, plan->data);
+	count_usage(plan->usage, plan->data);
 	if (plan->first)
-		count_usage(plan->first->counter, plan->data);
+		count_usage(plan->first_usage, plan->data);
 }
 
 SECTION("xdp") int fast_path_xdp(struct xdp_md *xdp)
@@ -47,17 +47,14 @@ SECTION("xdp") int fast_path_xdp(struct xdp_md *xdp)
 	/* What follows the data is padding of the channel or of the link. */
 	int excess = (int)(xdp->data_end - xdp->data) - (int)(plan.new_headers + plan.data);
 	if ((excess > 0 && bpf_xdp_adjust_tail(xdp, -excess))
-	    || !write_headers((void *)(u64)xdp->data, (void *)(u64)xdp->data_end, &plan)) {
+	    || !write_headers((void *)(u64)xdp->data, (void *)(u64)xdp->data_end, POINT_XDP, &plan)) {
 		count(LOST);
 		return XDP_DROP;
 	}
 	count_forwarded(&plan);
-	/* It is there: `decide` has found it. */
-	if (!plan.egress)
-		return XDP_DROP;
-	if (plan.egress->turns_back && plan.egress->device == xdp->ingress_ifindex)
+	if (plan.route->turns_back && plan.route->device == xdp->ingress_ifindex)
 		return XDP_TX;
-	return bpf_redirect(plan.egress->device, 0);
+	return bpf_redirect(plan.route->device, 0);
 }
 
 /* Makes a packet as long as planned, its headers in the linear part. */
@@ -100,12 +97,12 @@ SECTION("classifier") int fast_path_tc(struct __sk_buff *skb)
 		return TCX_NEXT;
 	}
 	if (!resize(skb, &packet, &plan)
-	    || !write_headers((void *)(u64)skb->data, (void *)(u64)skb->data_end, &plan)) {
+	    || !write_headers((void *)(u64)skb->data, (void *)(u64)skb->data_end, POINT_TC, &plan)) {
 		count(LOST);
 		return TCX_DROP;
 	}
 	count_forwarded(&plan);
-	return bpf_redirect(plan.ifindex, 0);
+	return bpf_redirect(plan.route->ifindex, 0);
 }
 
 /* Asking for routes is allowed to programs under the GPL alone; this source is under MIT as well. */

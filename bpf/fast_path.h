@@ -36,6 +36,9 @@ struct flow {
 	u32 sum;
 	/* Index into `usage`. */
 	u32 counter;
+	/* Another one whenever user space writes a flow, so that nothing kept for one is taken for its successor's. */
+	u32 edition;
+	u32 unused;
 	/* When a packet is to go up again to keep neighbours known; kept by the program, from its first packet on. */
 	u64 fresh_until;
 };
@@ -47,22 +50,44 @@ enum {
 	FLOW_OWN_PEER = 2,
 };
 
-/* Packets and bytes of application data of one flow, for each CPU. */
+/* A VLAN tag without priority: type in network byte order, number in the machine's. */
+struct tag {
+	u16 type;
+	u16 number;
+};
+
+/* How a flow's packets leave, as the routing table and the neighbours said when they were asked last. Asking costs more
+ * than all the rest; so the answer is kept for a while, unless user space hears that something has changed. */
+struct route {
+	/* CLOCK_MONOTONIC in nanoseconds; 0 if nobody has asked. */
+	u64 valid_until;
+	/* Those of the settings and of the flow when it was asked. */
+	u32 generation;
+	u32 edition;
+	u32 ifindex;
+	/* For XDP: the device that carries the frames, with which tags, and whether it turns back what came by it. */
+	u32 device;
+	u8 smac[6];
+	u8 dmac[6];
+	/* IP packets as long as this are known to fit. */
+	u16 mtu;
+	u8 tag_count;
+	u8 turns_back;
+	struct tag tags[2];
+};
+
+/* What is kept of a flow for each CPU, whose programs do not interrupt one another: packets and bytes of application data,
+ * and the way they leave. */
 struct usage {
 	u64 packets;
 	u64 bytes;
+	struct route route;
 };
 
 /* 64 ports. */
 struct ports {
 	u64 listening;
 	u64 relayed;
-};
-
-/* A VLAN tag without priority: type in network byte order, number in the machine's. */
-struct tag {
-	u16 type;
-	u16 number;
 };
 
 /* How frames with this interface's hardware address come and go. */
@@ -90,6 +115,11 @@ struct settings {
 	u32 hop_limit;
 	/* How often a packet of each flow goes up, in nanoseconds; 0 for never. */
 	u64 fresh_for;
+	/* How long a route may be used without asking for it again, in nanoseconds; 0 for never. */
+	u64 route_for;
+	/* Another one whenever user space hears that a route, a neighbour or an interface has changed. */
+	u32 generation;
+	u32 unused;
 };
 
 /* What became of packets to listening and relayed ports. */

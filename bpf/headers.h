@@ -56,19 +56,19 @@ INLINE void *write_tag(void *network, void *end, u16 **type, const struct tag *t
 }
 
 /* Writes all headers. The room for them is there by now; the checks are for the verifier. */
-INLINE int write_headers(void *data, void *end, const struct plan *plan)
+INLINE int write_headers(void *data, void *end, enum point point, const struct plan *plan)
 {
 	struct ethernet *ethernet = data;
 	void *network = ethernet + 1;
 	if (network > end)
 		return 0;
-	__builtin_memcpy(ethernet->destination, plan->dmac, sizeof(plan->dmac));
-	__builtin_memcpy(ethernet->source, plan->smac, sizeof(plan->smac));
+	__builtin_memcpy(ethernet->destination, plan->route->dmac, sizeof(ethernet->destination));
+	__builtin_memcpy(ethernet->source, plan->route->smac, sizeof(ethernet->source));
 	u16 *type = &ethernet->type;
-	if (plan->egress && plan->egress->tag_count > 0) {
-		network = write_tag(network, end, &type, &plan->egress->tags[0]);
-		if (network && plan->egress->tag_count > 1)
-			network = write_tag(network, end, &type, &plan->egress->tags[1]);
+	if (point == POINT_XDP && plan->route->tag_count > 0) {
+		network = write_tag(network, end, &type, &plan->route->tags[0]);
+		if (network && plan->route->tag_count > 1)
+			network = write_tag(network, end, &type, &plan->route->tags[1]);
 		if (!network)
 			return 0;
 	}

@@ -101,8 +101,9 @@ struct bpf_map_def {
 	u32 map_flags;
 };
 
+/* fuzz/fast_path runs the program outside the kernel, and brings its own. */
+#ifndef HELPERS_ELSEWHERE
 static void *(*const bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
-static u64 (*const bpf_ktime_get_ns)(void) = (void *)5;
 static u32 (*const bpf_get_prandom_u32)(void) = (void *)7;
 static long (*const bpf_redirect)(u32 ifindex, u64 flags) = (void *)23;
 static long (*const bpf_skb_load_bytes)(const void *skb, u32 offset, void *to, u32 length) = (void *)26;
@@ -113,5 +114,7 @@ static long (*const bpf_xdp_adjust_head)(struct xdp_md *xdp, int delta) = (void 
 static long (*const bpf_skb_adjust_room)(struct __sk_buff *skb, int difference, u32 mode, u64 flags) = (void *)50;
 static long (*const bpf_xdp_adjust_tail)(struct xdp_md *xdp, int delta) = (void *)65;
 static long (*const bpf_fib_lookup)(void *context, struct bpf_fib_lookup *params, int length, u32 flags) = (void *)69;
+static u64 (*const bpf_ktime_get_coarse_ns)(void) = (void *)160;
+#endif
 
 #endif

@@ -11,7 +11,11 @@ struct plan {
 	const struct flow *flow;
 	/* The flow the packet came by, when it is handed to another client at once. */
 	const struct flow *first;
-	const struct interface *egress;
+	/* What is kept of the one, and of the other. */
+	struct usage *usage;
+	struct usage *first_usage;
+	const struct route *route;
+	const struct settings *rules;
 	/* Whether the packet came as ChannelData, and whether it leaves as such. */
 	u32 from_channel;
 	u32 to_channel;
@@ -20,11 +24,8 @@ struct plan {
 	/* Bytes in front of the data, before and after. */
 	u32 old_headers;
 	u32 new_headers;
-	u32 ifindex;
 	u32 time_to_live;
 	u16 check;
-	u8 smac[6];
-	u8 dmac[6];
 };
 
 INLINE int same_hardware_address(const u8 *one, const u8 *other)
@@ -78,52 +79,77 @@ INLINE int plan_checksum(const struct packet *packet, struct plan *plan)
 	return 1;
 }
 
-/* Where the packet goes, by the routing table and the neighbours the kernel knows. */
-INLINE int plan_route(void *context, enum point point, struct plan *plan)
+/* Asks the routing table, and the neighbours that the kernel knows. */
+INLINE int ask_for_route(void *context, enum point point, u32 length, const struct plan *plan, struct route *answer)
 {
-	u32 zero = 0;
-	const struct settings *rules = bpf_map_lookup_elem(&settings, &zero);
-	if (!rules)
-		return NO_ROUTE;
 	const struct flow *flow = plan->flow;
-	u32 udp_length = sizeof(struct udp) + plan->data + 4 * plan->to_channel;
-	struct bpf_fib_lookup route = {};
-	route.l4_protocol = IPPROTO_UDP;
-	route.sport = flow->source_port;
-	route.dport = flow->destination_port;
+	struct bpf_fib_lookup question = {};
+	question.l4_protocol = IPPROTO_UDP;
+	question.sport = flow->source_port;
+	question.dport = flow->destination_port;
+	question.tot_len = length;
 	if (flow->flags & FLOW_IPV6) {
-		route.family = AF_INET6;
-		route.ifindex = rules->routes_from[1];
-		route.tot_len = sizeof(struct ipv6) + udp_length;
-		*(struct address *)route.source = flow->source;
-		*(struct address *)route.destination = flow->destination;
-		plan->time_to_live = rules->hop_limit;
+		question.family = AF_INET6;
+		question.ifindex = plan->rules->routes_from[1];
+		*(struct address *)question.source = flow->source;
+		*(struct address *)question.destination = flow->destination;
 	} else {
-		route.family = AF_INET;
-		route.ifindex = rules->routes_from[0];
-		route.tot_len = sizeof(struct ipv4) + udp_length;
-		route.source[0] = flow->source.ip[3];
-		route.destination[0] = flow->destination.ip[3];
-		plan->time_to_live = rules->time_to_live;
+		question.family = AF_INET;
+		question.ifindex = plan->rules->routes_from[0];
+		question.source[0] = flow->source.ip[3];
+		question.destination[0] = flow->destination.ip[3];
 	}
-	if (!route.ifindex)
+	if (!question.ifindex)
 		return NO_ROUTE;
-	long answer = bpf_fib_lookup(context, &route, sizeof(route), 0);
-	if (answer == BPF_FIB_LKUP_RET_FRAG_NEEDED)
+	long result = bpf_fib_lookup(context, &question, sizeof(question), 0);
+	if (result == BPF_FIB_LKUP_RET_FRAG_NEEDED)
 		return TOO_LARGE;
-	if (answer != BPF_FIB_LKUP_RET_SUCCESS)
+	if (result != BPF_FIB_LKUP_RET_SUCCESS)
 		return NO_ROUTE;
-	plan->ifindex = route.ifindex;
-	plan->egress = 0;
+	answer->ifindex = question.ifindex;
 	if (point == POINT_XDP) {
 		/* A device that was not prepared for it would lose the frame. */
-		plan->egress = bpf_map_lookup_elem(&interfaces, &route.ifindex);
-		if (!plan->egress)
+		const struct interface *egress = bpf_map_lookup_elem(&interfaces, &question.ifindex);
+		if (!egress)
 			return WRONG_INTERFACE;
+		answer->device = egress->device;
+		answer->tag_count = (u8)egress->tag_count;
+		answer->turns_back = (u8)egress->turns_back;
+		__builtin_memcpy(answer->tags, egress->tags, sizeof(answer->tags));
 	}
-	__builtin_memcpy(plan->smac, route.smac, sizeof(plan->smac));
-	__builtin_memcpy(plan->dmac, route.dmac, sizeof(plan->dmac));
+	__builtin_memcpy(answer->smac, question.smac, sizeof(answer->smac));
+	__builtin_memcpy(answer->dmac, question.dmac, sizeof(answer->dmac));
+	/* Since Linux 5.13 the path's MTU; before, what was asked for. */
+	answer->mtu = question.tot_len;
 	return 0;
+}
+
+/* Where the packet goes: as it went last, if that is not long ago and nothing has changed, for packets as long as this. */
+INLINE int plan_route(void *context, enum point point, u64 now, struct plan *plan)
+{
+	const struct flow *flow = plan->flow;
+	const struct settings *rules = plan->rules;
+	u32 length = sizeof(struct udp) + plan->data + 4 * plan->to_channel;
+	if (flow->flags & FLOW_IPV6) {
+		length += sizeof(struct ipv6);
+		plan->time_to_live = rules->hop_limit;
+	} else {
+		length += sizeof(struct ipv4);
+		plan->time_to_live = rules->time_to_live;
+	}
+	struct route *route = &plan->usage->route;
+	plan->route = route;
+	if (now < route->valid_until && route->generation == rules->generation && route->edition == flow->edition
+	    && length <= route->mtu && (point != POINT_XDP || route->device))
+		return 0;
+	struct route answer = {};
+	answer.valid_until = now + rules->route_for;
+	answer.generation = rules->generation;
+	answer.edition = flow->edition;
+	int outcome = ask_for_route(context, point, length, plan, &answer);
+	if (!outcome)
+		*route = answer;
+	return outcome;
 }
 
 /* Hands a packet for another relayed address of this server on to the client behind it. */
@@ -147,11 +173,9 @@ INLINE int plan_own_peer(u64 now, struct plan *plan)
 
 /* Whether a packet has to go up once more. What is sent here uses the neighbours that the kernel knows without asking
  * whether they still hold; and connection tracking would forget a flow of which it sees nothing. */
-INLINE int needs_refresh(struct flow *flow, u64 now)
+INLINE int needs_refresh(const struct settings *rules, struct flow *flow, u64 now)
 {
-	u32 zero = 0;
-	const struct settings *rules = bpf_map_lookup_elem(&settings, &zero);
-	if (!rules || !rules->fresh_for || now < flow->fresh_until)
+	if (!rules->fresh_for || now < flow->fresh_until)
 		return 0;
 	int first = flow->fresh_until == 0;
 	flow->fresh_until = now + rules->fresh_for;
@@ -159,7 +183,7 @@ INLINE int needs_refresh(struct flow *flow, u64 now)
 }
 
 /* Finds the flow, in the first of the two tables whose kind of port the packet is for. */
-INLINE int plan_flow(void *context, enum point point, struct packet *packet, struct plan *plan)
+INLINE int plan_flow(void *context, enum point point, struct packet *packet, struct plan *plan, u64 *clock)
 {
 	u32 port = ntohs(packet->key.destination_port);
 	u32 word = port >> 6;
@@ -187,10 +211,12 @@ INLINE int plan_flow(void *context, enum point point, struct packet *packet, str
 	if (!flow)
 		return NO_FLOW;
 	plan->flow = flow;
-	u64 now = bpf_ktime_get_ns();
+	/* The clock as the last tick left it: user space has taken a tick from the deadlines. */
+	u64 now = bpf_ktime_get_coarse_ns();
+	*clock = now;
 	if (now >= flow->deadline)
 		return EXPIRED;
-	if (needs_refresh(flow, now))
+	if (needs_refresh(plan->rules, flow, now))
 		return REFRESH;
 	plan->data = packet->payload;
 	if (plan->from_channel) {
@@ -231,17 +257,25 @@ INLINE int is_for_us(struct xdp_md *xdp, struct packet *packet)
 /* Decides everything, and changes nothing. Returns 0 when the packet is to be forwarded as planned. */
 INLINE int decide(void *context, enum point point, struct packet *packet, struct plan *plan)
 {
-	int outcome = plan_flow(context, point, packet, plan);
+	u64 now = 0;
+	plan->rules = rules();
+	if (!plan->rules)
+		return NOT_OURS;
+	int outcome = plan_flow(context, point, packet, plan, &now);
 	if (outcome)
 		return outcome;
+	plan->usage = usage_of(plan->flow);
+	plan->first_usage = plan->first ? usage_of(plan->first) : plan->usage;
+	if (!plan->usage || !plan->first_usage)
+		return NO_FLOW;
 	if (point == POINT_XDP && !is_for_us(context, packet))
 		return WRONG_INTERFACE;
 	if (!plan_checksum(packet, plan))
 		return NO_CHECKSUM;
-	outcome = plan_route(context, point, plan);
+	outcome = plan_route(context, point, now, plan);
 	if (outcome)
 		return outcome;
-	u32 tags = plan->egress ? plan->egress->tag_count : 0;
+	u32 tags = point == POINT_XDP ? plan->route->tag_count : 0;
 	u32 network = plan->flow->flags & FLOW_IPV6 ? sizeof(struct ipv6) : sizeof(struct ipv4);
 	plan->old_headers = packet->headers + 4 * plan->from_channel;
 	plan->new_headers = sizeof(struct ethernet) + 4 * (tags > 2 ? 2 : tags) + network + sizeof(struct udp)

@@ -72,13 +72,22 @@ INLINE void count(u32 outcome)
 		*counter += 1;
 }
 
-INLINE void count_usage(u32 index, u32 bytes)
+INLINE const struct settings *rules(void)
 {
-	struct usage *counter = bpf_map_lookup_elem(&usage, &index);
-	if (counter) {
-		counter->packets += 1;
-		counter->bytes += bytes;
-	}
+	u32 zero = 0;
+	return bpf_map_lookup_elem(&settings, &zero);
+}
+
+INLINE struct usage *usage_of(const struct flow *flow)
+{
+	u32 index = flow->counter;
+	return bpf_map_lookup_elem(&usage, &index);
+}
+
+INLINE void count_usage(struct usage *usage, u32 bytes)
+{
+	usage->packets += 1;
+	usage->bytes += bytes;
 }
 
 #endif

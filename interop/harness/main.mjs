@@ -71,6 +71,7 @@ function network() {
     ipv6: isolated ? process.env.TURNPIKE_INTEROP_IPV6 : "::1",
     otherIpv6: isolated ? process.env.TURNPIKE_INTEROP_OTHER_IPV6 : undefined,
     peer4: isolated ? process.env.TURNPIKE_INTEROP_PEER4 : undefined,
+    serverHost: process.env.TURNPIKE_INTEROP_SERVER,
   };
 }
 

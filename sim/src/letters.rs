@@ -47,21 +47,15 @@ impl World {
                 Effect::Splice { client, connection } => consequences.splices.push((client, connection)),
                 Effect::ClosePeer { connection } => consequences.closed.push(connection),
                 Effect::CloseRelay { relay, port } => {
-                    let left =
-                        self.flows.iter().find(|(owner, flow)| *owner == worker && flow.relay == relay);
-                    assert_eq!(left, None, "a relayed address takes its flows along");
+                    assert!(!self.kernel.has_flows(worker, relay), "a relayed address takes its flows along");
                     consequences.closings.push((relay, port.local()));
                     consequences.ports.push(port);
                 }
                 // Nobody else takes ports in this world, so none need to be held.
                 Effect::DropReserved { .. } => {}
-                // Nobody takes them up here; but what is offered is to be taken back, once and in time.
-                Effect::FlowUp(flow) => drop(self.flows.insert((worker, flow.id))),
-                Effect::FlowDown { flow, .. } => {
-                    assert!(
-                        self.flows.remove(&(worker, flow)),
-                        "{flow:?} was offered before it is taken back"
-                    );
+                Effect::FlowUp(flow) => self.kernel.up(worker, flow),
+                Effect::FlowDown { flow, owner } => {
+                    self.kernel.down(worker, flow, owner, &mut self.servers[usize::from(worker)]);
                 }
                 // No world keeps its users outside.
                 Effect::FindCredential { .. } => {}

@@ -6,6 +6,7 @@
 
 mod actors;
 mod connections;
+mod kernel;
 mod letters;
 mod model;
 mod network;

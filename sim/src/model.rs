@@ -381,6 +381,8 @@ impl Model {
             other.usage.client_bytes += ended.usage.client_bytes;
             other.usage.peer_packets += ended.usage.peer_packets;
             other.usage.peer_bytes += ended.usage.peer_bytes;
+            other.usage.flow_packets += ended.usage.flow_packets;
+            other.usage.flow_bytes += ended.usage.flow_bytes;
             self.reports.push(Report::RelayEnded { session, user, relayed, cause });
             return;
         }

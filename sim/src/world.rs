@@ -6,19 +6,20 @@
 mod carrying_out;
 mod peer_connections;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use turnpike_turn::{
-    Client, ConnectError, FlowId, IcmpError, Init, Link, NonceKey, Now, PeerConnectionId, PeerTransport,
-    Ports, Quotas, RelayError, RelayId, RelayedPort, Server, Timestamp, UnixTime, WaitId,
+    Client, ConnectError, IcmpError, Init, Link, NonceKey, Now, PeerConnectionId, PeerTransport, Ports,
+    Quotas, RelayError, RelayId, RelayedPort, Server, Timestamp, UnixTime, WaitId,
 };
 
 pub(crate) use peer_connections::FIRST_STREAM;
 use peer_connections::PeerConnection;
 
 use crate::connections::{Connections, transport_of};
+use crate::kernel::{Kernel, Relayed};
 use crate::letters::Consequences;
 use crate::model::{Expected, Model, Source};
 use crate::network::{Datagram, Faults, SECOND};
@@ -62,8 +63,8 @@ pub(crate) struct World {
     queue: BTreeMap<(u64, u64), Happening>,
     sequence: u64,
     unix_offset: i64,
-    /// Flows that each worker offered to be relayed elsewhere, and has not taken back.
-    pub(crate) flows: HashSet<(u16, FlowId)>,
+    /// Who relays flows in the place of the workers.
+    pub(crate) kernel: Kernel,
     /// By how many nanoseconds each worker wakes too late.
     lateness: Vec<u64>,
     /// Permille of relay sockets that cannot be opened, and of answers that come twice.
@@ -150,7 +151,7 @@ impl World {
             queue: BTreeMap::new(),
             sequence: 0,
             unix_offset: 0,
-            flows: HashSet::new(),
+            kernel: Kernel::default(),
         }
     }
 
@@ -221,6 +222,15 @@ impl World {
         }
         let now = self.clocks();
         let expected = self.model.client_packet(now, source, &datagram.bytes);
+        let relayed = self.kernel.client_packet(self.now, source, &datagram.bytes, &mut self.random);
+        if let Some(relayed) = relayed {
+            return self.conclude_in_kernel(
+                worker,
+                ("client packet in the kernel", datagram),
+                expected,
+                relayed,
+            );
+        }
         let verdict = self.servers[usize::from(worker)].handle_client_packet(now, client, &datagram.bytes);
         let action = Action::of(verdict, &datagram.bytes);
         for feature in features_used(&datagram.bytes, &action) {
@@ -249,10 +259,33 @@ impl World {
         self.wake_if_due(worker)?;
         let now = self.clocks();
         let expected = self.model.peer_packet(now, worker, relay, peer, &datagram.bytes);
+        let relayed =
+            self.kernel.peer_packet(self.now, (worker, local), peer, &datagram.bytes, &mut self.random);
+        if let Some(relayed) = relayed {
+            return self.conclude_in_kernel(
+                worker,
+                ("peer packet in the kernel", datagram),
+                expected,
+                relayed,
+            );
+        }
         let server = &mut self.servers[usize::from(worker)];
         let action =
             Action::of(server.handle_peer_packet(now, relay, peer, &datagram.bytes), &datagram.bytes);
         self.conclude(worker, ("peer packet", datagram), expected, action)
+    }
+
+    /// What the kernel relayed is what was expected, and counts for its session as relayed there.
+    fn conclude_in_kernel(
+        &mut self,
+        worker: u16,
+        input: (&str, &Datagram),
+        expected: Expected,
+        (action, relay, bytes): Relayed,
+    ) -> Result<(), String> {
+        self.model.relayed_elsewhere(worker, relay, bytes);
+        *self.actions.entry(input.0.into()).or_default() += 1;
+        self.conclude(worker, input, expected, action)
     }
 
     /// Lets some open relay socket, or one that was closed, hear of an ICMP error about somebody.
@@ -329,7 +362,7 @@ impl World {
     }
 
     /// What must hold at any time, and takes a little longer to check.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&mut self) -> Result<(), String> {
         let taken = self.ports.taken() as usize;
         if taken != self.model.ports_taken() {
             return Err(format!("{taken} ports are taken, expected {}", self.model.ports_taken()));
@@ -339,13 +372,14 @@ impl World {
             return Err(format!("{places} quota places are taken, expected {}", self.model.places_taken()));
         }
         for worker in 0..self.settings.workers {
+            self.kernel.tell(worker, &mut self.servers[usize::from(worker)]);
             self.model.check_stats(worker, self.servers[usize::from(worker)].stats())?;
         }
         Ok(())
     }
 
     /// What must hold when everything has come to its end.
-    pub(crate) fn check_end(&self) -> Result<(), String> {
+    pub(crate) fn check_end(&mut self) -> Result<(), String> {
         self.check()?;
         let left =
             (self.ports.taken(), self.quotas.taken(), self.sockets.len() + self.peer_connections.len());
@@ -378,6 +412,10 @@ impl World {
         let now = self.clocks();
         let expected = self.model.timeout(now, worker);
         self.servers[usize::from(worker)].handle_timeout(now);
+        // About as often as a worker reads what its flows relayed.
+        if self.random.chance(300) {
+            self.kernel.tell(worker, &mut self.servers[usize::from(worker)]);
+        }
         let late = self.random.chance(100);
         self.lateness[usize::from(worker)] = if late { self.random.below(SECOND / 5) } else { 0 };
         self.conclude(worker, ("timeout", &0), expected, Action::Nothing)?;

@@ -90,6 +90,8 @@ const COMMON: &[&str] = &[
     "granted: md5 by choice",
     "granted: userhash",
     "to a peer",
+    "client packet in the kernel",
+    "peer packet in the kernel",
     "to a client by a channel",
     "to a client by an indication",
     "to a client by an ICMP error",

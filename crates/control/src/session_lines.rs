@@ -136,8 +136,15 @@ fn ended(
     duration: Duration,
 ) -> Vec<Line> {
     let named = named(user);
-    let Usage { client_packets, client_bytes, peer_packets, peer_bytes } = usage;
-    vec![
+    let Usage { client_packets, client_bytes, peer_packets, peer_bytes, flow_packets, flow_bytes } = usage;
+    // Ours, and only where it says something: scripts know coturn's lines.
+    let path = (*flow_packets > 0).then(|| {
+        let (packets, bytes) = (client_packets + peer_packets, client_bytes + peer_bytes);
+        info(format!(
+            "session {session}: path: kernel, {named}, {flow_packets} of {packets} packets, {flow_bytes} of {bytes} bytes"
+        ))
+    });
+    let lines = [
         info(format!(
             "session {session}: usage: {named}, rp={client_packets}, rb={client_bytes}, sp={peer_packets}, sb={peer_bytes}"
         )),
@@ -153,7 +160,8 @@ fn ended(
             tuple.client,
             duration.as_secs()
         )),
-    ]
+    ];
+    path.into_iter().chain(lines).collect()
 }
 
 fn processed(

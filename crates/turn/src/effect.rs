@@ -325,6 +325,10 @@ pub struct Usage {
     pub peer_packets: u64,
     /// Bytes from peers.
     pub peer_bytes: u64,
+    /// Of all these packets, both ways, those relayed as flows in the core's place, such as by the kernel.
+    pub flow_packets: u64,
+    /// Their bytes.
+    pub flow_bytes: u64,
 }
 
 impl Usage {
@@ -334,5 +338,7 @@ impl Usage {
         self.client_bytes += other.client_bytes;
         self.peer_packets += other.peer_packets;
         self.peer_bytes += other.peer_bytes;
+        self.flow_packets += other.flow_packets;
+        self.flow_bytes += other.flow_bytes;
     }
 }

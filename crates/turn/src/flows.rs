@@ -63,12 +63,18 @@ pub struct FlowOwner {
 }
 
 impl Server {
-    /// What a flow relayed since it was last told: while it lives, or in answer to [`Effect::FlowDown`].
+    /// What a flow relayed since it was last told: while it lives, or in answer to [`Effect::FlowDown`]. All of it was
+    /// relayed elsewhere, and counts as such.
     pub fn handle_flow_usage(&mut self, owner: FlowOwner, usage: Usage) {
+        let flow_packets = usage.client_packets + usage.peer_packets;
+        let flow_bytes = usage.client_bytes + usage.peer_bytes;
+        let usage = Usage { flow_packets, flow_bytes, ..usage };
         self.stats.client_packets += usage.client_packets;
         self.stats.client_bytes += usage.client_bytes;
         self.stats.peer_packets += usage.peer_packets;
         self.stats.peer_bytes += usage.peer_bytes;
+        self.stats.flow_packets += usage.flow_packets;
+        self.stats.flow_bytes += usage.flow_bytes;
         if let Some(allocation) = self.allocations.get_mut(owner.relay) {
             return allocation.usage.add(&usage);
         }

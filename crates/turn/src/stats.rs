@@ -19,6 +19,10 @@ pub struct Stats {
     pub peer_packets: u64,
     /// Bytes of application data relayed from peers to clients.
     pub peer_bytes: u64,
+    /// Of all these packets, both ways, those relayed as flows in the core's place, such as by the kernel.
+    pub flow_packets: u64,
+    /// Their bytes.
+    pub flow_bytes: u64,
     /// ICMP errors passed on to clients.
     pub icmp_errors: u64,
     /// Allocations made.
@@ -105,6 +109,8 @@ impl Default for Stats {
             client_bytes: 0,
             peer_packets: 0,
             peer_bytes: 0,
+            flow_packets: 0,
+            flow_bytes: 0,
             icmp_errors: 0,
             allocations_created: 0,
             allocations_ended: 0,

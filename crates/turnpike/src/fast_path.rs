@@ -1,5 +1,9 @@
 //! The kernel fast path at start: asked for, opened, told.
 
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
 use turnpike_config::Config;
 use turnpike_control::Log;
 use turnpike_xdp::{FastPath, Mode, Options, Outcomes, Unavailable, give_up_capabilities};
@@ -8,7 +12,7 @@ use crate::addresses::Addresses;
 
 /// Opens the fast path that was asked for, and says in a line what came of it. Without it the server relays everything
 /// itself, as it does whatever the kernel leaves to it.
-pub(crate) fn open(log: &Log, config: &Config, addresses: &Addresses) -> Option<FastPath> {
+pub(crate) fn open(log: &Arc<Log>, config: &Config, addresses: &Addresses) -> Option<FastPath> {
     let mode = match config.fast_path.place {
         turnpike_config::FastPath::Auto => Mode::Auto,
         turnpike_config::FastPath::Xdp => Mode::Xdp,
@@ -22,6 +26,9 @@ pub(crate) fn open(log: &Log, config: &Config, addresses: &Addresses) -> Option<
                 log.warning(&format!(
                     "capabilities that are not needed any more could not be given up: {error}"
                 ));
+            }
+            if let Err(error) = watch(&fast_path, log.clone()) {
+                log.warning(&format!("Kernel fast path: {NO_NEWS}: {error}"));
             }
             Some(fast_path)
         }
@@ -54,6 +61,25 @@ fn try_to_open(mode: Mode, config: &Config, addresses: &Addresses) -> Result<Fas
     })
 }
 
+/// Keeps the program up with routes, neighbours and interfaces, until the process ends.
+fn watch(fast_path: &FastPath, log: Arc<Log>) -> anyhow::Result<()> {
+    let mut watcher = fast_path.watcher()?;
+    thread::Builder::new().name("fast-path".into()).spawn(move || {
+        loop {
+            match watcher.wait() {
+                Ok(late) => late.iter().for_each(|name| {
+                    log.info(&format!(
+                        "Kernel fast path: {name} is new; the server relays what comes by it, until it is started again"
+                    ));
+                }),
+                Err(error) => return log.warning(&format!("Kernel fast path: {NO_NEWS}: {error}")),
+            }
+            thread::sleep(PAUSE);
+        }
+    })?;
+    Ok(())
+}
+
 /// Says at the end how much of what came to the server's ports the kernel relayed, and why not the rest.
 pub(crate) fn tell_outcomes(log: &Log, fast_path: &FastPath) {
     let Outcomes {
@@ -76,5 +102,9 @@ pub(crate) fn tell_outcomes(log: &Log, fast_path: &FastPath) {
     ));
 }
 
+const NO_NEWS: &str =
+    "changes of routes and neighbours are noticed after a second only, and those of interfaces not at all";
+/// Between taking in changes, so that many of them are little work.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Bound channels in the kernel at once; what comes on top is relayed by the server.
 const FLOWS: u32 = 65_536;

@@ -102,6 +102,7 @@ fn usage_of(usage: FlowUsage) -> Usage {
         client_bytes: usage.to_peer.bytes,
         peer_packets: usage.to_client.packets,
         peer_bytes: usage.to_client.bytes,
+        ..Usage::default()
     }
 }
 

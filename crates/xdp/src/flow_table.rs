@@ -68,6 +68,8 @@ pub struct FlowTable {
     point: Point,
     /// Pairs of counters that no flow uses.
     free: VecDeque<u32>,
+    /// Of what is written next.
+    edition: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +101,7 @@ impl FlowTable {
             flows: HashMap::new(),
             point,
             free: pairs.map(|pair| pair * 2).collect(),
+            edition: 0,
         })
     }
 
@@ -169,8 +172,11 @@ impl FlowTable {
     fn write(&mut self, entry: &Entry) -> Result<(), MapError> {
         let Entry { flow, counter, .. } = entry;
         let Flow { client, server, relayed, peer, own_peer, channel, deadline } = *flow;
+        let deadline = deadline.saturating_sub(CLOCK_LAG);
+        self.edition = self.edition.wrapping_add(1);
+        let edition = self.edition;
         let way = |source, destination, channel, counter| {
-            flow_value(&Rewrite { deadline, source, destination, channel, own_peer, counter })
+            flow_value(&Rewrite { deadline, source, destination, channel, own_peer, counter, edition })
         };
         self.up.insert(flow.up_key(), way(relayed, peer, None, *counter), 0)?;
         self.down.insert(flow.down_key(), way(server, client, Some(channel), counter + 1), 0)
@@ -186,7 +192,7 @@ impl FlowTable {
     fn counted(&self, index: u32) -> Usage {
         let mut usage = Usage::default();
         if let Ok(values) = self.usage.get(&index, 0) {
-            for [packets, bytes] in values.iter() {
+            for [packets, bytes, ..] in values.iter() {
                 usage.packets += packets;
                 usage.bytes += bytes;
             }
@@ -209,3 +215,7 @@ impl Flow {
         Flow { deadline: 0, ..*self } != Flow { deadline: 0, ..*other }
     }
 }
+
+/// By how much the clock that the program reads is behind: that of the kernel's last tick, a hundredth of a second ago at
+/// most. A flow ends so much earlier there rather than too late.
+const CLOCK_LAG: u64 = 10_000_000;

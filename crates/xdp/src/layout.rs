@@ -6,17 +6,17 @@ use std::time::Duration;
 /// A key of the flow tables: source, destination, ports, channel number (zero for packets of peers).
 pub(crate) type FlowKey = [u8; 40];
 /// What becomes of a flow's packets.
-pub(crate) type FlowValue = [u8; 64];
-/// Packets and bytes.
-pub(crate) type UsageValue = [u64; 2];
+pub(crate) type FlowValue = [u8; 72];
+/// Packets and bytes; behind them the program keeps what it knows of the route.
+pub(crate) type UsageValue = [u64; 8];
 /// Which of 64 ports are listened at, and which may be relayed ports.
 pub(crate) type PortsValue = [u64; 2];
 /// How frames with an interface's hardware address come and go.
 pub(crate) type InterfaceValue = [u8; 24];
 /// A device and the tags of its frames.
 pub(crate) type VlanKey = [u8; 12];
-/// See [`settings_value`].
-pub(crate) type SettingsValue = [u8; 24];
+/// [`Settings`].
+pub(crate) type SettingsValue = [u8; 40];
 
 /// A VLAN tag without priority.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +35,23 @@ pub(crate) struct Rewrite {
     pub(crate) channel: Option<u16>,
     pub(crate) own_peer: bool,
     pub(crate) counter: u32,
+    /// Differs from one writing to the next.
+    pub(crate) edition: u32,
+}
+
+/// What the program is told about everything but flows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// From which interface routes are looked up, for IPv4 and IPv6; 0 for none.
+    pub(crate) routes_from: [u32; 2],
+    /// The TTL and the hop limit.
+    pub(crate) hops: [u32; 2],
+    /// How often a packet of each flow goes up.
+    pub(crate) fresh_for: Duration,
+    /// How long a route may be used without asking for it again.
+    pub(crate) route_for: Duration,
+    /// Counted on when a route, a neighbour or an interface has changed: nothing kept from before is used after.
+    pub(crate) generation: u32,
 }
 
 /// How an interface's frames come and go.
@@ -49,6 +66,19 @@ pub(crate) struct Carrier<'t> {
     pub(crate) turns_back: bool,
 }
 
+impl Settings {
+    pub(crate) fn value(&self) -> SettingsValue {
+        let mut value = [0; 40];
+        for (place, number) in value.chunks_exact_mut(4).zip([self.routes_from, self.hops].concat()) {
+            place.copy_from_slice(&number.to_ne_bytes());
+        }
+        value[16..24].copy_from_slice(&(self.fresh_for.as_nanos() as u64).to_ne_bytes());
+        value[24..32].copy_from_slice(&(self.route_for.as_nanos() as u64).to_ne_bytes());
+        value[32..36].copy_from_slice(&self.generation.to_ne_bytes());
+        value
+    }
+}
+
 pub(crate) fn flow_key(source: SocketAddr, destination: SocketAddr, channel: Option<u16>) -> FlowKey {
     let mut key = [0; 40];
     key[..16].copy_from_slice(&octets(source.ip()));
@@ -60,16 +90,17 @@ pub(crate) fn flow_key(source: SocketAddr, destination: SocketAddr, channel: Opt
 }
 
 pub(crate) fn flow_value(rewrite: &Rewrite) -> FlowValue {
-    let Rewrite { deadline, source, destination, channel, own_peer, counter } = *rewrite;
+    let Rewrite { deadline, source, destination, channel, own_peer, counter, edition } = *rewrite;
     let ipv6 = if destination.is_ipv6() { FLOW_IPV6 } else { 0 };
     let flags = if own_peer { ipv6 | FLOW_OWN_PEER } else { ipv6 };
     let key = flow_key(source, destination, channel);
-    let mut value = [0; 64];
+    let mut value = [0; 72];
     value[..8].copy_from_slice(&deadline.to_ne_bytes());
     value[8..46].copy_from_slice(&key[..38]);
     value[46..48].copy_from_slice(&flags.to_ne_bytes());
     value[48..52].copy_from_slice(&sum(&key[..36]).to_ne_bytes());
     value[52..56].copy_from_slice(&counter.to_ne_bytes());
+    value[56..60].copy_from_slice(&edition.to_ne_bytes());
     value
 }
 
@@ -89,16 +120,6 @@ pub(crate) fn vlan_key(device: u32, tags: &[Tag]) -> VlanKey {
     key[..4].copy_from_slice(&device.to_ne_bytes());
     key[4..].copy_from_slice(&tag_bytes(tags));
     key
-}
-
-/// Where routes are looked up from, for IPv4 and IPv6; the TTL and the hop limit; how often a packet of each flow goes up.
-pub(crate) fn settings_value(routes_from: [u32; 2], hops: [u32; 2], fresh_for: Duration) -> SettingsValue {
-    let mut value = [0; 24];
-    for (place, number) in value.chunks_exact_mut(4).zip([routes_from, hops].concat()) {
-        place.copy_from_slice(&number.to_ne_bytes());
-    }
-    value[16..].copy_from_slice(&(fresh_for.as_nanos() as u64).to_ne_bytes());
-    value
 }
 
 fn tag_bytes(tags: &[Tag]) -> [u8; 8] {

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod capabilities;
+mod changes;
 mod error;
 mod flow_table;
 mod layout;
@@ -14,13 +15,16 @@ mod links;
 mod loader;
 mod mode;
 mod netlink;
+mod surroundings;
 mod system;
+mod watcher;
 
 pub use capabilities::give_up_capabilities;
 pub use error::Unavailable;
 pub use flow_table::{Flow, FlowName, FlowTable, FlowUsage, Usage};
 pub use loader::{FastPath, Options, Outcomes};
 pub use mode::{Mode, Point};
+pub use watcher::Watcher;
 
 /// For this crate's tests: the program itself, run on packets without being attached.
 #[doc(hidden)]

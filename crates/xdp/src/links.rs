@@ -16,9 +16,17 @@ pub(crate) struct Link {
     pub(crate) ethernet: bool,
     pub(crate) up: bool,
     /// What a VLAN interface is made on, and its tag.
-    vlan: Option<(u32, Tag)>,
+    pub(crate) vlan: Option<(u32, Tag)>,
     /// What it belongs to: a bridge, a bond.
     pub(crate) master: Option<u32>,
+}
+
+impl Link {
+    /// Whether it is taken where none is named: with Ethernet frames, up, and not part of another one that carries its
+    /// packets.
+    pub(crate) fn may_be_chosen(&self) -> bool {
+        self.ethernet && self.up && self.address.is_some() && self.master.is_none()
+    }
 }
 
 #[cfg(test)]
@@ -27,6 +35,18 @@ impl Link {
     pub(crate) fn named_for_a_test(name: &str) -> Self {
         let name = name.to_owned();
         Link { index: 1, name, address: Some([2; 6]), ethernet: true, up: true, vlan: None, master: None }
+    }
+
+    /// As a VLAN interface made on another.
+    pub(crate) fn on(self, device: u32, tag: Tag) -> Self {
+        Link { vlan: Some((device, tag)), ..self }
+    }
+}
+
+#[cfg(test)]
+impl Links {
+    pub(crate) fn of_a_test(links: Vec<Link>) -> Self {
+        Links { links }
     }
 }
 

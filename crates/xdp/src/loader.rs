@@ -13,14 +13,13 @@ use aya::{Ebpf, EbpfLoader};
 
 use crate::error::Unavailable;
 use crate::flow_table::FlowTable;
-use crate::layout::{
-    Carrier, InterfaceValue, PortsValue, SettingsValue, UsageValue, VlanKey, interface_value, settings_value,
-    vlan_key,
-};
+use crate::layout::{PortsValue, Settings, SettingsValue, UsageValue};
 use crate::links::{Link, Links};
 use crate::mode::{Mode, Point};
 use crate::netlink;
+use crate::surroundings::{Carried, InterfaceTables, Surroundings};
 use crate::system;
+use crate::watcher::Watcher;
 
 mod bench;
 
@@ -48,6 +47,7 @@ pub struct FastPath {
     point: Point,
     description: String,
     flows: u32,
+    surroundings: Surroundings,
     /// The attachments; closing them detaches.
     #[expect(dead_code, reason = "held for what dropping it does")]
     links: Vec<FdLink>,
@@ -139,6 +139,15 @@ impl FastPath {
         self.program.outcomes()
     }
 
+    /// What keeps the program up with changes of routes, neighbours and interfaces.
+    ///
+    /// # Errors
+    /// The kernel does not tell of them. Routes are asked for again after a second all the same.
+    pub fn watcher(&self) -> Result<Watcher, Unavailable> {
+        let tables = (self.program.shared_settings()?, self.program.interface_tables()?);
+        Watcher::open(self.surroundings.clone(), self.program.settings, tables)
+    }
+
     /// Attaches to `places`, for the sake of the `chosen` interfaces.
     fn attach(
         options: &Options,
@@ -159,7 +168,15 @@ impl FastPath {
         let mut program = Program::load(flows)?;
         program.set_ports(&options.listeners, &options.relayed_ports)?;
         let families = program.set_routes(links, chosen)?;
-        program.set_interfaces(links, (chosen, places))?;
+        let indexes = |links: &[&Link]| links.iter().map(|link| link.index).collect();
+        let surroundings = Surroundings {
+            names: options.interfaces.clone(),
+            chosen: indexes(chosen),
+            places: indexes(places),
+            point,
+        };
+        let (mut interfaces, mut vlans) = program.interface_tables()?;
+        surroundings.carried(links).write(&mut Carried::default(), &mut interfaces, &mut vlans)?;
         let mut attached = Vec::new();
         for link in places {
             attached.push(program.attach(link, point)?);
@@ -169,7 +186,7 @@ impl FastPath {
         }
         let names: Vec<&str> = places.iter().map(|link| link.name.as_str()).collect();
         let description = format!("{point} on {}, {families}", names.join(", "));
-        Ok(FastPath { program, point, description, flows, links: attached })
+        Ok(FastPath { program, point, description, flows, surroundings, links: attached })
     }
 }
 
@@ -177,6 +194,7 @@ impl FastPath {
 #[derive(Debug)]
 pub(crate) struct Program {
     ebpf: Ebpf,
+    settings: Settings,
 }
 
 impl Program {
@@ -187,7 +205,7 @@ impl Program {
             .map_max_entries("usage", flows.saturating_mul(2))
             .load(OBJECT);
         let ebpf = loaded.map_err(|error| Unavailable::refused("loading the kernel program", &error))?;
-        Ok(Program { ebpf })
+        Ok(Program { ebpf, settings: Settings::default() })
     }
 
     pub(crate) fn flow_table(
@@ -235,43 +253,20 @@ impl Program {
             [_, 0] => "to IPv4 addresses only (net.ipv6.conf.lo.forwarding is off)",
             _ => "to IPv4 and IPv6 addresses",
         };
-        self.set_settings(&settings_value(from, system::hops(), FRESH_FOR))?;
+        self.set_settings(Settings {
+            routes_from: from,
+            hops: system::hops(),
+            fresh_for: FRESH_FOR,
+            route_for: ROUTE_FOR,
+            generation: 0,
+        })?;
         Ok(families)
     }
 
-    pub(crate) fn set_settings(&mut self, value: &SettingsValue) -> Result<(), Unavailable> {
-        let mut settings: Array<_, SettingsValue> = self.table("settings")?;
-        settings.set(0, value, 0).map_err(writing)
-    }
-
-    /// Tells the program of the interfaces it may send by, if it runs where their frames go: those that were chosen, and
-    /// VLAN interfaces made on them.
-    fn set_interfaces(
-        &mut self,
-        links: &Links,
-        (chosen, places): (&[&Link], &[&Link]),
-    ) -> Result<(), Unavailable> {
-        for link in links.iter().filter(|link| link.up) {
-            let (Some(address), Some((device, tags))) = (link.address, links.device_of(link.index)) else {
-                continue;
-            };
-            let Some(place) = places.iter().find(|place| place.index == device) else { continue };
-            if chosen.iter().any(|chosen| chosen.index == device || chosen.index == link.index) {
-                let turns_back = system::is_hardware(&place.name);
-                self.set_interface(link.index, &Carrier { device, address, tags: &tags, turns_back })?;
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) fn set_interface(&mut self, interface: u32, carrier: &Carrier<'_>) -> Result<(), Unavailable> {
-        let mut interfaces: KernelMap<_, u32, InterfaceValue> = self.table("interfaces")?;
-        interfaces.insert(interface, interface_value(carrier), 0).map_err(writing)?;
-        if !carrier.tags.is_empty() {
-            let mut vlans: KernelMap<_, VlanKey, u32> = self.table("vlans")?;
-            vlans.insert(vlan_key(carrier.device, carrier.tags), interface, 0).map_err(writing)?;
-        }
-        Ok(())
+    pub(crate) fn set_settings(&mut self, settings: Settings) -> Result<(), Unavailable> {
+        self.settings = settings;
+        let mut table: Array<_, SettingsValue> = self.table("settings")?;
+        table.set(0, settings.value(), 0).map_err(writing)
     }
 
     pub(crate) fn outcomes(&self) -> Outcomes {
@@ -336,13 +331,25 @@ impl Program {
         attached.map_err(|error| Unavailable::refused(what.as_str(), &error))
     }
 
+    pub(crate) fn shared_settings(&self) -> Result<Array<MapData, SettingsValue>, Unavailable> {
+        Array::try_from(Map::Array(self.shared("settings")?)).map_err(writing)
+    }
+
+    pub(crate) fn interface_tables(&self) -> Result<InterfaceTables, Unavailable> {
+        let [interfaces, vlans] = ["interfaces", "vlans"].map(|name| self.shared(name).map(Map::HashMap));
+        Ok((
+            KernelMap::try_from(interfaces?).map_err(writing)?,
+            KernelMap::try_from(vlans?).map_err(writing)?,
+        ))
+    }
+
     /// A second descriptor of a table.
     fn shared(&self, name: &'static str) -> Result<MapData, Unavailable> {
         let refused = |error: &(dyn std::error::Error + 'static)| {
             Unavailable::refused(format!("opening table {name}"), error)
         };
         let data = match self.ebpf.map(name) {
-            Some(Map::HashMap(data) | Map::PerCpuArray(data)) => data,
+            Some(Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data)) => data,
             _ => return Err(missing()),
         };
         let descriptor = data.fd().as_fd().try_clone_to_owned().map_err(|error| refused(&error))?;
@@ -358,8 +365,7 @@ impl Program {
     }
 }
 
-/// The interfaces that were named, or all that fit: with Ethernet frames, up, and not part of another one that carries
-/// their packets.
+/// The interfaces that were named, or all that may be chosen.
 fn choose<'l>(links: &'l Links, names: &[String]) -> Result<Vec<&'l Link>, Unavailable> {
     if !names.is_empty() {
         return names
@@ -370,8 +376,7 @@ fn choose<'l>(links: &'l Links, names: &[String]) -> Result<Vec<&'l Link>, Unava
             })
             .collect();
     }
-    let fit = |link: &&Link| link.ethernet && link.up && link.address.is_some() && link.master.is_none();
-    let chosen: Vec<&Link> = links.iter().filter(fit).collect();
+    let chosen: Vec<&Link> = links.iter().filter(|link| link.may_be_chosen()).collect();
     if chosen.is_empty() { Err(Unavailable::NoInterfaces) } else { Ok(chosen) }
 }
 
@@ -404,7 +409,7 @@ fn sends_for_programs(link: &Link) -> bool {
     netlink::takes_redirected_frames(link.index).unwrap_or_else(|| system::is_hardware(&link.name))
 }
 
-fn writing(error: MapError) -> Unavailable {
+pub(crate) fn writing(error: MapError) -> Unavailable {
     Unavailable::refused("writing the tables of the kernel program", &error)
 }
 
@@ -415,11 +420,13 @@ fn missing() -> Unavailable {
 /// The program as it was built from `bpf/fast_path.c`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/fast_path.o");
 /// Memory for counters, at most.
-const COUNTER_BYTES: usize = 128 << 20;
+const COUNTER_BYTES: usize = 256 << 20;
 const PORT_WORDS: u32 = 65_536 / 64;
 /// How often a packet of each flow and way goes up: often enough for neighbours and for connection tracking, which forgets
 /// a flow after half a minute.
 const FRESH_FOR: Duration = Duration::from_secs(10);
+/// How long a route is used without asking for it again, if nothing is heard of a change.
+const ROUTE_FOR: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

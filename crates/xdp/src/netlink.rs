@@ -40,7 +40,7 @@ fn request(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
 }
 
 /// Reads the messages of one buffer; returns whether there are more to come.
-fn read_messages(mut rest: &[u8], read: &mut impl FnMut(u16, &[u8])) -> io::Result<bool> {
+pub(crate) fn read_messages(mut rest: &[u8], read: &mut impl FnMut(u16, &[u8])) -> io::Result<bool> {
     while rest.len() >= HEADER {
         let length = (u32_at(rest, 0) as usize).clamp(HEADER, rest.len());
         let body = &rest[HEADER..length];

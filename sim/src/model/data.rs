@@ -90,6 +90,17 @@ impl Model {
         Ok(Expected::ToClient { to, channel, peer, fingerprint, data })
     }
 
+    /// A packet that was just accounted for was relayed by somebody else than the core.
+    pub(crate) fn relayed_elsewhere(&mut self, worker: u16, relay: RelayId, bytes: u64) {
+        let counters = &mut self.counters[usize::from(worker)];
+        counters.flow_packets += 1;
+        counters.flow_bytes += bytes;
+        if let Some(its) = self.allocations.iter_mut().find(|it| it.worker == worker && it.relay == relay) {
+            its.usage.flow_packets += 1;
+            its.usage.flow_bytes += bytes;
+        }
+    }
+
     /// RFC 8656 §11.5.
     pub(super) fn icmp_from_peer(
         &mut self,

@@ -28,6 +28,8 @@ pub(crate) struct Counters {
     pub(super) client_bytes: u64,
     pub(super) peer_packets: u64,
     pub(super) peer_bytes: u64,
+    pub(super) flow_packets: u64,
+    pub(super) flow_bytes: u64,
     pub(super) icmp_errors: u64,
     /// Connections that were closed with their allocation, or just before.
     pub(super) perhaps_never_bound: u64,
@@ -125,7 +127,9 @@ impl Model {
         same("ICMP errors", &stats.icmp_errors, &counters.icmp_errors)?;
         let Counters { client_packets, client_bytes, peer_packets, peer_bytes, .. } = *counters;
         let found = [stats.client_packets, stats.client_bytes, stats.peer_packets, stats.peer_bytes];
-        same("traffic", &found, &[client_packets, client_bytes, peer_packets, peer_bytes])
+        same("traffic", &found, &[client_packets, client_bytes, peer_packets, peer_bytes])?;
+        let expected = [counters.flow_packets, counters.flow_bytes];
+        same("relayed elsewhere", &[stats.flow_packets, stats.flow_bytes], &expected)
     }
 
     /// Connections are made, spliced and closed as expected, and no others.

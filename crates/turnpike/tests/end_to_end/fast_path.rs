@@ -1,14 +1,16 @@
 //! The kernel fast path under a real server: real hosts in namespaces, real sockets that verify checksums.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use turnpike_client::AllocateOptions;
 use turnpike_wire::Family;
 
 use crate::client::TurnClient;
-use crate::harness::{PATIENCE, Program, Server, TURNSERVER};
+use crate::harness::{PATIENCE, PEER, Program, Server, TURNSERVER, UCLIENT};
 use crate::network::{Network, Side, received_by_sockets, run, within_a_server};
+use crate::proxy_protocol::{binding, named_client};
 
 /// A client and its peer, and what they have sent: from the client, and to it.
 struct Call {
@@ -28,7 +30,11 @@ fn server(listen: &str, more: &[&str]) -> Server {
 impl Call {
     fn new(network: &Network, server: &Server, family: Family) -> Self {
         let any = if server.address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-        let mut client = TurnClient::hello_over(network.socket(Side::Clients, any, Some(server.address)));
+        Call::over(network.socket(Side::Clients, any, Some(server.address)), network, family)
+    }
+
+    fn over(socket: UdpSocket, network: &Network, family: Family) -> Self {
+        let mut client = TurnClient::hello_over(socket);
         let here = if family == Family::Ipv4 { "10.2.0.2:0" } else { "[fd02::2]:0" };
         let peer = network.socket(Side::Peers, here, None);
         let options = AllocateOptions { family: Some(family), ..AllocateOptions::default() };
@@ -77,8 +83,20 @@ impl Call {
         }
     }
 
-    fn assert_told(mut self, server: &mut Server) {
+    fn assert_told(mut self, server: &mut Server, by_kernel: bool) {
         self.client.refresh(Some(0)).unwrap();
+        if by_kernel {
+            // A few of them went by the server: until neighbours were known, and now and then since.
+            let line = server.expect(": path: kernel");
+            let (packets, bytes) = (self.sent[0] + self.sent[1], self.bytes[0] + self.bytes[1]);
+            let of = |all: u64, of: &str| {
+                let (before, _) = line.split_once(&format!(" of {all} {of}")).expect(&line);
+                before.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+            };
+            let (by_kernel, bytes_by_kernel) = (of(packets, "packets"), of(bytes, "bytes"));
+            assert!((2 * TURNS as u64 - REFRESHED..=packets).contains(&by_kernel), "{line}");
+            assert!(bytes_by_kernel > bytes / 2 && bytes_by_kernel <= bytes, "{line}");
+        }
         let line = server.expect(": usage:");
         let [sent, received] = self.sent;
         let [sent_bytes, received_bytes] = self.bytes;
@@ -99,7 +117,7 @@ fn a_call_is_relayed_by_the_kernel_both_ways_and_all_of_it_is_told() {
                     call.warm_up();
                     let up = call.talk();
                     assert!(up <= REFRESHED, "{up} of {} went up: {name}, {listen} to {family:?}", 2 * TURNS);
-                    call.assert_told(&mut server);
+                    call.assert_told(&mut server, true);
                 }
                 let said = server.program.stop("TERM").stdout;
                 let line = format!("Kernel fast path: {name} on clients, peers, to IPv4 and IPv6 addresses");
@@ -159,6 +177,28 @@ fn sums_left_to_the_hardware_are_relayed_by_user_space() {
 }
 
 #[test]
+fn a_client_behind_a_proxy_is_relayed_by_user_space() {
+    within_a_server("fast_path::a_client_behind_a_proxy_is_relayed_by_user_space", || {
+        let network = Network::build(true);
+        for (place, named) in [("tc", "10.1.0.77:4000"), ("xdp", "10.1.0.2:4000")] {
+            let arguments = [&format!("--fast-path={place}"), "--proxy-from=10.1.0.2"];
+            let mut server = server("10.1.0.1", &arguments);
+            // The proxy names the client in its first datagram; what follows looks like any client's, from the proxy.
+            let proxy = network.socket(Side::Clients, "0.0.0.0:0", Some(server.address));
+            proxy.send(&[named_client(named.parse().unwrap()), binding()].concat()).unwrap();
+            assert!(proxy.recv(&mut [0; 1500]).unwrap() > 0);
+            let mut call = Call::over(proxy, &network, Family::Ipv4);
+            call.warm_up();
+            assert_eq!(call.talk(), 2 * TURNS as u64);
+            call.assert_told(&mut server, false);
+            let line = server.expect("closed (2nd stage)");
+            assert!(line.contains(&format!("remote {named}")), "{line}");
+            assert!(!server.program.stop("TERM").stdout.contains("path: kernel"));
+        }
+    });
+}
+
+#[test]
 fn sessions_with_a_limit_are_relayed_by_user_space() {
     within_a_server("fast_path::sessions_with_a_limit_are_relayed_by_user_space", || {
         assert_relayed_by_user_space(&Network::build(true), &["--fast-path=tc", "--max-bps=1000000"]);
@@ -170,7 +210,8 @@ fn assert_relayed_by_user_space(network: &Network, arguments: &[&str]) {
     let mut call = Call::new(network, &server, Family::Ipv4);
     call.warm_up();
     assert_eq!(call.talk(), 2 * TURNS as u64);
-    call.assert_told(&mut server);
+    call.assert_told(&mut server, false);
+    assert!(!server.program.stop("TERM").stdout.contains("path: kernel"));
 }
 
 #[test]
@@ -302,6 +343,52 @@ fn why_it_runs_where_it_runs_or_not_at_all_is_told_and_calls_go_on() {
         let mut program = Program::start("setpriv", &arguments);
         program.expect("asks for it: loading programs into the kernel needs CAP_BPF and CAP_NET_ADMIN");
     });
+}
+
+/// coturn's client where it is installed, and ours: channels up and down, client to client, both families, both ways of
+/// passing padding.
+#[test]
+fn real_clients_lose_nothing_to_the_kernel() {
+    within_a_server("fast_path::real_clients_lose_nothing_to_the_kernel", || {
+        let network = Network::build(true);
+        let peers = ["-L", "10.2.0.2", "-L", "fd02::2", "-p", "3480"];
+        let _peer = network.start(Side::Peers, PEER, &peers);
+        let clients = [UCLIENT, "/usr/bin/turnutils_uclient"].into_iter().filter(|it| Path::new(it).exists());
+        for (client, place) in clients.flat_map(|client| ["tc", "xdp"].map(|place| (client, place))) {
+            let arguments = ["-L", "fd01::1", "--rfc5766-channel-numbers", &format!("--fast-path={place}")];
+            let server = server("10.1.0.1", &arguments);
+            let mut runs = Vec::new();
+            for (listen, echo, family) in
+                [("10.1.0.1", "10.2.0.2", "-X"), ("10.1.0.1", "fd02::2", "-x"), ("fd01::1", "fd02::2", "-x")]
+            {
+                for way in [&["-l", "160", "-e", echo, "-r", "3480"][..], &["-l", "171", "-y"]] {
+                    let common =
+                        ["-u", "hello", "-w", "world", "-n", "40", "-m", "3", "-z", "10", "-c", family];
+                    let arguments = [&common[..], way, &[listen]].concat();
+                    runs.push((network.start(Side::Clients, client, &arguments), arguments));
+                }
+            }
+            for (run, arguments) in runs {
+                let finished = run.finish();
+                let said = &finished.stdout;
+                assert_eq!(finished.code, Some(0), "{client} {arguments:?}: {said}");
+                let whole = said.contains("Total lost packets 0 (0.000000%)");
+                assert!(whole, "{client} {arguments:?}: {said}");
+            }
+            let said = server.program.stop("TERM").stdout;
+            let relayed = relayed_by_kernel(&said);
+            println!("counted: {client} at {place}: the kernel relayed {relayed} packets");
+            // Six times three clients of forty messages, there and back.
+            assert!(relayed > 1000, "{client} {place}: {said}");
+        }
+        assert_eq!([Side::Clients, Side::Peers].map(|side| network.wrong_checksums(side)), [0, 0]);
+    });
+}
+
+/// How many packets the server said the kernel relayed.
+fn relayed_by_kernel(said: &str) -> u64 {
+    let (_, number) = said.split_once("Kernel fast path: relayed ").expect("the server told it at its end");
+    number.split(' ').next().unwrap().parse().unwrap()
 }
 
 /// Differs with the number of the datagram.

@@ -184,6 +184,9 @@ impl Server {
         let (ip, port) = (address.ip().to_string(), address.port().to_string());
         let mut all = vec!["-n", "-m", "1", "--realm", "example.org", "-L", &ip, "-p", &port];
         all.extend(arguments);
+        let fast_path =
+            fast_path_of_this_run().filter(|_| !arguments.iter().any(|it| it.contains("fast-path")));
+        all.extend(fast_path.as_deref());
         let mut program = Program::start(TURNSERVER, &all);
         program.expect("Total auth threads:");
         Server { program, address }
@@ -193,6 +196,12 @@ impl Server {
     pub(crate) fn expect(&mut self, wanted: &str) -> String {
         self.program.expect(wanted)
     }
+}
+
+/// The option that a whole run of the tests gives to every server, to see that nothing changes by it.
+fn fast_path_of_this_run() -> Option<String> {
+    let place = std::env::var("TURNPIKE_TEST_FAST_PATH").ok()?;
+    Some(format!("--fast-path={place}"))
 }
 
 /// A loopback address that no other test uses, here or in another run of the tests at the same time.

@@ -242,6 +242,11 @@ fn header_to(transport: u8, client: SocketAddrV4, server: SocketAddrV4, extensio
     bytes
 }
 
+/// The header of a datagram from this client.
+pub(crate) fn named_client(client: SocketAddrV4) -> Vec<u8> {
+    header(DATAGRAM, client, &[])
+}
+
 fn local_header() -> Vec<u8> {
     [SIGNATURE, &[0x20, 0, 0, 0]].concat()
 }
@@ -290,7 +295,7 @@ fn mapped(answer: &[u8]) -> Option<SocketAddr> {
     message.get::<XorMappedAddress>().unwrap().map(|XorMappedAddress(address)| address)
 }
 
-fn binding() -> Vec<u8> {
+pub(crate) fn binding() -> Vec<u8> {
     let mut buffer = [0; 64];
     let writer = MessageWriter::new(&mut buffer, Class::Request, Method::BINDING, TransactionId([7; 12]));
     writer.finish().unwrap().to_vec()

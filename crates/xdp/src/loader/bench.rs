@@ -9,8 +9,10 @@ use aya::programs::{TestRun, TestRunOptions};
 use super::{Outcomes, Program};
 use crate::error::Unavailable;
 use crate::flow_table::FlowTable;
-use crate::layout::{Carrier, Tag, settings_value};
+use crate::layout::{Carrier, Settings, Tag};
 use crate::mode::Point;
+use crate::surroundings::{Carried, Surroundings};
+use crate::watcher::Watcher;
 
 /// The program with its tables, for tests and measurements.
 #[derive(Debug)]
@@ -54,7 +56,26 @@ impl Bench {
         hops: [u32; 2],
         fresh_for: Duration,
     ) -> Result<(), Unavailable> {
-        self.program.set_settings(&settings_value(from, hops, fresh_for))
+        let before = self.program.settings;
+        let generation = before.generation.wrapping_add(1);
+        self.program.set_settings(Settings { routes_from: from, hops, fresh_for, generation, ..before })
+    }
+
+    /// Says how long a route may be used without asking for it again.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn keep_routes_for(&mut self, route_for: Duration) -> Result<(), Unavailable> {
+        self.program.set_settings(Settings { route_for, ..self.program.settings })
+    }
+
+    /// Says that something has changed, so that every route is asked for again.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn forget_routes(&mut self) -> Result<(), Unavailable> {
+        let generation = self.program.settings.generation.wrapping_add(1);
+        self.program.set_settings(Settings { generation, ..self.program.settings })
     }
 
     /// Tells of an interface, the device that carries its frames, and their VLAN tags (type and number). Every second
@@ -71,7 +92,26 @@ impl Bench {
     ) -> Result<(), Unavailable> {
         let tags: Vec<Tag> = tags.iter().map(|(kind, number)| Tag { kind: *kind, number: *number }).collect();
         let carrier = Carrier { device, address, tags: &tags, turns_back: interface.is_multiple_of(2) };
-        self.program.set_interface(interface, &carrier)
+        let (mut interfaces, mut vlans) = self.program.interface_tables()?;
+        let mut carried = Carried::default();
+        carried.add(interface, &carrier);
+        carried.write(&mut Carried::default(), &mut interfaces, &mut vlans)?;
+        self.forget_routes()
+    }
+
+    /// What keeps the program up with changes, as if it was attached to these interfaces there, which were named or not.
+    ///
+    /// # Errors
+    /// The kernel does not tell of changes.
+    pub fn watcher(&self, point: Point, places: &[u32], names: &[&str]) -> Result<Watcher, Unavailable> {
+        let surroundings = Surroundings {
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            chosen: places.to_vec(),
+            places: places.to_vec(),
+            point,
+        };
+        let tables = (self.program.shared_settings()?, self.program.interface_tables()?);
+        Watcher::open(surroundings, self.program.settings, tables)
     }
 
     /// One worker's flows.

@@ -1,6 +1,5 @@
 //! The path's MTU, routes, neighbours, padding.
 
-use std::process::Command;
 use std::time::Duration;
 
 use turnpike_wire::Family;
@@ -31,7 +30,7 @@ fn what_would_have_to_be_fragmented_goes_up() {
             }
         }
         assert_eq!(world.outcomes().too_large, 8);
-        ip("route replace 10.2.0.2 dev peers mtu lock 600");
+        world.change("route replace 10.2.0.2 dev peers mtu lock 600");
         let call = world.call(9, Family::Ipv4, Family::Ipv4);
         for point in POINTS {
             let mut send = |size: usize| {
@@ -51,16 +50,16 @@ fn without_a_route_or_a_neighbour_packets_go_up() {
         for point in POINTS {
             world.agree(point, world.clients_interface, &frame).forwarded();
         }
-        ip("neighbour delete 10.2.0.2 dev peers");
+        world.change("neighbour delete 10.2.0.2 dev peers");
         for point in POINTS {
             assert_eq!(world.agree(point, world.clients_interface, &frame), Did::PassedUp);
         }
-        ip("neighbour add 10.2.0.2 lladdr 02:00:00:00:02:02 dev peers nud permanent");
-        ip("route add blackhole 10.2.0.2/32");
+        world.change("neighbour add 10.2.0.2 lladdr 02:00:00:00:02:02 dev peers nud permanent");
+        world.change("route add blackhole 10.2.0.2/32");
         for point in POINTS {
             assert_eq!(world.agree(point, world.clients_interface, &frame), Did::PassedUp);
         }
-        ip("route delete blackhole 10.2.0.2/32");
+        world.change("route delete blackhole 10.2.0.2/32");
         for point in POINTS {
             world.agree(point, world.clients_interface, &frame).forwarded();
         }
@@ -116,9 +115,4 @@ fn frames_for_another_host_are_not_ours() {
             );
         }
     });
-}
-
-fn ip(arguments: &str) {
-    let done = Command::new("ip").args(arguments.split(' ')).status().expect("ip of iproute2");
-    assert!(done.success(), "ip {arguments}");
 }

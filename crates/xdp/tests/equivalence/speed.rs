@@ -1,13 +1,13 @@
 //! What a packet costs, without the network around it. Printed, not judged: machines differ.
 
 use std::net::SocketAddr;
-use std::process::Command;
+use std::time::Duration;
 
 use turnpike_wire::Family;
 use turnpike_xdp::{Flow, FlowName};
 
 use crate::frame::Frame;
-use crate::world::{PEERS_SIDE, POINTS, World, channel_data, now, pattern, within};
+use crate::world::{CLIENTS_SIDE, PEERS_SIDE, POINTS, World, channel_data, now, pattern, within};
 
 #[test]
 fn the_cost_of_a_packet_is_measured() {
@@ -36,6 +36,18 @@ fn the_cost_of_a_packet_is_measured() {
             assert_eq!(world.outcomes().forwarded - before, u64::from(RUNS), "each run relays");
             println!("measured: client to client at {point}: {} ns", each.as_nanos());
         }
+        let again = same_after_two(world);
+        for (kept, how) in [(3600, "kept"), (0, "asked for each time")] {
+            world.bench.keep_routes_for(Duration::from_secs(kept)).unwrap();
+            world.bench.forget_routes().unwrap();
+            for point in POINTS {
+                let before = world.outcomes().forwarded;
+                let each = world.bench.time(point, world.clients_interface, &again, RUNS).unwrap();
+                assert_eq!(world.outcomes().forwarded - before, u64::from(RUNS), "each run relays");
+                let each = each.as_nanos();
+                println!("measured: client to peer and back at {point}, route {how}: {each} ns each way");
+            }
+        }
         for point in POINTS {
             let (_, interface, frame) = &frames[0];
             let each = world.bench.time(point, *interface, frame, RUNS).unwrap();
@@ -57,9 +69,31 @@ fn same_after_relaying(world: &mut World) -> Vec<u8> {
             world.flows.set(FlowName { relay: 1 << 40, channel }, Flow { channel: 0x4000, ..flow }).is_ok()
         );
     }
-    let us = "neighbour replace 10.2.0.2 lladdr 02:00:00:00:02:01 dev peers nud permanent";
-    assert!(Command::new("ip").args(us.split(' ')).status().unwrap().success());
+    world.change("neighbour replace 10.2.0.2 lladdr 02:00:00:00:02:01 dev peers nud permanent");
     Frame::new(PEERS_SIDE, here, here, channel_data(0x4000, &pattern(160))).bytes()
+}
+
+/// A packet of a client that becomes one of a peer, which becomes the client's again: each is another's answer.
+fn same_after_two(world: &mut World) -> Vec<u8> {
+    let [client, server, relayed, peer] =
+        ["10.1.0.2:6000", "10.1.0.3:3478", "10.2.0.1:50007", "10.2.0.2:50008"]
+            .map(|address| address.parse::<SocketAddr>().unwrap());
+    let deadline = now().monotonic.0 + 3_600_000_000_000;
+    let there = Flow { client, server, relayed, peer, own_peer: false, channel: 0x4000, deadline };
+    // Its relayed address and its peer are those of the first the other way round, and so are its client and its server.
+    let back = Flow { client: server, server: client, relayed: peer, peer: relayed, ..there };
+    assert!(world.flows.set(FlowName { relay: 1 << 41, channel: 0x4000 }, there).is_ok());
+    assert!(world.flows.set(FlowName { relay: 1 << 42, channel: 0x4000 }, back).is_ok());
+    for device in ["clients", "peers"] {
+        let us = format!("link set {device} address 02:00:00:00:01:01");
+        world.change(&us);
+    }
+    for (ip, device) in [("10.1.0.2", "clients"), ("10.1.0.3", "clients"), ("10.2.0.2", "peers")] {
+        world.change(&format!("neighbour replace {ip} lladdr 02:00:00:00:01:01 dev {device} nud permanent"));
+    }
+    let peers = world.peers_interface;
+    world.bench.set_interface(peers, peers, CLIENTS_SIDE, &[]).unwrap();
+    Frame::new(CLIENTS_SIDE, client, server, channel_data(0x4000, &pattern(160))).bytes()
 }
 
 const RUNS: u32 = 1_000_000;

@@ -59,10 +59,7 @@ pub(crate) enum Did {
 
 impl World {
     pub(crate) fn new() -> Self {
-        for line in NETWORK.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            let done = Command::new("ip").args(line.split(' ')).status().expect("ip of iproute2");
-            assert!(done.success(), "ip {line}");
-        }
+        NETWORK.lines().map(str::trim).filter(|line| !line.is_empty()).for_each(ip);
         for family in ["ipv4", "ipv6"] {
             let switch = format!("/proc/sys/net/{family}/conf/lo/forwarding");
             std::fs::write(switch, "1").expect("the namespace is ours");
@@ -74,6 +71,7 @@ impl World {
         bench.set_ports(&listeners, RELAYED_PORTS).unwrap();
         let [clients_interface, peers_interface] = ["clients", "peers"].map(index_of);
         bench.set_routes([1, 1], [64, 63], Duration::ZERO).unwrap();
+        bench.keep_routes_for(Duration::from_secs(3600)).unwrap();
         bench.set_interface(clients_interface, clients_interface, CLIENTS_SIDE, &[]).unwrap();
         bench.set_interface(peers_interface, peers_interface, PEERS_SIDE, &[]).unwrap();
         let flows = bench.flow_table().unwrap();
@@ -185,6 +183,12 @@ impl World {
                 Some((from, peer, bytes))
             }
         }
+    }
+
+    /// Runs `ip`, and tells the program that something has changed, as the server does when it hears so.
+    pub(crate) fn change(&mut self, arguments: &str) {
+        ip(arguments);
+        self.bench.forget_routes().unwrap();
     }
 
     pub(crate) fn outcomes(&self) -> Outcomes {
@@ -314,6 +318,11 @@ fn has_network_header(bytes: &[u8]) -> bool {
         Some([0x86, 0xDD]) => bytes.len() >= 54,
         _ => true,
     }
+}
+
+pub(crate) fn ip(arguments: &str) {
+    let done = Command::new("ip").args(arguments.split(' ')).status().expect("ip of iproute2");
+    assert!(done.success(), "ip {arguments}");
 }
 
 fn index_of(interface: &str) -> u32 {

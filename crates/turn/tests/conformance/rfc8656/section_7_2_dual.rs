@@ -363,7 +363,8 @@ fn a_session_is_reported_once_with_all_it_used_and_each_address_that_ends_before
     };
     assert_eq!([half, ended], [session; 2]);
     assert_eq!((*closed, *relayed, *duration), (six, four, 600 * SECOND));
-    let expected = Usage { client_packets: 2, client_bytes: 17, peer_packets: 1, peer_bytes: 5 };
+    let expected =
+        Usage { client_packets: 2, client_bytes: 17, peer_packets: 1, peer_bytes: 5, ..Usage::default() };
     assert_eq!(*usage, expected);
     let stats = world.server.stats();
     assert_eq!((stats.allocations_created, stats.allocations_ended), (1, 1));

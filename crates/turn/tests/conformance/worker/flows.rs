@@ -18,7 +18,9 @@ fn lasts(world: &World, flow: &Flow) -> u64 {
 }
 
 fn usage(client_packets: u64, peer_packets: u64) -> Usage {
-    Usage { client_packets, client_bytes: 10 * client_packets, peer_packets, peer_bytes: 20 * peer_packets }
+    let (client_bytes, peer_bytes) = (10 * client_packets, 20 * peer_packets);
+    let (flow_packets, flow_bytes) = (client_packets + peer_packets, client_bytes + peer_bytes);
+    Usage { client_packets, client_bytes, peer_packets, peer_bytes, flow_packets, flow_bytes }
 }
 
 fn ended(world: &World) -> Vec<Usage> {
@@ -143,10 +145,13 @@ fn whatever_ends_a_flow_it_is_taken_back_and_its_last_usage_is_in_the_record() {
             }
         }
         assert_eq!(world.flows_down, ids, "{how}");
-        assert_eq!(ended(&world), [usage(206, 407)], "{how}");
+        // Of which a packet each way came by here.
+        let expected = Usage { flow_packets: 611, flow_bytes: 10_170, ..usage(206, 407) };
+        assert_eq!(ended(&world), [expected], "{how}");
         let stats = world.server.stats();
         assert_eq!((stats.client_packets, stats.client_bytes), (206, 2060), "{how}");
         assert_eq!((stats.peer_packets, stats.peer_bytes), (407, 8140), "{how}");
+        assert_eq!((stats.flow_packets, stats.flow_bytes), (611, 10_170), "{how}");
     }
 }
 

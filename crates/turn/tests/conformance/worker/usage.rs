@@ -32,7 +32,8 @@ fn usage_counts_application_data_of_relayed_packets_only() {
     world.receive_from_peer(relayed, "1.1.1.1:1", &[0; 50]).expect_drop(Reason::NoPermission);
     world.advance(42 * SECOND);
     caller.refresh(&mut world, 0).expect_success();
-    let expected = Usage { client_packets: 3, client_bytes: 111, peer_packets: 2, peer_bytes: 1007 };
+    let expected =
+        Usage { client_packets: 3, client_bytes: 111, peer_packets: 2, peer_bytes: 1007, ..Usage::default() };
     assert_eq!(ended(&world), (expected, 42 * SECOND));
     let stats = world.server.stats();
     assert_eq!((stats.client_packets, stats.client_bytes), (3, 111));
