@@ -12,6 +12,7 @@ mod alternate_servers;
 mod authentication;
 mod checking;
 mod credentials;
+mod database;
 mod discovery_tools;
 mod dtls;
 mod dtls_strangers;

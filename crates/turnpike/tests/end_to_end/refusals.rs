@@ -23,12 +23,6 @@ fn without_credentials_it_does_not_start_and_names_both_ways_out() {
 }
 
 #[test]
-fn a_database_does_not_count_as_credentials_for_it_is_not_read() {
-    let said = refusal(&["-n", "--userdb=/var/lib/turn/turndb"]);
-    assert!(said.contains("userdb is not read: this version has no databases"), "{said}");
-}
-
-#[test]
 fn no_auth_beside_credentials_is_a_contradiction() {
     let said = refusal(&["-n", "--no-auth", "--user=a:b"]);
     assert!(said.contains("no-auth contradicts") && said.contains("take out one or the other"), "{said}");

@@ -42,6 +42,7 @@ pub(super) fn verdict(
             assert!(head.as_slice().is_empty() && tail.as_slice().is_empty(), "peers get bare data");
             Learnt::default()
         }
+        Verdict::Asking(_) => panic!("all users are static here"),
         Verdict::Connecting(_) | Verdict::HandOver { .. } => {
             let request = must(Message::parse(packet), "only messages are worked on");
             let connecting = matches!(verdict, Verdict::Connecting(_));
@@ -128,7 +129,9 @@ pub(super) fn answer(verdict: &Verdict<'_>, known: impl Fn(Client) -> bool) -> L
         }
         Verdict::Wait(_) | Verdict::Drop(_) => Learnt::default(),
         Verdict::Forward(_) => panic!("there is nothing to forward"),
-        Verdict::Connecting(_) | Verdict::HandOver { .. } => panic!("no request is at hand"),
+        Verdict::Asking(_) | Verdict::Connecting(_) | Verdict::HandOver { .. } => {
+            panic!("no request is at hand")
+        }
     }
 }
 
