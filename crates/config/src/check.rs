@@ -193,7 +193,8 @@ impl Loaded {
             self.notice(Severity::Info, "user", "users are given, so lt-cred-mech is on".to_owned());
         }
         self.check_oauth();
-        if self.config.use_auth_secret && self.config.secrets.is_empty() && has_users {
+        let has_database = self.config.databases.database.is_some();
+        if self.config.use_auth_secret && self.config.secrets.is_empty() && has_users && !has_database {
             let text = "there is no static-auth-secret, so it lets nobody in".to_owned();
             self.notice(Severity::Warning, "use-auth-secret", text);
         }
@@ -208,7 +209,8 @@ impl Loaded {
     }
 
     fn check_oauth(&mut self) {
-        if self.config.oauth && self.config.oauth_keys.is_empty() {
+        let has_keys = !self.config.oauth_keys.is_empty() || self.config.databases.database.is_some();
+        if self.config.oauth && !has_keys {
             self.config.oauth = false;
             let text =
                 "there is no oauth-key, so no access token can be opened and none is asked for".to_owned();
