@@ -99,6 +99,11 @@ const MEANINGS: &[(Reason, &str)] = &[
         "too many unauthenticated requests from this source; see unauthorized-ratelimit-rps",
     ),
     (Reason::TooManyWaiting, "too many requests wait for an answer; the machine or a database is too slow"),
+    (
+        Reason::StoreUnavailable,
+        "the database of users did not answer in time, so the client was left to try again; the log says when it went \
+             away and why",
+    ),
     (Reason::TooLarge, "a message that does not fit a datagram"),
     (
         Reason::NoProxyHeader,
