@@ -47,16 +47,31 @@ impl StoreKind {
     }
 }
 
+/// What is not part of a connection string.
+#[derive(Clone, Copy, Default)]
+pub struct ConnectOptions {
+    /// The key that the password of a MySQL connection string is encrypted with (`secret-key-file`).
+    pub password_key: Option<[u8; 16]>,
+}
+
 /// A store of this kind, by a connection string as coturn takes it. It need not be reachable yet: only a string that
 /// makes no sense is an error here. Call it inside a tokio runtime.
 pub fn connect(kind: StoreKind, connection_string: &str) -> Result<Arc<dyn Store>, StoreError> {
+    connect_with(kind, connection_string, &ConnectOptions::default())
+}
+
+/// Likewise, with more than the string says.
+pub fn connect_with(
+    kind: StoreKind,
+    connection_string: &str,
+    options: &ConnectOptions,
+) -> Result<Arc<dyn Store>, StoreError> {
     match kind {
         StoreKind::Sqlite => sql::sqlite::connect(connection_string),
+        StoreKind::Postgres => sql::postgres::connect(connection_string),
+        StoreKind::Mysql => sql::mysql::connect(connection_string, options.password_key.as_ref()),
         StoreKind::Memory => Ok(Arc::new(crate::MemoryStore::new())),
-        StoreKind::Postgres | StoreKind::Mysql | StoreKind::Redis | StoreKind::Mongo => Err(StoreError::new(
-            kind,
-            crate::ErrorKind::ConnectionString,
-            "this build cannot connect to it yet",
-        )),
+        StoreKind::Redis => crate::redis::connect(connection_string),
+        StoreKind::Mongo => crate::mongo::connect(connection_string),
     }
 }

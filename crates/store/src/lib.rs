@@ -11,19 +11,24 @@ mod backoff;
 mod connect;
 mod error;
 mod hex;
+mod key_values;
 pub mod memory;
+mod mongo;
 mod page;
+pub mod password_cipher;
+mod redis;
 mod rows;
 mod settings;
 mod sql;
 mod target;
+mod tls;
 mod validate;
 
 use std::fmt;
 
 use async_trait::async_trait;
 
-pub use connect::{StoreKind, connect};
+pub use connect::{ConnectOptions, StoreKind, connect, connect_with};
 pub use error::{ErrorKind, StoreError};
 pub use memory::MemoryStore;
 pub use page::{Counts, Cursor, Page};

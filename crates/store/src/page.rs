@@ -22,6 +22,8 @@ pub struct Cursor(pub(crate) Place);
 pub(crate) enum Place {
     /// The key columns of the last row.
     After(Vec<String>),
+    /// Where the store goes on, and rows that were read and not shown yet.
+    Pending { token: String, rows: Vec<Row> },
 }
 
 /// How many rows there are of each kind.

@@ -3,7 +3,10 @@
 //! [`statements`] says what is asked, a driver asks it, [`columns`] reads the answer.
 
 mod columns;
+mod conninfo;
+pub(crate) mod mysql;
 mod pool;
+pub(crate) mod postgres;
 pub(crate) mod sqlite;
 mod statements;
 
@@ -18,6 +21,7 @@ use crate::settings::{SETTINGS_ROWS, Settings};
 use crate::target::Target;
 use crate::{Counts, Cursor, PAGE_ROWS, Page, Result, Store, StoreError, StoreKind};
 
+pub(crate) use columns::{accompanying, hmackey, oauth_key, realm_limit};
 use pool::{Driver, Fault, Pool};
 use statements::{Dialect, Query, Statements};
 
@@ -242,7 +246,7 @@ impl<D: Driver> Store for SqlStore<D> {
         }
         let after = match after {
             Some(Cursor(Place::After(columns))) => Some(columns.as_slice()),
-            None => None,
+            _ => None,
         };
         let query = self.statements.list(kind, realm, after, limit);
         let mut page = self.page(kind, self.rows(kind.table(), &query).await?, limit);

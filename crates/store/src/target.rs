@@ -24,7 +24,7 @@ pub(crate) struct Target {
 pub(crate) struct Limits {
     /// Making one connection.
     pub(crate) connect: Duration,
-    /// One operation, with the connection it may have to make first.
+    /// One question on a connection.
     pub(crate) operation: Duration,
 }
 
@@ -94,9 +94,17 @@ impl fmt::Debug for Target {
     }
 }
 
+impl Limits {
+    /// One operation with everything that it needs.
+    pub(crate) fn longest(&self) -> Duration {
+        self.operation.max(self.connect + Duration::from_secs(1))
+    }
+}
+
 impl Default for Limits {
+    /// Making a connection takes less, so that whoever waits learns that it was this that took too long.
     fn default() -> Self {
-        Limits { connect: Duration::from_secs(5), operation: Duration::from_secs(5) }
+        Limits { connect: Duration::from_secs(4), operation: Duration::from_secs(5) }
     }
 }
 

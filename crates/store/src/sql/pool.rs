@@ -30,6 +30,9 @@ pub(crate) trait Connection: Send + 'static {
     /// Whether it may be used again.
     fn is_usable(&self) -> bool;
 
+    /// It must not be used again: an answer may still be on its way.
+    fn abandon(&mut self);
+
     async fn rows(&mut self, query: &Query) -> Result<Vec<Vec<Value>>, Fault>;
 
     /// Executes all in one transaction, and says how many rows each changed.
@@ -83,7 +86,7 @@ impl<D: Driver> Pool<D> {
     }
 
     async fn ask<Q: Question<D::Connection> + ?Sized>(&self, question: &Q) -> Result<Q::Answer, Fault> {
-        let answer = timeout(self.target().limits.operation, self.ask_patiently(question)).await;
+        let answer = timeout(self.target().limits.longest(), self.ask_patiently(question)).await;
         answer.unwrap_or_else(|_| Err(Fault::Other(self.target().too_late())))
     }
 
@@ -96,7 +99,7 @@ impl<D: Driver> Pool<D> {
         };
         // A connection that has been idle may have been closed by the other side, a new one has not.
         while let Some(mut connection) = self.take_idle() {
-            match question.ask(&mut connection).await {
+            match self.ask_on(&mut connection, question).await {
                 Err(Fault::Lost(_)) => {}
                 answer => {
                     self.give_back(connection);
@@ -105,9 +108,21 @@ impl<D: Driver> Pool<D> {
             }
         }
         let mut connection = self.connect().await.map_err(Fault::Other)?;
-        let answer = question.ask(&mut connection).await;
+        let answer = self.ask_on(&mut connection, question).await;
         self.give_back(connection);
         answer
+    }
+
+    async fn ask_on<Q: Question<D::Connection> + ?Sized>(
+        &self,
+        connection: &mut D::Connection,
+        question: &Q,
+    ) -> Result<Q::Answer, Fault> {
+        let answer = timeout(self.target().limits.operation, question.ask(connection)).await;
+        answer.unwrap_or_else(|_| {
+            connection.abandon();
+            Err(Fault::Other(self.target().too_late()))
+        })
     }
 
     async fn connect(&self) -> Result<D::Connection, StoreError> {

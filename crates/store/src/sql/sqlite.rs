@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rusqlite::config::DbConfig;
 use rusqlite::ffi::ErrorCode;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{OpenFlags, ToSql, params_from_iter};
@@ -84,6 +85,10 @@ impl Connection for SqliteConnection {
         self.connection.is_some()
     }
 
+    fn abandon(&mut self) {
+        self.connection = None;
+    }
+
     async fn rows(&mut self, query: &Query) -> Result<Vec<Vec<Value>>, Fault> {
         let query = query.clone();
         self.run(move |connection| read(connection, &query)).await
@@ -145,6 +150,8 @@ fn open(target: &Target, path: &Path) -> Result<rusqlite::Connection, StoreError
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = rusqlite::Connection::open_with_flags(path, flags).map_err(error)?;
     connection.busy_timeout(BUSY).map_err(error)?;
+    // Otherwise a column that is not there is a text with its name in it.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false).map_err(error)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     if is_new {
         // Readers and a writer do not wait for each other then. An existing file stays as its owner has it.

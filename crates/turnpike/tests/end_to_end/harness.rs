@@ -19,7 +19,7 @@ pub(crate) const OAUTH: &str = env!("CARGO_BIN_EXE_turnutils_oauth");
 pub(crate) const RFC5769CHECK: &str = env!("CARGO_BIN_EXE_turnutils_rfc5769check");
 
 /// How long anything may take before a test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A running program.
 pub(crate) struct Program {
