@@ -65,7 +65,7 @@ impl MongoStore {
             }
             Ok(())
         };
-        self.indexes.get_or_try_init(make).await.map(|()| ())
+        self.indexes.get_or_try_init(make).await.copied()
     }
 }
 
