@@ -78,7 +78,13 @@ fn mariadb(test: &str) -> Option<Database> {
     );
     let first = format!("--init-file={}", server.file("first.sql", &first));
     let port = format!("--port={}", server.port);
-    server.arguments(&["--no-defaults", &data, &port, &format!("--socket={socket}"), "--bind-address=127.0.0.1"]);
+    server.arguments(&[
+        "--no-defaults",
+        &data,
+        &port,
+        &format!("--socket={socket}"),
+        "--bind-address=127.0.0.1",
+    ]);
     server.arguments(&["--innodb-flush-log-at-trx-commit=0", &first]);
     server.start();
     let schema = include_str!("../../../../deploy/turndb/mysql.sql");
@@ -101,14 +107,22 @@ fn redis(test: &str) -> Option<Database> {
     Some(Database { name: "Redis", flag: "-N", scheme: "redis", connection, _server: server })
 }
 
+/// MongoDB itself, or a server that speaks its protocol, which the store's tests use too.
 fn mongo(test: &str) -> Option<Database> {
-    let program = installed(test, &["/usr/local/bin/secantusd-py", "/usr/bin/mongod"])?;
+    // This program is target/debug/deps/NAME.
+    let target = std::env::current_exe().ok()?.ancestors().nth(3)?.join("mongo-servers/bin/secantusd-py");
+    let program = installed(test, &["/usr/bin/mongod", target.to_str()?])?;
     let is_mongod = program.ends_with("mongod");
-    let mut server = Server::prepare(program, "nobody", if is_mongod { "Waiting for connections" } else { "istening" });
-    let (port, data) = (server.port.to_string(), path_in(&server, if is_mongod { "" } else { "data" }));
-    let storage = if is_mongod { "--dbpath" } else { "--storage-path" };
-    let address = if is_mongod { "--bind_ip" } else { "--host" };
-    server.arguments(&[address, "127.0.0.1", "--port", &port, storage, &data]);
+    let (account, ready) =
+        if is_mongod { ("nobody", "Waiting for connections") } else { ("root", "istening") };
+    let mut server = Server::prepare(program, account, ready);
+    let (port, data) = (server.port.to_string(), path_in(&server, ""));
+    if is_mongod {
+        server.arguments(&["--bind_ip", "127.0.0.1", "--port", &port, "--dbpath", &data]);
+    } else {
+        let data = path_in(&server, "data");
+        server.arguments(&["--host", "127.0.0.1", "--port", &port, "--storage-path", &data]);
+    }
     server.start();
     let connection = format!("mongodb://127.0.0.1:{port}/turndb");
     Some(Database { name: "MongoDB", flag: "-J", scheme: "mongodb", connection, _server: server })

@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod client;
+#[path = "../databases/mod.rs"]
+mod databases;
 mod harness;
 mod network;
 
@@ -44,5 +46,6 @@ mod tcp_relay;
 mod tls_options;
 mod turnadmin;
 mod turnadmin_and_coturn;
+mod turnadmin_databases;
 mod turnadmin_transfer;
 mod uclient;
