@@ -17,7 +17,14 @@ pub fn command() -> Command {
         .after_help(
             "The server under its familiar name, with coturn's flags and configuration file: turnserver -h",
         )
-        .subcommands([up(), credentials(), commands::load::command(), explain(), completions()])
+        .subcommands([
+            up(),
+            credentials(),
+            commands::load::command(),
+            commands::migrate::command(),
+            explain(),
+            completions(),
+        ])
 }
 
 fn up() -> Command {

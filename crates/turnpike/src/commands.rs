@@ -3,4 +3,5 @@
 pub mod credentials;
 pub mod explain;
 pub mod load;
+pub mod migrate;
 pub mod up;

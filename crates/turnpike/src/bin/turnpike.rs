@@ -12,6 +12,7 @@ fn main() -> ExitCode {
         Some(("up", arguments)) => commands::up::run(arguments),
         Some(("credentials", arguments)) => commands::credentials::run(arguments),
         Some(("load", arguments)) => commands::load::run(arguments),
+        Some(("migrate", arguments)) => commands::migrate::run(arguments),
         Some(("explain", arguments)) => commands::explain::run(arguments),
         Some(("completions", arguments)) => {
             if let Some(shell) = arguments.get_one::<Shell>("shell") {

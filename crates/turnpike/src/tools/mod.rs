@@ -1,5 +1,6 @@
 //! The command-line tools that come with the server: a TURN client for load and diagnosis, an echo peer, a STUN
-//! client, NAT behaviour discovery, access tokens and a self-test. Their flags, summary lines and exit codes are those of coturn's tools of the same
+//! client, NAT behaviour discovery, access tokens, a database's
+//! administration and a self-test. Their flags, summary lines and exit codes are those of coturn's tools of the same
 //! names, so that scripts written for those work unchanged.
 
 mod arguments;
@@ -10,4 +11,5 @@ pub mod peer;
 pub(crate) mod randomness;
 pub mod rfc5769check;
 pub mod stunclient;
+pub mod turnadmin;
 pub mod uclient;

@@ -1,7 +1,7 @@
 //! Starts programs, reads their lines as events with a deadline, and ends them by their process id.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) const TURNSERVER: &str = env!("CARGO_BIN_EXE_turnserver");
 pub(crate) const TURNPIKE: &str = env!("CARGO_BIN_EXE_turnpike");
+pub(crate) const TURNADMIN: &str = env!("CARGO_BIN_EXE_turnadmin");
 pub(crate) const UCLIENT: &str = env!("CARGO_BIN_EXE_turnutils_uclient");
 pub(crate) const PEER: &str = env!("CARGO_BIN_EXE_turnutils_peer");
 pub(crate) const STUNCLIENT: &str = env!("CARGO_BIN_EXE_turnutils_stunclient");
@@ -272,18 +273,29 @@ pub(crate) struct OnTerminal {
 
 impl OnTerminal {
     pub(crate) fn start(path: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        OnTerminal::spawn(path, arguments, variables, false)
+    }
+
+    /// Likewise, and its input is that terminal too.
+    pub(crate) fn start_typing(path: &str, arguments: &[&str]) -> Self {
+        OnTerminal::spawn(path, arguments, &[], true)
+    }
+
+    fn spawn(path: &str, arguments: &[&str], variables: &[(&str, &str)], types: bool) -> Self {
         use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
         let control = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
         grantpt(&control).expect("it can be used");
         unlockpt(&control).expect("it can be opened");
         let name = ptsname(&control, Vec::new()).expect("it has a name").into_string().expect("UTF-8");
-        let terminal = std::fs::File::options().write(true).open(name).expect("it can be opened");
+        let terminal = std::fs::File::options().read(types).write(true).open(name).expect("it can be opened");
+        let input =
+            if types { terminal.try_clone().expect("a second descriptor").into() } else { Stdio::null() };
         let child = Command::new(path)
             .args(arguments)
             .env_remove("NO_COLOR")
             .env("TERM", "xterm-256color")
             .envs(variables.iter().copied())
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(terminal.try_clone().expect("a second descriptor"))
             .stderr(terminal)
             .spawn()
@@ -300,6 +312,11 @@ impl OnTerminal {
         {
             self.output.push_str(&String::from_utf8_lossy(&bytes[..length]));
         }
+    }
+
+    /// Types a line.
+    pub(crate) fn type_line(&mut self, line: &str) {
+        self.control.write_all(format!("{line}\n").as_bytes()).expect("a terminal that can be written to");
     }
 
     pub(crate) fn signal(&self, name: &str) {

@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod client;
+#[path = "../databases/mod.rs"]
+mod databases;
 mod harness;
 mod network;
 
@@ -25,6 +27,7 @@ mod hostile_streams;
 mod icmp;
 mod load;
 mod logging;
+mod migrate;
 mod mobility;
 mod multiplex;
 mod nat_discovery;
@@ -41,4 +44,8 @@ mod streams;
 mod switches;
 mod tcp_relay;
 mod tls_options;
+mod turnadmin;
+mod turnadmin_and_coturn;
+mod turnadmin_databases;
+mod turnadmin_transfer;
 mod uclient;

@@ -1,5 +1,5 @@
 //! Ten million hostile packets against the real server, while an innocent client goes on being served; and twelve
-//! thousand clients that say nothing.
+//! thousand clients that say nothing; and a hundred thousand users who move from database to database.
 //!
 //! `TURNPIKE_SEED` repeats a run's packets, `TURNPIKE_SOAK_PACKETS` makes it shorter or longer. A packet counts once
 //! the server has read it: what the kernel dropped on the way is told apart, and made up for.
@@ -7,10 +7,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod attackers;
+#[path = "../databases/mod.rs"]
+mod databases;
 mod flood;
 mod hostile;
 mod idle;
 mod innocent;
+mod migrate;
 mod server;
 mod wire;
 

@@ -1,0 +1,135 @@
+//! Real database servers with coturn's tables, for tests that need more than SQLite. Each is there only where its
+//! program is installed; elsewhere a test says that it was skipped.
+
+#[allow(dead_code, reason = "what the store's own tests need of it is more")]
+#[path = "../../../store/tests/stores/server.rs"]
+mod server;
+
+use server::{Server, installed};
+
+/// A running server, and how it is connected to.
+pub(crate) struct Database {
+    pub(crate) name: &'static str,
+    /// The flag of `turnadmin`.
+    pub(crate) flag: &'static str,
+    /// What `turnpike migrate` calls its kind.
+    pub(crate) scheme: &'static str,
+    pub(crate) connection: String,
+    _server: Server,
+}
+
+impl Database {
+    /// As `turnpike migrate` takes it.
+    pub(crate) fn endpoint(&self) -> String {
+        match self.scheme {
+            "mongodb" => self.connection.clone(),
+            scheme => format!("{scheme}:{}", self.connection),
+        }
+    }
+}
+
+/// All that are installed, one after the other.
+pub(crate) fn all(test: &str) -> impl Iterator<Item = Database> {
+    [postgres, mariadb, redis, mongo].into_iter().filter_map(move |start| start(test))
+}
+
+fn postgres(test: &str) -> Option<Database> {
+    let program = installed(
+        test,
+        &[
+            "/usr/lib/postgresql/15/bin/postgres",
+            "/usr/lib/postgresql/17/bin/postgres",
+            "/usr/lib/postgresql/16/bin/postgres",
+        ],
+    )?;
+    let binaries = program.parent()?.to_owned();
+    let mut server = Server::prepare(program, "postgres", "database system is ready to accept connections");
+    let password = server.file("password", PASSWORD);
+    let data = path_in(&server, "data");
+    server.run(
+        binaries.join("initdb"),
+        &["-D", &data, "-U", "turn", "-A", "scram-sha-256", "--pwfile", &password, "--no-sync", "-E", "UTF8"],
+    );
+    let (port, directory) = (server.port.to_string(), path_in(&server, ""));
+    server.arguments(&["-D", &data, "-p", &port, "-k", &directory, "-c", "listen_addresses=127.0.0.1"]);
+    server.arguments(&["-c", "fsync=off"]);
+    server.start();
+    let schema = include_str!("../../../../deploy/turndb/postgresql.sql");
+    let mut psql = server.command("psql");
+    psql.env("PGPASSWORD", PASSWORD).args(["-q", "-v", "ON_ERROR_STOP=1", "-h", &directory, "-p", &port]);
+    let output = psql.args(["-U", "turn", "-d", "postgres", "-c", schema]).output().expect("psql");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let connection = format!("host=127.0.0.1 port={port} user=turn password={PASSWORD} dbname=postgres");
+    Some(Database { name: "PostgreSQL", flag: "-e", scheme: "postgresql", connection, _server: server })
+}
+
+fn mariadb(test: &str) -> Option<Database> {
+    let program = installed(test, &["/usr/sbin/mariadbd", "/usr/sbin/mysqld"])?;
+    let mut server = Server::prepare(program, "mysql", "ready for connections");
+    let data = format!("--datadir={}", path_in(&server, "data"));
+    let socket = path_in(&server, "socket");
+    let install = ["--no-defaults", &data, "--auth-root-authentication-method=normal", "--skip-test-db"];
+    server.run("mariadb-install-db", &install);
+    // One statement a line.
+    let first = format!(
+        "DELETE FROM mysql.global_priv WHERE User = '';\nFLUSH PRIVILEGES;\n\
+         CREATE OR REPLACE USER turn IDENTIFIED BY '{PASSWORD}';\nGRANT ALL ON turn.* TO turn;\n\
+         CREATE DATABASE IF NOT EXISTS turn CHARACTER SET latin1;\n"
+    );
+    let first = format!("--init-file={}", server.file("first.sql", &first));
+    let port = format!("--port={}", server.port);
+    server.arguments(&[
+        "--no-defaults",
+        &data,
+        &port,
+        &format!("--socket={socket}"),
+        "--bind-address=127.0.0.1",
+    ]);
+    server.arguments(&["--innodb-flush-log-at-trx-commit=0", &first]);
+    server.start();
+    let schema = include_str!("../../../../deploy/turndb/mysql.sql");
+    let mut client = server.command("mariadb");
+    let arguments = ["--no-defaults", "-u", "root", "-S", &socket, "turn", "-e", schema];
+    let output = client.args(arguments).output().expect("mariadb");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let connection = format!("host=127.0.0.1 port={} dbname=turn user=turn password={PASSWORD}", server.port);
+    Some(Database { name: "MariaDB", flag: "-M", scheme: "mysql", connection, _server: server })
+}
+
+fn redis(test: &str) -> Option<Database> {
+    let program = installed(test, &["/usr/bin/redis-server"])?;
+    let mut server = Server::prepare(program, "redis", "Ready to accept connections");
+    let (port, directory) = (server.port.to_string(), path_in(&server, ""));
+    server.arguments(&["--port", &port, "--bind", "127.0.0.1", "--dir", &directory, "--save", ""]);
+    server.arguments(&["--requirepass", PASSWORD]);
+    server.start();
+    let connection = format!("ip=127.0.0.1 port={port} dbname=2 password={PASSWORD}");
+    Some(Database { name: "Redis", flag: "-N", scheme: "redis", connection, _server: server })
+}
+
+/// MongoDB itself, or a server that speaks its protocol, which the store's tests use too.
+fn mongo(test: &str) -> Option<Database> {
+    // This program is target/debug/deps/NAME.
+    let target = std::env::current_exe().ok()?.ancestors().nth(3)?.join("mongo-servers/bin/secantusd-py");
+    let program = installed(test, &["/usr/bin/mongod", target.to_str()?])?;
+    let is_mongod = program.ends_with("mongod");
+    let (account, ready) =
+        if is_mongod { ("nobody", "Waiting for connections") } else { ("root", "istening") };
+    let mut server = Server::prepare(program, account, ready);
+    let (port, data) = (server.port.to_string(), path_in(&server, ""));
+    if is_mongod {
+        server.arguments(&["--bind_ip", "127.0.0.1", "--port", &port, "--dbpath", &data]);
+    } else {
+        let data = path_in(&server, "data");
+        server.arguments(&["--host", "127.0.0.1", "--port", &port, "--storage-path", &data]);
+    }
+    server.start();
+    let connection = format!("mongodb://127.0.0.1:{port}/turndb");
+    Some(Database { name: "MongoDB", flag: "-J", scheme: "mongodb", connection, _server: server })
+}
+
+fn path_in(server: &Server, name: &str) -> String {
+    server.directory.path().join(name).to_str().expect("UTF-8").to_owned()
+}
+
+const PASSWORD: &str = "northwind";
