@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
-use turnpike_config::{self as config, DatabaseKind};
+use turnpike_config::{self as config, DatabaseKind, SystemEnvironment, locate};
 use turnpike_control::{Asker, Inquirer, Listeners, Log, Outside};
-use turnpike_store::{OAuthKey as StoredKey, RealmOption, RealmSettings, StoreKind};
+use turnpike_store::{ConnectOptions, OAuthKey as StoredKey, RealmOption, RealmSettings, StoreKind};
 use turnpike_turn::{
     Config, Credentials, Directory, IpRange, Limits, OAuthKey, Tenant, TokenCipher, TokenKey,
 };
@@ -30,8 +30,26 @@ pub(crate) fn open(config: &config::Config, log: &Arc<Log>) -> anyhow::Result<Op
         DatabaseKind::Redis => StoreKind::Redis,
     };
     let connection = database.connection.expose();
-    let inquirer = Inquirer::open(|| turnpike_store::connect(kind, connection), log.clone());
+    let options = ConnectOptions { password_key: password_key(config)? };
+    let open = || turnpike_store::connect_with(kind, connection, &options);
+    let inquirer = Inquirer::open(open, log.clone());
     inquirer.map(Some).with_context(|| format!("{} is of no use", database.option))
+}
+
+/// The key that decrypts the password of a MySQL connection, if there is to be one.
+fn password_key(config: &config::Config) -> anyhow::Result<Option<[u8; 16]>> {
+    let Some(name) = &config.databases.secret_key_file else { return Ok(None) };
+    let path = locate(&SystemEnvironment, name);
+    let bytes =
+        std::fs::read(&path).with_context(|| format!("secret-key-file: cannot read {}", path.display()))?;
+    let key = bytes.get(..16).and_then(|key| key.try_into().ok());
+    key.map(Some).with_context(|| {
+        format!(
+            "secret-key-file: {} has {} bytes, not 16: make one with turnadmin -x",
+            path.display(),
+            bytes.len()
+        )
+    })
 }
 
 /// Starts answering the workers' questions, and sees to it that they follow what the database says.
