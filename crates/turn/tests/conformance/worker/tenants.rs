@@ -50,7 +50,11 @@ fn an_origin_leads_to_its_realm() {
     let challenge = world.receive(carol.client, &bare).expect_error(401);
     assert_eq!(challenge.expect::<Realm<'_>>(), Realm(b"south"));
     carol.take_nonce(&challenge);
-    carol.allocate_with(&mut world, |writer| drop(writer.add(&origin))).expect_success();
+    carol
+        .allocate_with(&mut world, |writer| {
+            writer.add(&origin);
+        })
+        .expect_success();
     let mut stranger = Caller::new("203.0.113.2:4000").named("carol", "penguin");
     // She is nobody in the server's own realm.
     stranger.allocate_with(&mut world, |_| {}).expect_error(401);
@@ -59,7 +63,7 @@ fn an_origin_leads_to_its_realm() {
 #[test]
 fn an_address_leads_to_its_realm_whose_limits_and_peers_hold() {
     let mut world = world(|tenants| {
-        let listener = crate::harness::LISTENER.parse::<std::net::SocketAddr>().unwrap().ip();
+        let listener = crate::harness::LISTENER.parse::<std::net::SocketAddr>().expect("an address").ip();
         tenants.addresses.insert(listener, "south".into());
     });
     let mut carol = carol();
