@@ -74,19 +74,19 @@ impl Running {
         let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2])?;
         let limit = raise_descriptor_limit().ok();
         let addresses = Addresses::find(config)?;
-        let database = database::open(config, &log)?;
         let threads = config.threads.unwrap_or_else(cores);
         let certificates = Certificates::open(config, &log).map(Arc::new);
         let secure = certificates.as_deref().map(Certificates::served).unwrap_or_default();
         let mut listeners = Listeners::bind(config, &addresses.listening, threads, secure)?;
         shared_ports::probe(&log, config, &addresses, threads)?;
+        // Before the first thread: they all do without the capabilities it needs.
+        let fast_path = fast_path::open(&log, config, &addresses);
+        let database = database::open(config, &log)?;
         tell_transports(&log, config, certificates.as_deref());
         tell_rules(&log, config, database.as_ref(), limit, listeners.buffers());
         tell_discovery(&log, config, &addresses);
         Redirection::find(config, &addresses).tell(&log);
         tell_proxies(&log, config);
-        // Before the first thread: they all do without the capabilities it needs.
-        let fast_path = fast_path::open(&log, config, &addresses);
         let verbose = config.verbose || config.extra_verbose;
         let (sender, reports) = Reports::channel(log.clone(), config.realm.as_str().into(), verbose);
         let descriptors = limit.map_or(1024, |limit| limit.now);

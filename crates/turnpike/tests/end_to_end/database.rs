@@ -152,3 +152,27 @@ fn a_connection_that_makes_no_sense_is_told_with_its_option_and_without_its_pass
     assert_ne!(said.code, Some(0), "{text}");
     assert!(text.contains("mysql-userdb is of no use") && !text.contains("hunter2"), "{text}");
 }
+
+/// RFC 8656 §5 wants 486 for whoever has enough; who has how many is counted over all threads.
+#[test]
+fn of_a_thousand_allocates_at_once_exactly_ten_are_granted_to_a_user_with_a_quota_of_ten() {
+    let book = Book::new();
+    book.add_user("alice", "wonderland");
+    let more = ["--realm=example.org", "--user-quota=10", "--relay-threads=4"];
+    let server = Server::start(&[&[&*book.option()][..], &more].concat());
+    let address = server.address;
+    let crowd = || {
+        let mut clients: Vec<_> = (0..50).map(|_| TurnClient::new(address, "alice", "wonderland")).collect();
+        let granted = clients
+            .iter_mut()
+            .filter_map(|client| client.try_allocate(AllocateOptions::default()).ok())
+            .count();
+        // They stay until everybody has tried.
+        (granted, clients)
+    };
+    let crowds: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..20).map(|_| scope.spawn(crowd)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(crowds.iter().map(|(granted, _)| granted).sum::<usize>(), 10);
+}
