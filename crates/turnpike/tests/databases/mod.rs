@@ -15,6 +15,8 @@ pub(crate) struct Database {
     /// What `turnpike migrate` calls its kind.
     pub(crate) scheme: &'static str,
     pub(crate) connection: String,
+    /// The most users it is good for: what only speaks another's protocol may be slow.
+    pub(crate) most_users: u64,
     _server: Server,
 }
 
@@ -60,7 +62,14 @@ fn postgres(test: &str) -> Option<Database> {
     let output = psql.args(["-U", "turn", "-d", "postgres", "-c", schema]).output().expect("psql");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let connection = format!("host=127.0.0.1 port={port} user=turn password={PASSWORD} dbname=postgres");
-    Some(Database { name: "PostgreSQL", flag: "-e", scheme: "postgresql", connection, _server: server })
+    Some(Database {
+        name: "PostgreSQL",
+        flag: "-e",
+        scheme: "postgresql",
+        connection,
+        most_users: u64::MAX,
+        _server: server,
+    })
 }
 
 fn mariadb(test: &str) -> Option<Database> {
@@ -93,7 +102,14 @@ fn mariadb(test: &str) -> Option<Database> {
     let output = client.args(arguments).output().expect("mariadb");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let connection = format!("host=127.0.0.1 port={} dbname=turn user=turn password={PASSWORD}", server.port);
-    Some(Database { name: "MariaDB", flag: "-M", scheme: "mysql", connection, _server: server })
+    Some(Database {
+        name: "MariaDB",
+        flag: "-M",
+        scheme: "mysql",
+        connection,
+        most_users: u64::MAX,
+        _server: server,
+    })
 }
 
 fn redis(test: &str) -> Option<Database> {
@@ -104,7 +120,14 @@ fn redis(test: &str) -> Option<Database> {
     server.arguments(&["--requirepass", PASSWORD]);
     server.start();
     let connection = format!("ip=127.0.0.1 port={port} dbname=2 password={PASSWORD}");
-    Some(Database { name: "Redis", flag: "-N", scheme: "redis", connection, _server: server })
+    Some(Database {
+        name: "Redis",
+        flag: "-N",
+        scheme: "redis",
+        connection,
+        most_users: u64::MAX,
+        _server: server,
+    })
 }
 
 /// MongoDB itself, or a server that speaks its protocol, which the store's tests use too.
@@ -124,8 +147,9 @@ fn mongo(test: &str) -> Option<Database> {
         server.arguments(&["--host", "127.0.0.1", "--port", &port, "--storage-path", &data]);
     }
     server.start();
+    let most_users = if is_mongod { u64::MAX } else { 2000 };
     let connection = format!("mongodb://127.0.0.1:{port}/turndb");
-    Some(Database { name: "MongoDB", flag: "-J", scheme: "mongodb", connection, _server: server })
+    Some(Database { name: "MongoDB", flag: "-J", scheme: "mongodb", connection, most_users, _server: server })
 }
 
 fn path_in(server: &Server, name: &str) -> String {

@@ -113,7 +113,7 @@ fn an_export_that_cannot_be_written_leaves_no_half_file() {
     assert_eq!(database.admin(&format!("--export {nowhere}")).code, Some(1));
     let connection = Connection::open(&database.path).unwrap();
     connection.execute("drop table turn_secret", []).unwrap();
-    connection.execute("create table turn_secret (nothing)", []).unwrap();
+    connection.execute("create table turn_secret (other)", []).unwrap();
     drop(connection);
     let path = database.directory.file("half.jsonl");
     let finished = database.admin(&format!("--export {path}"));

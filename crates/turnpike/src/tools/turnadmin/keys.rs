@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn one_name_is_one_user_however_it_is_typed() {
         assert_eq!(user("u\u{308}", "r", "p").unwrap(), user("ü", "r", "p").unwrap());
-        let error = user("a", "r", "geheim\u{7}").unwrap_err().to_string();
+        let error = user("a", "r", "geheim\u{378}").unwrap_err().to_string();
         assert!(!error.contains("geheim"), "{error}");
     }
 
