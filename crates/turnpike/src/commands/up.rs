@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::ArgMatches;
 use serde_json::json;
-use turnpike_config::{Config, ExternalAddress, Loaded, LogLevel, LogSettings, Secret};
+use turnpike_config::{
+    Config, Database, DatabaseKind, DatabaseSettings, ExternalAddress, Loaded, LogLevel, LogSettings, Secret,
+};
 use turnpike_control::in_words;
 use turnpike_net::{default_route_source, holder_of_tcp_address, holder_of_udp_address};
 
@@ -98,6 +100,12 @@ impl Found {
         line!(text, "\nNext");
         line!(text, "  turnpike credentials --user alice --ttl 4h    mint another credential");
         line!(text, "  turnpike credentials decode USER PASSWORD     find out why one is refused");
+        let database = self.kept.path.with_file_name("turndb");
+        line!(text, "  turnadmin -a -u alice -r {} -b {}", config.realm, database.display());
+        line!(
+            text,
+            "                                                add a user who lasts; asks for a password"
+        );
         line!(text, "  turnserver -h                                 every option, as coturn has them");
         line!(text, "  Ctrl-C                                        stop\n");
         text
@@ -115,8 +123,16 @@ impl Found {
         found["port"] = json!(config.listening_port);
         found["portNote"] = json!(self.moved);
         found["secretFile"] = json!(self.kept.path);
+        found["database"] = json!(self.kept.path.with_file_name("turndb"));
         found
     }
+}
+
+/// Users who last: a file beside the secret, empty at first.
+fn database(kept: &KeptSecret) -> Database {
+    let path = kept.path.with_file_name("turndb");
+    let connection = Secret::new(path.to_string_lossy());
+    Database { option: "userdb", kind: DatabaseKind::Sqlite, connection }
 }
 
 fn config(arguments: &ArgMatches, kept: &KeptSecret) -> anyhow::Result<Config> {
@@ -127,6 +143,7 @@ fn config(arguments: &ArgMatches, kept: &KeptSecret) -> anyhow::Result<Config> {
         realm: text(arguments, "realm").unwrap_or("turnpike").to_owned(),
         use_auth_secret: true,
         secrets: vec![Secret::new(&kept.secret)],
+        databases: DatabaseSettings { database: Some(database(kept)), ..DatabaseSettings::default() },
         verbose: arguments.get_flag("verbose"),
         allow_loopback_peers: arguments.get_flag("allow-loopback-peers"),
         log: LogSettings { min_level: LogLevel::Warning, ..LogSettings::default() },
