@@ -16,6 +16,7 @@ pub(crate) struct Database {
     pub(crate) scheme: &'static str,
     pub(crate) connection: String,
     /// The most users it is good for: what only speaks another's protocol may be slow.
+    #[allow(dead_code, reason = "only the test of many users asks")]
     pub(crate) most_users: u64,
     _server: Server,
 }

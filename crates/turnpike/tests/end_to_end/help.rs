@@ -1,6 +1,8 @@
 //! What the programs say about themselves.
 
-use crate::harness::{PEER, RFC5769CHECK, STUNCLIENT, TURNPIKE, TURNSERVER, UCLIENT, on_a_terminal, run};
+use crate::harness::{
+    PEER, RFC5769CHECK, STUNCLIENT, TURNADMIN, TURNPIKE, TURNSERVER, UCLIENT, on_a_terminal, run,
+};
 
 #[test]
 fn turnserver_prints_every_option_of_coturn_in_groups() {
@@ -34,9 +36,14 @@ fn the_version_stands_alone_so_that_scripts_can_read_it() {
 
 #[test]
 fn every_program_explains_itself_on_standard_output() {
-    for (program, flag) in
-        [(TURNPIKE, "--help"), (UCLIENT, "--help"), (PEER, "-h"), (STUNCLIENT, "-h"), (RFC5769CHECK, "-h")]
-    {
+    for (program, flag) in [
+        (TURNPIKE, "--help"),
+        (UCLIENT, "--help"),
+        (PEER, "-h"),
+        (STUNCLIENT, "-h"),
+        (RFC5769CHECK, "-h"),
+        (TURNADMIN, "-h"),
+    ] {
         let finished = run(program, &[flag]);
         assert_eq!(finished.code, Some(0), "{program}");
         assert!(finished.stdout.len() > 200 && finished.stderr.is_empty(), "{program}: {}", finished.stdout);
@@ -47,7 +54,7 @@ fn every_program_explains_itself_on_standard_output() {
 fn turnpike_without_a_verb_shows_what_there_is() {
     let finished = run(TURNPIKE, &[]);
     assert_eq!(finished.code, Some(2));
-    for verb in ["up", "credentials", "explain", "completions"] {
+    for verb in ["up", "credentials", "migrate", "explain", "completions"] {
         assert!(finished.stderr.contains(verb), "{}", finished.stderr);
     }
     let finished = run(TURNPIKE, &["upp"]);
