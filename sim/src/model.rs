@@ -217,7 +217,7 @@ struct Deleted {
     worker: u16,
     client: Client,
     id: [u8; 12],
-    name: String,
+    owner: Identity,
     forgotten: Timestamp,
 }
 

@@ -40,7 +40,7 @@ impl Server {
             return Err(Refusal::plain(ErrorNumber::BAD_REQUEST, Reason::PasswordAlgorithms));
         };
         if realm != credentials.realm().as_bytes() {
-            return Err(self.refuse_realm(request, &credentials, &claim));
+            return Err(self.refuse_realm(request, &credentials, &claim, owner.as_deref()));
         }
         let name = name_claimed(&credentials, &claim, owner.as_deref());
         let name = name.as_deref();
@@ -68,11 +68,12 @@ impl Server {
         request: &Request<'_>,
         credentials: &Credentials,
         claim: &Claim<'_>,
+        owner: Option<&User>,
     ) -> Refusal {
         if credentials.realm() != self.config.credentials.realm() {
             return Refusal::challenge(ErrorNumber::STALE_NONCE, Reason::WrongRealm);
         }
-        let name = name_claimed(credentials, claim, None);
+        let name = name_claimed(credentials, claim, owner);
         let username = shown(name.as_deref(), claim);
         self.refuse_credentials(request, username, WRONG_REALM)
     }

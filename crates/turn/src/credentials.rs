@@ -385,7 +385,8 @@ impl User {
     /// under another kid; so any bearer counts as the one who holds the 5-tuple.
     pub(crate) fn is_same(&self, other: &User) -> bool {
         let bears = |user: &User| user.session_key().is_some();
-        bears(self) == bears(other) && (bears(self) || self.name == other.name)
+        let is_named = self.name == other.name && self.realm == other.realm;
+        bears(self) == bears(other) && (bears(self) || is_named)
     }
 }
 

@@ -52,7 +52,7 @@ impl Model {
         user: &Identity,
     ) -> Rule {
         if let Some(existing) = self.allocation(&source) {
-            if existing.id != message.id || existing.owner.name != user.name {
+            if existing.id != message.id || !existing.owner.is_same(user) {
                 return Err((437, Reason::AllocationMismatch));
             }
             let left = begun_seconds(existing.expires.since(now.monotonic));
@@ -193,7 +193,8 @@ impl Model {
         let allocations = self.allocations.iter().filter(is_first).map(|it| &it.owner);
         let pending = self.pending.iter().map(|it| &it.wanted.owner);
         let kept = self.reservations.iter().filter_map(|it| it.place.as_ref());
-        let places: Vec<&Identity> = allocations.chain(pending).chain(kept).collect();
+        let places = allocations.chain(pending).chain(kept).filter(|owner| owner.realm == user.realm);
+        let places: Vec<&Identity> = places.collect();
         let own = places.iter().filter(|owner| owner.account == user.account).count();
         let reached = |count: usize, quota: u32| quota != 0 && count >= quota as usize;
         if reached(places.len(), self.settings.total_quota) {

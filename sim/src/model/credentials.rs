@@ -27,6 +27,13 @@ pub(crate) struct Identity {
     pub(crate) key: Option<Vec<u8>>,
 }
 
+impl Identity {
+    /// Whether what one has made is the other's.
+    pub(crate) fn is_same(&self, other: &Identity) -> bool {
+        self.name == other.name && self.realm == other.realm
+    }
+}
+
 /// A request that is answered with an error.
 #[derive(Clone, Debug)]
 pub(crate) struct Refusal {

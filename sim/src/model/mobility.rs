@@ -133,7 +133,7 @@ impl Model {
         let (session, giver) =
             given.map(|(_, session, giver)| (*session, *giver)).ok_or((400, Reason::BadTicket))?;
         if let Some(here) = self.allocation(&source) {
-            let (own, here) = (here.owner.name == user.name, here.session);
+            let (own, here) = (here.owner.is_same(user), here.session);
             let mobile = self.mobiles.iter().find(|it| it.session == here);
             let mobile = mobile.ok_or((400, Reason::BadTicket))?;
             let to = mobile.arriving.map(|(client, _)| client.tuple);
@@ -179,7 +179,7 @@ impl Model {
         if !asked.iter().any(|worker| *worker == first.worker || *worker == receives) {
             return Err((437, Reason::AllocationMismatch));
         }
-        if first.owner.name != user.name || first.owner.realm != user.realm {
+        if !first.owner.is_same(user) {
             return Err((441, Reason::NotTheOwner));
         }
         if !self.mobiles.iter().any(|it| it.session == session && it.ticket == shown) {

@@ -118,7 +118,7 @@ impl Model {
             it.worker == source.worker
                 && it.client.tuple == source.client.tuple
                 && it.id == message.id
-                && it.name == user.name
+                && it.owner.is_same(user)
                 && it.forgotten > now.monotonic
         });
         if copy {
@@ -175,7 +175,7 @@ impl Model {
             worker: source.worker,
             client: source.client,
             id,
-            name: user.name.clone(),
+            owner: user.clone(),
             forgotten: now + Duration::from_secs(40),
         });
     }
@@ -303,7 +303,7 @@ impl Model {
         user: &Identity,
     ) -> Result<SessionId, (u16, Reason)> {
         let allocation = self.allocation(&source).ok_or((437, Reason::AllocationMismatch))?;
-        if allocation.owner.name != user.name {
+        if !allocation.owner.is_same(user) {
             return Err((441, Reason::NotTheOwner));
         }
         let session = allocation.session;

@@ -115,7 +115,7 @@ impl Model {
         let own = waits.filter(|at| {
             let connection = &self.connections[*at];
             let owner = self.owner_of(worker, connection.relay);
-            owner.is_some_and(|owner| owner.name == user.name)
+            owner.is_some_and(|owner| owner.is_same(user))
         });
         let at = own.ok_or((400, Reason::UnknownConnection))?;
         self.connections[at].stage = Stage::Bound;

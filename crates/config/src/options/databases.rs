@@ -118,11 +118,10 @@ pub(super) const DATABASES: &[OptionSpec] = &[
     .ours(),
 ];
 
-/// The last one counts, as in coturn.
+/// The last one counts, and an empty one takes back what was said before. Of Redis everything may be left out.
 fn set(config: &mut Config, option: &'static str, kind: DatabaseKind, value: &str) -> Result<(), String> {
-    if value.is_empty() {
-        return Err("it is empty: say where the database is".into());
-    }
-    config.databases.database = Some(Database { option, kind, connection: Secret::new(value) });
+    let is_one = !value.is_empty() || kind == DatabaseKind::Redis;
+    let database = Database { option, kind, connection: Secret::new(value) };
+    config.databases.database = Some(database).filter(|_| is_one);
     Ok(())
 }

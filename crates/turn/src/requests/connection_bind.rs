@@ -37,7 +37,7 @@ impl Server {
         });
         let owner = relay.and_then(|relay| self.allocations.get(relay)).map(|allocation| &allocation.user);
         // Somebody else learns no more than that it is not his.
-        if owner.is_none_or(|owner| owner.name() != user.name()) {
+        if owner.is_none_or(|owner| owner.name() != user.name() || owner.realm() != user.realm()) {
             return Err(bad(Reason::UnknownConnection));
         }
         if let Some(found) = self.peer_connections.get_mut(connection) {
