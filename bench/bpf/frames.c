@@ -38,6 +38,8 @@ struct received {
 	u64 other;
 };
 
+static u64 (*const bpf_ktime_get_ns)(void) = (void *)5;
+
 struct bpf_map_def SECTION("maps") headers = {
 	.type = BPF_MAP_TYPE_ARRAY,
 	.key_size = sizeof(u32),
