@@ -33,7 +33,8 @@ export async function runLoad({ programs, processes, report, workDirectory }) {
       for (const [profile, flags] of Object.entries(PROFILES)) {
         await report.run(SUITE, `turnpike load: ${profile} over ${transport}`, async (at) => {
           const json = join(at, "result.json");
-          const args = ["load", uri, ...who, "--profile", profile, ...flags, "--duration", "1s", "--json", json];
+          const trust = transport === "TLS" ? ["--ca-file", certificate.authority] : [];
+          const args = ["load", uri, ...who, ...trust, "--profile", profile, ...flags, "--duration", "1s", "--json", json];
           const running = processes.start(tester, args, { log: join(at, "load.log"), lifetime: LIFETIME });
           const status = await running.exited;
           if (status !== 0) throw new Error(`exit status ${status}: ${running.lastLines(2)}`);
