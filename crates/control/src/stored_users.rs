@@ -80,14 +80,14 @@ impl StoredUsers {
 }
 
 impl Directory for StoredUsers {
-    fn find(&self, realm: &str, name: &str) -> Found {
+    fn find(&self, realm: &str, name: &str, may_wait: bool) -> Found {
         let entry = self.cache().get(&key(realm, name));
         let age = entry.as_ref().map(|entry| entry.read.elapsed());
         let is_down = self.is_down.load(Ordering::Relaxed);
         match (entry.map(|entry| entry.keys), age) {
             (Some(Some(keys)), Some(age)) if age < FRESH => Found::Keys(keys.aged(age > SETTLED && !is_down)),
             (Some(None), Some(age)) if age < FRESH => Found::Nobody,
-            (Some(Some(keys)), _) if is_down => Found::Keys(keys),
+            (Some(Some(keys)), _) if is_down || !may_wait => Found::Keys(keys),
             _ if is_down => Found::Unavailable,
             _ => Found::Ask,
         }
@@ -141,15 +141,15 @@ mod tests {
     #[test]
     fn nobody_is_claimed_to_be_unknown_while_the_database_is_down() {
         let users = users();
-        assert!(matches!(users.find("realm", "alice"), Found::Ask));
+        assert!(matches!(users.find("realm", "alice", true), Found::Ask));
         users.note("realm", "alice", Some(&StoredUser { hmackey: [1; 16], sha256: None }));
         users.note("realm", "bob", None);
-        assert!(matches!(users.find("realm", "alice"), Found::Keys(_)));
-        assert!(matches!(users.find("realm", "bob"), Found::Nobody));
-        assert!(matches!(users.find("other", "alice"), Found::Ask), "another realm's is somebody else");
+        assert!(matches!(users.find("realm", "alice", true), Found::Keys(_)));
+        assert!(matches!(users.find("realm", "bob", true), Found::Nobody));
+        assert!(matches!(users.find("other", "alice", true), Found::Ask), "another realm's is somebody else");
         users.note_down(true);
-        assert!(matches!(users.find("realm", "carol"), Found::Unavailable));
-        assert!(matches!(users.find("realm", "alice"), Found::Keys(_)));
+        assert!(matches!(users.find("realm", "carol", true), Found::Unavailable));
+        assert!(matches!(users.find("realm", "alice", true), Found::Keys(_)));
     }
 
     #[test]
@@ -160,7 +160,7 @@ mod tests {
         for number in 0..3 * MOST {
             users.note("realm", &number.to_string(), None);
             if number % 1000 == 0 {
-                assert!(matches!(users.find("realm", "faithful"), Found::Keys(_)), "{number}");
+                assert!(matches!(users.find("realm", "faithful", true), Found::Keys(_)), "{number}");
             }
         }
         let cache = users.cache();

@@ -10,7 +10,7 @@
 mod backoff;
 mod connect;
 mod error;
-mod hex;
+pub mod hex;
 mod key_values;
 pub mod memory;
 mod mongo;
@@ -52,17 +52,35 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// them; empty for files.
     fn hosts(&self) -> &[String];
 
+    /// The row that a key names.
+    async fn one(&self, key: &Key) -> Result<Option<Row>>;
+
     /// The keys of a long-term user.
-    async fn user(&self, realm: &str, name: &str) -> Result<Option<StoredUser>>;
+    async fn user(&self, realm: &str, name: &str) -> Result<Option<StoredUser>> {
+        match self.one(&Key::User { realm: realm.into(), name: name.into() }).await? {
+            Some(Row::User { user, .. }) => Ok(Some(user)),
+            _ => Ok(None),
+        }
+    }
 
     /// The REST secrets of a realm, each of them valid.
     async fn secrets(&self, realm: &str) -> Result<Vec<String>>;
 
     /// The key that access tokens with this key id are sealed with.
-    async fn oauth_key(&self, kid: &str) -> Result<Option<OAuthKey>>;
+    async fn oauth_key(&self, kid: &str) -> Result<Option<OAuthKey>> {
+        match self.one(&Key::OAuthKey { kid: kid.into() }).await? {
+            Some(Row::OAuthKey(key)) => Ok(Some(key)),
+            _ => Ok(None),
+        }
+    }
 
     /// Somebody who may log in to the console.
-    async fn admin_user(&self, name: &str) -> Result<Option<AdminUser>>;
+    async fn admin_user(&self, name: &str) -> Result<Option<AdminUser>> {
+        match self.one(&Key::AdminUser { name: name.into() }).await? {
+            Some(Row::AdminUser(admin)) => Ok(Some(admin)),
+            _ => Ok(None),
+        }
+    }
 
     /// All realms' origins, limits and peer ranges, as one value to compare with the one before.
     async fn settings(&self) -> Result<Settings>;

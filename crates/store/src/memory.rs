@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::page::Place;
-use crate::rows::{AdminUser, Key, Kind, OAuthKey, Row, StoredUser};
+use crate::rows::{Key, Kind, Row};
 use crate::settings::Settings;
 use crate::target::{Limits, Target};
 use crate::{Counts, Cursor, ErrorKind, PAGE_ROWS, Page, Result, Store, StoreKind};
@@ -62,11 +62,6 @@ impl MemoryStore {
         }
     }
 
-    fn one(&self, key: &Key) -> Result<Option<Row>> {
-        self.target.check_key(key)?;
-        Ok(self.rows().get(&place(key)).cloned())
-    }
-
     fn rows(&self) -> std::sync::MutexGuard<'_, BTreeMap<(Kind, Vec<String>), Row>> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -92,12 +87,10 @@ impl Store for MemoryStore {
         &self.target.hosts
     }
 
-    async fn user(&self, realm: &str, name: &str) -> Result<Option<StoredUser>> {
+    async fn one(&self, key: &Key) -> Result<Option<Row>> {
         self.weather().await?;
-        match self.one(&Key::User { realm: realm.into(), name: name.into() })? {
-            Some(Row::User { user, .. }) => Ok(Some(user)),
-            _ => Ok(None),
-        }
+        self.target.check_key(key)?;
+        Ok(self.rows().get(&place(key)).cloned())
     }
 
     async fn secrets(&self, realm: &str) -> Result<Vec<String>> {
@@ -109,22 +102,6 @@ impl Store for MemoryStore {
             _ => None,
         });
         Ok(secrets.collect())
-    }
-
-    async fn oauth_key(&self, kid: &str) -> Result<Option<OAuthKey>> {
-        self.weather().await?;
-        match self.one(&Key::OAuthKey { kid: kid.into() })? {
-            Some(Row::OAuthKey(key)) => Ok(Some(key)),
-            _ => Ok(None),
-        }
-    }
-
-    async fn admin_user(&self, name: &str) -> Result<Option<AdminUser>> {
-        self.weather().await?;
-        match self.one(&Key::AdminUser { name: name.into() })? {
-            Some(Row::AdminUser(admin)) => Ok(Some(admin)),
-            _ => Ok(None),
-        }
     }
 
     async fn settings(&self) -> Result<Settings> {

@@ -10,7 +10,7 @@ use mongodb::bson::{Document, doc};
 use tokio::sync::OnceCell;
 
 use crate::page::Place;
-use crate::rows::{AdminUser, Key, Kind, OAuthKey, Row, StoredUser};
+use crate::rows::{Key, Kind, Row};
 use crate::settings::{SETTINGS_ROWS, Settings};
 use crate::{Counts, Cursor, PAGE_ROWS, Page, Result, Store, StoreKind};
 
@@ -30,19 +30,6 @@ pub(crate) fn connect(uri: &str) -> Result<Arc<dyn Store>> {
 }
 
 impl MongoStore {
-    async fn one(&self, key: &Key) -> Result<Option<Row>> {
-        self.link.target.check_key(key)?;
-        let kind = key.kind();
-        let found = self.link.find(collection(kind), documents::filter(key), doc! {}, 1).await?;
-        let Some(document) = found.first() else { return Ok(None) };
-        let mut rows =
-            documents::read(&self.link.target, kind, document).into_iter().collect::<Result<Vec<_>>>()?;
-        if kind == Kind::User {
-            self.add_sha256_keys(&mut rows).await?;
-        }
-        Ok(rows.pop())
-    }
-
     async fn add_sha256_keys(&self, rows: &mut [Row]) -> Result<()> {
         let filters = documents::of_users(rows);
         let mut found = Vec::new();
@@ -83,11 +70,17 @@ impl Store for MongoStore {
         &self.link.target.hosts
     }
 
-    async fn user(&self, realm: &str, name: &str) -> Result<Option<StoredUser>> {
-        match self.one(&Key::User { realm: realm.into(), name: name.into() }).await? {
-            Some(Row::User { user, .. }) => Ok(Some(user)),
-            _ => Ok(None),
+    async fn one(&self, key: &Key) -> Result<Option<Row>> {
+        self.link.target.check_key(key)?;
+        let kind = key.kind();
+        let found = self.link.find(collection(kind), documents::filter(key), doc! {}, 1).await?;
+        let Some(document) = found.first() else { return Ok(None) };
+        let mut rows =
+            documents::read(&self.link.target, kind, document).into_iter().collect::<Result<Vec<_>>>()?;
+        if kind == Kind::User {
+            self.add_sha256_keys(&mut rows).await?;
         }
+        Ok(rows.pop())
     }
 
     async fn secrets(&self, realm: &str) -> Result<Vec<String>> {
@@ -101,20 +94,6 @@ impl Store for MongoStore {
             Err(error) => Some(Err(error)),
         };
         rows.filter_map(secret).collect()
-    }
-
-    async fn oauth_key(&self, kid: &str) -> Result<Option<OAuthKey>> {
-        match self.one(&Key::OAuthKey { kid: kid.into() }).await? {
-            Some(Row::OAuthKey(key)) => Ok(Some(key)),
-            _ => Ok(None),
-        }
-    }
-
-    async fn admin_user(&self, name: &str) -> Result<Option<AdminUser>> {
-        match self.one(&Key::AdminUser { name: name.into() }).await? {
-            Some(Row::AdminUser(admin)) => Ok(Some(admin)),
-            _ => Ok(None),
-        }
     }
 
     async fn settings(&self) -> Result<Settings> {

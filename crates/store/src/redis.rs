@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use redis::pipe;
 
 use crate::page::Place;
-use crate::rows::{AdminUser, Key, Kind, OAuthKey, Row, StoredUser};
+use crate::rows::{Key, Kind, Row};
 use crate::settings::{SETTINGS_ROWS, Settings};
 use crate::{Counts, Cursor, PAGE_ROWS, Page, Result, Store, StoreKind};
 
@@ -28,16 +28,6 @@ pub(crate) fn connect(text: &str) -> Result<Arc<dyn Store>> {
 }
 
 impl RedisStore {
-    async fn one(&self, key: &Key) -> Result<Option<Row>> {
-        self.link.target.check_key(key)?;
-        keys::check(&self.link.target, key)?;
-        let mut rows = Vec::new();
-        for row in self.rows_of(key.kind(), &[keys::of(key)]).await? {
-            rows.push(row?);
-        }
-        Ok(rows.pop())
-    }
-
     /// The rows behind keys of one kind, with an error for each that makes no sense.
     async fn rows_of(&self, kind: Kind, keys: &[String]) -> Result<Vec<Result<Row>>> {
         let mut questions = pipe();
@@ -99,11 +89,14 @@ impl Store for RedisStore {
         &self.link.target.hosts
     }
 
-    async fn user(&self, realm: &str, name: &str) -> Result<Option<StoredUser>> {
-        match self.one(&Key::User { realm: realm.into(), name: name.into() }).await? {
-            Some(Row::User { user, .. }) => Ok(Some(user)),
-            _ => Ok(None),
+    async fn one(&self, key: &Key) -> Result<Option<Row>> {
+        self.link.target.check_key(key)?;
+        keys::check(&self.link.target, key)?;
+        let mut rows = Vec::new();
+        for row in self.rows_of(key.kind(), &[keys::of(key)]).await? {
+            rows.push(row?);
         }
+        Ok(rows.pop())
     }
 
     async fn secrets(&self, realm: &str) -> Result<Vec<String>> {
@@ -116,20 +109,6 @@ impl Store for RedisStore {
             Err(error) => Some(Err(error)),
         };
         rows.into_iter().filter_map(secret).collect()
-    }
-
-    async fn oauth_key(&self, kid: &str) -> Result<Option<OAuthKey>> {
-        match self.one(&Key::OAuthKey { kid: kid.into() }).await? {
-            Some(Row::OAuthKey(key)) => Ok(Some(key)),
-            _ => Ok(None),
-        }
-    }
-
-    async fn admin_user(&self, name: &str) -> Result<Option<AdminUser>> {
-        match self.one(&Key::AdminUser { name: name.into() }).await? {
-            Some(Row::AdminUser(admin)) => Ok(Some(admin)),
-            _ => Ok(None),
-        }
     }
 
     async fn settings(&self) -> Result<Settings> {

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 
 use crate::page::Place;
-use crate::rows::{AdminUser, Key, Kind, OAuthKey, Row, StoredUser};
+use crate::rows::{Key, Kind, Row, StoredUser};
 use crate::settings::{SETTINGS_ROWS, Settings};
 use crate::target::Target;
 use crate::{Counts, Cursor, PAGE_ROWS, Page, Result, Store, StoreError, StoreKind};
@@ -130,15 +130,6 @@ impl<D: Driver> SqlStore<D> {
         }
         page
     }
-
-    async fn one(&self, key: &Key) -> Result<Option<Row>> {
-        self.target().check_key(key)?;
-        let kind = key.kind();
-        let rows = self.rows(kind.table(), &self.statements.one(key)).await?;
-        // MySQL may compare without case: what was not asked for is not there.
-        let exact = rows.into_iter().find(|row| columns::key_of(kind, row) == key.columns());
-        exact.map(|row| columns::read(self.target(), kind, row)).transpose()
-    }
 }
 
 #[async_trait]
@@ -153,6 +144,15 @@ impl<D: Driver> Store for SqlStore<D> {
 
     fn hosts(&self) -> &[String] {
         &self.target().hosts
+    }
+
+    async fn one(&self, key: &Key) -> Result<Option<Row>> {
+        self.target().check_key(key)?;
+        let kind = key.kind();
+        let rows = self.rows(kind.table(), &self.statements.one(key)).await?;
+        // MySQL may compare without case: what was not asked for is not there.
+        let exact = rows.into_iter().find(|row| columns::key_of(kind, row) == key.columns());
+        exact.map(|row| columns::read(self.target(), kind, row)).transpose()
     }
 
     async fn user(&self, realm: &str, name: &str) -> Result<Option<StoredUser>> {
@@ -185,20 +185,6 @@ impl<D: Driver> Store for SqlStore<D> {
             _ => None,
         });
         Ok(exact.collect())
-    }
-
-    async fn oauth_key(&self, kid: &str) -> Result<Option<OAuthKey>> {
-        match self.one(&Key::OAuthKey { kid: kid.into() }).await? {
-            Some(Row::OAuthKey(key)) => Ok(Some(key)),
-            _ => Ok(None),
-        }
-    }
-
-    async fn admin_user(&self, name: &str) -> Result<Option<AdminUser>> {
-        match self.one(&Key::AdminUser { name: name.into() }).await? {
-            Some(Row::AdminUser(admin)) => Ok(Some(admin)),
-            _ => Ok(None),
-        }
     }
 
     async fn settings(&self) -> Result<Settings> {

@@ -21,7 +21,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use turnpike_opaque_string::prepare;
 use turnpike_wire::attributes::{AccessToken, UserHash};
-use turnpike_wire::{LongTermKey, Message, PasswordDigest};
+use turnpike_wire::{LongTermKey, Message, Method, PasswordDigest};
 
 use crate::directory::{Directory, Found, StoredKeys};
 use crate::oauth::{OAuthKeys, SessionKey};
@@ -270,17 +270,19 @@ impl Credentials {
         directory: &dyn Directory,
         otherwise: Verified,
     ) -> Verified {
-        let keys = match directory.find(&self.realm, name) {
+        let may_wait = may_wait(message.method());
+        let keys = match directory.find(&self.realm, name, may_wait) {
             Found::Keys(keys) => keys,
             Found::Nobody => return otherwise,
             Found::Unavailable => return Verified::Unavailable,
-            Found::Ask => return Verified::Ask,
+            Found::Ask if may_wait => return Verified::Ask,
+            Found::Ask => return Verified::Unavailable,
         };
         match keys.of(digest) {
             Some(key) if message.verify_integrity(key.bytes()).is_ok() => {
                 Verified::User(self.user(name, 0..name.len(), key.clone(), None))
             }
-            _ if keys.aged => Verified::Ask,
+            _ if keys.aged && may_wait => Verified::Ask,
             _ => {
                 let reason = Reason::WrongPassword;
                 Verified::Refused(CredentialRefusal { reason, expired_since: None })
@@ -406,6 +408,12 @@ impl Key {
             Key::Session(key) => !key.is_expired(now),
         }
     }
+}
+
+/// Whether a request may wait for a database: only one that may open something, or whose sender is on a 5-tuple that
+/// nobody knows. What comes after a ConnectionBind is no message any more, so that nothing of it can be put off.
+fn may_wait(method: Method) -> bool {
+    matches!(method, Method::ALLOCATE | Method::REFRESH | Method::BINDING)
 }
 
 /// A REST username taken apart.

@@ -10,8 +10,8 @@ use turnpike_wire::{LongTermKey, PasswordDigest};
 /// What is at hand of users who are kept outside. Shared by all workers; looked at when somebody wants to allocate,
 /// never for a packet.
 pub trait Directory: fmt::Debug + Send + Sync {
-    /// What is known of this user.
-    fn find(&self, realm: &str, name: &str) -> Found;
+    /// What is known of this user; whoever cannot wait is told what was known of him last.
+    fn find(&self, realm: &str, name: &str, may_wait: bool) -> Found;
 
     /// Whether every user there is has a SHA-256 key, so that challenges may offer it.
     fn all_have_sha256(&self) -> bool {

@@ -1,14 +1,16 @@
 //! Several realms on one server: each with its own users and secrets, quotas, bandwidth and peers.
 //!
-//! Which realm a request belongs to is found anew for each, from what does not change within a session: the name's
-//! suffix, the address it came to, or its ORIGIN (as in coturn), in this order; else it is the server's own realm.
-//! Whoever names another one is told which it is.
+//! The realm of whoever wants to allocate is found by the name's suffix, the address he came to, or ORIGIN (as in
+//! coturn), in this order; else it is the server's own. Whoever names another one is told which it is. What comes after
+//! is of the realm it names: ORIGIN comes with the first request alone, and a session that moves may come to another
+//! address; and nobody does anything there but to what he has allocated in that realm.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use turnpike_wire::attributes::{Origin, Username};
+use turnpike_wire::Method;
+use turnpike_wire::attributes::{Origin, Realm, Username};
 
 use crate::config::Config;
 use crate::credentials::{Credentials, User};
@@ -69,6 +71,11 @@ impl Config {
             return &self.credentials;
         }
         let (message, tenants) = (&request.message, &self.tenants);
+        let continues = !matches!(message.method(), Method::ALLOCATE | Method::BINDING);
+        let by_realm = || {
+            let Realm(realm) = message.get().ok()?.filter(|_| continues)?;
+            tenants.credentials(core::str::from_utf8(realm).ok()?)
+        };
         let by_name = || {
             let Username(name) = message.get().ok()??;
             let (_, realm) = core::str::from_utf8(name).ok()?.rsplit_once(tenants.suffix?)?;
@@ -80,7 +87,7 @@ impl Config {
             let origin = core::str::from_utf8(origin).ok()?.to_ascii_lowercase();
             tenants.credentials(tenants.origins.get(origin.as_str())?)
         };
-        by_name().or_else(by_address).or_else(by_origin).unwrap_or(&self.credentials)
+        by_realm().or_else(by_name).or_else(by_address).or_else(by_origin).unwrap_or(&self.credentials)
     }
 
     /// What this user's realm has of its own.

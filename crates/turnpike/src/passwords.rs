@@ -10,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use turnpike_store::hex;
 
 /// Where a password comes from that is not on the command line.
 pub(crate) trait Input {
@@ -105,7 +106,7 @@ pub fn hash(password: &str) -> anyhow::Result<String> {
 /// The system gives no random bytes.
 pub fn hash_for_coturn(password: &str) -> anyhow::Result<String> {
     let salt = random::<8>()?;
-    Ok(format!("$5${}${}", digits(&salt), salted(&salt, password)))
+    Ok(format!("$5${}${}", hex::encode(&salt), salted(&salt, password)))
 }
 
 /// Whether a password is the stored one: in either form, or in clear, as coturn stores it too.
@@ -117,7 +118,7 @@ pub fn verify(stored: &str, password: &str) -> bool {
         None => (stored.to_owned(), password.to_owned()),
         Some(rest) => {
             let Some((salt, digest)) = rest.split_once('$') else { return false };
-            let Some(salt) = bytes::<8>(salt) else { return false };
+            let Some(salt) = hex::decode::<8>(salt) else { return false };
             (digest.to_ascii_lowercase(), salted(&salt, password))
         }
     };
@@ -135,33 +136,13 @@ fn hasher() -> anyhow::Result<Argon2<'static>> {
 }
 
 fn salted(salt: &[u8], password: &str) -> String {
-    digits(&Sha256::new().chain_update(salt).chain_update(password).finalize())
+    hex::encode(&Sha256::new().chain_update(salt).chain_update(password).finalize())
 }
 
 fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| anyhow!("the system gives no random bytes: {error}"))?;
     Ok(bytes)
-}
-
-/// Lower-case hexadecimal digits.
-pub(crate) fn digits(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or('0');
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
-/// The bytes of exactly as many digits, in either case.
-pub(crate) fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digits = text.as_bytes();
-    if digits.len() != 2 * N {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let value = |digit: u8| char::from(digit).to_digit(16);
-        *byte = u8::try_from(value(pair[0])? << 4 | value(pair[1])?).ok()?;
-    }
-    Some(bytes)
 }
 
 const LONGEST_LINE: u64 = 4096;

@@ -78,7 +78,7 @@ impl Server {
     ) -> impl Iterator<Item = AttributeType> + use<'m> {
         let method = request.message.method();
         let discovers = method == Method::BINDING && self.config.discovers(&request.client.tuple);
-        let bears = self.config.credentials_for(request).oauth().is_some();
+        let bears = self.bears_token(request);
         let binds = method == Method::CONNECTION_BIND;
         unknown_attributes(&request.message).filter(move |kind| {
             !(discovers && DISCOVERY.contains(kind)

@@ -16,7 +16,7 @@ const CALLER: &str = "203.0.113.1:4000";
 struct Book(Mutex<HashMap<String, Found>>);
 
 impl Directory for Book {
-    fn find(&self, realm: &str, name: &str) -> Found {
+    fn find(&self, realm: &str, name: &str, _: bool) -> Found {
         self.0.lock().expect("nobody panicked").get(&format!("{realm}/{name}")).cloned().unwrap_or(Found::Ask)
     }
 }
@@ -169,4 +169,13 @@ fn a_client_that_is_gone_is_not_answered() {
     book.note("erin", Found::Keys(keys("erin", "reindeer")));
     answered(&mut world, inquiry).expect_drop(Reason::StoreUnavailable);
     assert_eq!(world.server.stats().allocations(), 0);
+}
+
+#[test]
+fn what_opens_nothing_never_waits() {
+    let (mut world, _) = world();
+    let mut caller = erin();
+    let channel = caller.bind(&mut world, 0x4000, "192.0.2.1:9");
+    channel.expect_drop(Reason::StoreUnavailable);
+    assert!(world.inquiries.is_empty());
 }

@@ -55,6 +55,9 @@ fn an_origin_leads_to_its_realm() {
             writer.add(&origin);
         })
         .expect_success();
+    // It comes with the first request alone.
+    carol.permit(&mut world, &["10.1.2.3:5000"]).expect_success();
+    carol.refresh(&mut world, 600).expect_success();
     let mut stranger = Caller::new("203.0.113.2:4000").named("carol", "penguin");
     // She is nobody in the server's own realm.
     stranger.allocate_with(&mut world, |_| {}).expect_error(401);

@@ -28,13 +28,13 @@ pub(in super::super) fn user(name: &str, realm: &str, password: &str) -> anyhow:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::passwords::digits;
+    use turnpike_store::hex;
 
     #[test]
     fn the_keys_are_those_of_the_rfc_and_of_coturn() {
         let Row::User { user, .. } = user("user", "realm", "pass").unwrap() else { panic!() };
         // MD5 of user:realm:pass, the example of RFC 5389 §15.4.
-        assert_eq!(digits(&user.hmackey), "8493fbc53ba582fb4c044c456bdc40eb");
+        assert_eq!(hex::encode(&user.hmackey), "8493fbc53ba582fb4c044c456bdc40eb");
         assert_eq!(user.sha256.unwrap()[..4], sha2_of("user:realm:pass")[..4]);
     }
 

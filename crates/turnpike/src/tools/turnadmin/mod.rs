@@ -19,9 +19,10 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use turnpike_store::hex;
 use turnpike_store::{AdminUser, ConnectOptions, Key, Kind, Row, Store, StoreKind, connect_with};
 
-use crate::passwords::{self, StandardInput, digits};
+use crate::passwords::{self, StandardInput};
 use crate::terminal::{print_usage, say};
 use flags::{Field, Line, Parsed};
 use request::{Refusal, Request, Stored};
@@ -77,7 +78,7 @@ fn without_store(request: Request) -> anyhow::Result<()> {
         Request::MakeKeyFile { path } => aes::make_key_file(&path)?,
         Request::PrintKey { user, realm, password } => {
             if let Row::User { user, .. } = keys::user(&user, &realm, &password)? {
-                say!("0x{}", digits(&user.hmackey));
+                say!("0x{}", hex::encode(&user.hmackey));
             }
         }
         Request::Stored(_) => bail!("this command needs a database"),

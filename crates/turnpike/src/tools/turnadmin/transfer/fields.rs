@@ -2,10 +2,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use turnpike_store::hex;
 use turnpike_store::{AdminUser, Kind, OAuthKey, RealmOption, Row, StoredUser};
 
 use super::super::keys;
-use crate::passwords::{self, bytes, digits};
+use crate::passwords;
 
 /// What a kind is called on the command line and in files.
 pub(crate) fn kind_name(kind: Kind) -> &'static str {
@@ -43,8 +44,8 @@ pub(super) fn columns(kind: Kind) -> &'static [&'static str] {
 pub(crate) fn values(row: &Row) -> Vec<String> {
     match row {
         Row::User { realm, name, user } => {
-            let sha256 = user.sha256.as_ref().map(|key| digits(key)).unwrap_or_default();
-            vec![realm.clone(), name.clone(), digits(&user.hmackey), sha256]
+            let sha256 = user.sha256.as_ref().map(|key| hex::encode(key)).unwrap_or_default();
+            vec![realm.clone(), name.clone(), hex::encode(&user.hmackey), sha256]
         }
         Row::Secret { realm, value } => vec![realm.clone(), value.clone()],
         Row::AllowedPeer { realm, range } | Row::DeniedPeer { realm, range } => {
@@ -119,8 +120,8 @@ fn user<'t>(realm: String, name: String, value: impl Fn(&str) -> Option<&'t str>
         return keys::user(&name, &realm, password).map_err(|error| error.to_string());
     }
     let key = given("hmackey").ok_or("hmackey or password is missing")?;
-    let key = bytes(key.strip_prefix("0x").unwrap_or(key)).ok_or("hmackey is not of 32 digits")?;
-    let sha256 = given("sha256key").map(|key| bytes(key).ok_or("sha256key is not of 64 digits"));
+    let key = hex::decode(key.strip_prefix("0x").unwrap_or(key)).ok_or("hmackey is not of 32 digits")?;
+    let sha256 = given("sha256key").map(|key| hex::decode(key).ok_or("sha256key is not of 64 digits"));
     Ok(Row::User { realm, name, user: StoredUser { hmackey: key, sha256: sha256.transpose()? } })
 }
 
@@ -176,7 +177,7 @@ mod tests {
     fn a_password_becomes_both_keys_and_is_kept_nowhere() {
         let row = of(Kind::User, &[("name", "a"), ("realm", "b"), ("password", "c")]).unwrap();
         let Row::User { user, .. } = row else { panic!() };
-        assert_eq!(digits(&user.hmackey), "02cc8f08398a4f3113b554e8105ebe4c");
+        assert_eq!(hex::encode(&user.hmackey), "02cc8f08398a4f3113b554e8105ebe4c");
         assert!(user.sha256.is_some());
         let admin = of(Kind::AdminUser, &[("name", "a"), ("password", "clear")]).unwrap();
         let Row::AdminUser(admin) = admin else { panic!() };
