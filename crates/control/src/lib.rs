@@ -12,7 +12,7 @@ mod words;
 
 pub use inquirer::{Inquirer, Listeners, Outside};
 pub use log::{Level, Log, LogDestination, LogOptions};
-pub use reports::{ReportSender, Reports};
+pub use reports::{ReportSender, Reports, Watcher};
 pub use session_lines::{Line, line_of};
 pub use stored_users::{Asker, StoredUsers};
 pub use words::in_words;

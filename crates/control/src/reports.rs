@@ -27,8 +27,17 @@ impl ReportSender {
     }
 }
 
+/// Somebody else who hears every report, on the thread of the log: must not wait for anything either, or reports are
+/// lost.
+pub trait Watcher: Send {
+    /// A report came.
+    fn see(&mut self, event: &Event);
+
+    /// About a second has passed since the last time.
+    fn tick(&mut self) {}
+}
+
 /// The receiving end.
-#[derive(Debug)]
 pub struct Reports {
     queue: Receiver<Event>,
     lost: Arc<AtomicU64>,
@@ -36,18 +45,25 @@ pub struct Reports {
     realm: Arc<str>,
     /// Whether lines about sessions are written, and not only refusals.
     verbose: bool,
+    watchers: Vec<Box<dyn Watcher>>,
 }
 
 impl Reports {
     /// Both ends of the queue.
-    pub fn channel(log: Arc<Log>, realm: Arc<str>, verbose: bool) -> (ReportSender, Reports) {
+    pub fn channel(
+        log: Arc<Log>,
+        realm: Arc<str>,
+        verbose: bool,
+        watchers: Vec<Box<dyn Watcher>>,
+    ) -> (ReportSender, Reports) {
         let (sender, queue) = sync_channel(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
-        (ReportSender { queue: sender, lost: lost.clone() }, Reports { queue, lost, log, realm, verbose })
+        let reports = Reports { queue, lost: lost.clone(), log, realm, verbose, watchers };
+        (ReportSender { queue: sender, lost }, reports)
     }
 
     /// Writes lines until all senders are gone.
-    pub fn run(self) {
+    pub fn run(mut self) {
         let mut throttles = Throttles::new();
         let mut told = Instant::now();
         loop {
@@ -56,13 +72,17 @@ impl Reports {
             if is_last || told.elapsed() >= Duration::from_secs(1) {
                 told = Instant::now();
                 self.tell_losses();
+                self.watchers.iter_mut().for_each(|watcher| watcher.tick());
                 throttles
                     .each()
                     .into_iter()
                     .for_each(|throttle| self.tell_withheld(throttle.take_withheld()));
             }
             match received {
-                Ok(event) => self.write(&event, &mut throttles),
+                Ok(event) => {
+                    self.watchers.iter_mut().for_each(|watcher| watcher.see(&event));
+                    self.write(&event, &mut throttles);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }

@@ -3,49 +3,45 @@
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::SystemTime;
 
 use anyhow::{Context, bail};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use turnpike_config::{Config, Loaded, LogLevel};
-use turnpike_control::{
-    Asker, Inquirer, Level, Log, LogDestination, LogOptions, ReportSender, Reports, StoredUsers,
-};
-use turnpike_dtls::DtlsAcceptor;
-use turnpike_net::{TcpListener, UdpOptions, raise_descriptor_limit};
-use turnpike_turn::{Init, NonceKey, Ports, Quotas};
-use turnpike_worker::{
-    Ask, Command, DtlsInit, DtlsLimits, HeldPorts, HttpAnswers, Listener, Mailbox, Siblings, StreamLimits,
-    TlsAcceptor, Worker, WorkerInit,
-};
-use turnpike_xdp::{FastPath, FlowTable};
+use turnpike_control::{Level, Log, LogDestination, LogOptions, Reports};
+use turnpike_net::raise_descriptor_limit;
+use turnpike_worker::{Command, Siblings};
+use turnpike_xdp::FastPath;
 
 use crate::addresses::Addresses;
 use crate::certificates::Certificates;
+use crate::crew::{Crew, stream_limits};
 use crate::database;
 use crate::fast_path;
 use crate::listeners::Listeners;
-use crate::proxies::{proxy_rules, tell_proxies};
+use crate::operations::{Operations, Request, Requests, Serving, Stage};
+use crate::proxies::tell_proxies;
 use crate::redirection::Redirection;
-use crate::rules::rules;
+use crate::rulebook::{Parts, Rulebook, Said};
 use crate::shared_ports;
 use crate::startup_lines::{tell_discovery, tell_notices, tell_ready, tell_rules, tell_transports};
 
 /// A server whose sockets are bound and whose threads run.
 pub struct Running {
-    log: Arc<Log>,
+    operations: Arc<Operations>,
     addresses: Addresses,
-    workers: Vec<(Mailbox, JoinHandle<io::Result<()>>)>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
     reports: JoinHandle<()>,
-    signals: Signals,
+    /// What is asked of the main loop, by signals and by others.
+    requests: Receiver<Request>,
     /// Whether standard output was a terminal at start; of one that is gone it cannot be asked any more.
     on_terminal: bool,
     /// Removed at the end.
     pidfile: Option<PathBuf>,
-    certificates: Option<Arc<Certificates>>,
     /// The program in the kernel, taken off with this.
     fast_path: Option<FastPath>,
 }
@@ -88,41 +84,67 @@ impl Running {
         Redirection::find(config, &addresses).tell(&log);
         tell_proxies(&log, config);
         let verbose = config.verbose || config.extra_verbose;
-        let (sender, reports) = Reports::channel(log.clone(), config.realm.as_str().into(), verbose);
+        let (sender, reports) =
+            Reports::channel(log.clone(), config.realm.as_str().into(), verbose, Vec::new());
         let descriptors = limit.map_or(1024, |limit| limit.now);
         let limits = stream_limits(descriptors, threads, config.idle_connection);
-        let mut shared = Shared::new(config, &addresses, certificates.as_deref(), limits, threads)?;
-        shared.offer_flows(fast_path.is_some());
-        shared.heed(config, database.as_ref(), &log);
-        let mut workers = Vec::new();
+        let siblings = Siblings::default();
+        let parts = Parts {
+            settings: Arc::new(config.clone()),
+            addresses: addresses.clone(),
+            database: database.as_ref().map(Said::at_first),
+            // Of the descriptors that are not for clients' connections, half.
+            worker_connections: limits.total as usize / 2,
+            flows: fast_path.is_some(),
+        };
+        let rulebook = Arc::new(Rulebook::new(parts, siblings.clone(), log.clone()));
+        let common = (&*rulebook, siblings.clone());
+        let crew = Crew::new(config, &addresses, certificates.as_deref(), common, (limits, threads))?;
+        let (mut workers, mut running) = (Vec::new(), Vec::new());
         for number in 0..threads {
             let flows =
                 fast_path.as_ref().map(|it| it.flow_table(number.into(), threads.into())).transpose()?;
-            workers.push(shared.start_worker(number, (listeners.share(), flows), config, sender.clone())?);
+            let (worker, thread) =
+                crew.start_worker(number, (listeners.share(), flows), config, sender.clone())?;
+            workers.push(worker);
+            running.push(thread);
         }
-        shared.siblings.introduce(workers.iter().map(|(mailbox, _)| mailbox.clone()).collect());
+        siblings.introduce(workers.iter().map(|worker| worker.mailbox.clone()).collect());
         if let Some(database) = database {
-            database::start(database, &shared.siblings, (log.clone(), config, &shared.common))?;
+            database::start(database, siblings, rulebook.clone(), log.clone())?;
         }
         drop(sender);
         if let Some(certificates) = &certificates {
             certificates.clone().watch(log.clone())?;
         }
         let reports = thread::Builder::new().name("reports".into()).spawn(move || reports.run())?;
+        let (requests, asked) = Requests::channel();
+        pass_signals_on(signals, requests.clone())?;
+        let Crew { ports, quotas, .. } = crew;
+        let operations = Arc::new(Operations {
+            log: log.clone(),
+            rulebook,
+            workers,
+            ports,
+            quotas,
+            certificates,
+            started: SystemTime::now(),
+            stage: Stage::new(),
+            requests,
+        });
         let pidfile = config.pidfile.clone().filter(|path| write_pid(path, &log));
         tell_ready(&log, &addresses, threads);
         // For a unit of Type=notify, as Debian's for coturn is; nothing happens where nobody listens.
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         let on_terminal = io::stdout().is_terminal();
         Ok(Running {
-            log,
+            operations,
             addresses,
-            workers,
+            threads: running,
             reports,
-            signals,
+            requests: asked,
             on_terminal,
             pidfile,
-            certificates,
             fast_path,
         })
     }
@@ -136,34 +158,43 @@ impl Running {
     ///
     /// # Errors
     /// A worker failed.
-    pub fn wait(mut self) -> anyhow::Result<()> {
-        for signal in self.signals.forever() {
-            match signal {
-                SIGINT | SIGTERM => {
-                    self.log.info(&format!("Terminating on signal {signal}"));
+    pub fn wait(self) -> anyhow::Result<()> {
+        while let Ok(request) = self.requests.recv() {
+            match request {
+                Request::Signal(signal @ (SIGINT | SIGTERM)) => {
+                    self.operations.log.info(&format!("Terminating on signal {signal}"));
                     break;
                 }
                 // The terminal is gone, and with it whoever started this there and watched it.
-                SIGHUP if self.on_terminal && !self.log.is_in_file() => break,
-                SIGHUP => match self.log.reopen() {
-                    Ok(()) => self.log.info("The log was reopened (SIGHUP)"),
-                    Err(error) => self.log.error(&format!("cannot reopen the log: {error}")),
-                },
-                SIGUSR1 => self.log.warning("SIGUSR1: draining is not in this version; nothing is done"),
-                _ => match &self.certificates {
-                    Some(certificates) => certificates.reload(&self.log),
-                    None => self.log.warning("SIGUSR2: TLS is off, so there is no certificate to read again"),
-                },
+                Request::Signal(SIGHUP) if self.on_terminal && !self.operations.log.is_in_file() => break,
+                Request::Signal(signal) => self.heed(signal),
             }
         }
         self.stop()
     }
 
+    /// A signal that does not end the server.
+    fn heed(&self, signal: i32) {
+        let Operations { log, certificates, .. } = &*self.operations;
+        match signal {
+            SIGHUP => match log.reopen() {
+                Ok(()) => log.info("The log was reopened (SIGHUP)"),
+                Err(error) => log.error(&format!("cannot reopen the log: {error}")),
+            },
+            SIGUSR1 => log.warning("SIGUSR1: draining is not in this version; nothing is done"),
+            _ => match certificates {
+                Some(certificates) => certificates.reload(log),
+                None => log.warning("SIGUSR2: TLS is off, so there is no certificate to read again"),
+            },
+        }
+    }
+
     fn stop(self) -> anyhow::Result<()> {
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
-        self.workers.iter().for_each(|(mailbox, _)| mailbox.send(Command::Stop));
+        self.operations.stage.set(Serving::Stopping);
+        self.operations.workers.iter().for_each(|worker| worker.mailbox.send(Command::Stop));
         let mut outcome = Ok(());
-        for (_, thread) in self.workers {
+        for thread in self.threads {
             match thread.join() {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => outcome = Err(anyhow::Error::new(error).context("a worker failed")),
@@ -176,7 +207,7 @@ impl Running {
         }
         // Only now, when no worker has a flow any more.
         if let Some(fast_path) = self.fast_path {
-            fast_path::tell_outcomes(&self.log, &fast_path);
+            fast_path::tell_outcomes(&self.operations.log, &fast_path);
         }
         if let Some(path) = self.pidfile {
             let _ = std::fs::remove_file(path);
@@ -185,142 +216,18 @@ impl Running {
     }
 }
 
-/// Ends the process when a worker does: whoever supervises it starts it anew, and no client is left to a worker that is
-/// not there. When all stop together it changes nothing.
-struct EndsProcess;
-
-impl Drop for EndsProcess {
-    fn drop(&mut self) {
-        let _ = signal_hook::low_level::raise(SIGTERM);
-    }
-}
-
-/// What all workers hold in common.
-struct Shared {
-    rules: Arc<turnpike_turn::Config>,
-    /// The rules without what a database says.
-    common: turnpike_turn::Config,
-    /// Users of a database.
-    users: Option<Arc<StoredUsers>>,
-    ports: Arc<Ports>,
-    quotas: Arc<Quotas>,
-    nonce_key: NonceKey,
-    held_ports: HeldPorts,
-    siblings: Siblings,
-    threads: u16,
-    tls: Option<Arc<TlsAcceptor>>,
-    dtls: Option<Arc<DtlsAcceptor>>,
-    stream_limits: StreamLimits,
-}
-
-impl Shared {
-    fn new(
-        config: &Config,
-        addresses: &Addresses,
-        certificates: Option<&Certificates>,
-        stream_limits: StreamLimits,
-        threads: u16,
-    ) -> anyhow::Result<Self> {
-        let nonce_key = match &config.nonce_secret {
-            Some(secret) => NonceKey::from_shared_secret(secret.expose().as_bytes()),
-            None => NonceKey::new(random()?),
-        };
-        let mut rules = rules(config, addresses);
-        // Of the descriptors that are not for clients' connections, half.
-        rules.worker_connections = stream_limits.total as usize / 2;
-        Ok(Shared {
-            common: rules.clone(),
-            rules: Arc::new(rules),
-            users: None,
-            ports: Ports::new(&addresses.relays, config.min_port..=config.max_port),
-            quotas: Quotas::with_bandwidth(
-                config.user_quota,
-                config.total_quota,
-                config.max_bps,
-                config.bps_capacity,
-            ),
-            nonce_key,
-            held_ports: HeldPorts::default(),
-            tls: certificates.and_then(Certificates::tls),
-            dtls: certificates.and_then(Certificates::dtls),
-            siblings: Siblings::default(),
-            threads,
-            stream_limits,
-        })
-    }
-
-    /// Whether bound channels are offered to the kernel.
-    fn offer_flows(&mut self, offered: bool) {
-        Arc::make_mut(&mut self.rules).flows = offered;
-    }
-
-    /// Follows what a database says.
-    fn heed(&mut self, config: &Config, database: Option<&Inquirer>, log: &Log) {
-        let Some(database) = database else { return };
-        let rules = Arc::make_mut(&mut self.rules);
-        rules.peers.denied.extend(database::hosts(database));
-        self.common = rules.clone();
-        let users = database.users();
-        database::apply(rules, config, (database.outside(), users.clone()), log);
-        self.users = Some(users);
-    }
-
-    /// How a worker asks for users of a database.
-    fn ask(&self, worker: u16) -> Option<Ask> {
-        let users = self.users.clone()?;
-        Some(Box::new(move |inquiry, realm, name| users.ask(Asker { worker, inquiry }, realm, name)))
-    }
-
-    fn start_worker(
-        &self,
-        number: u16,
-        ((listeners, stream_listeners), flows): ((Vec<Listener>, Vec<TcpListener>), Option<FlowTable>),
-        config: &Config,
-        sender: ReportSender,
-    ) -> anyhow::Result<(Mailbox, JoinHandle<io::Result<()>>)> {
-        let dtls = self.dtls.clone().map(|acceptor| {
-            Ok::<_, anyhow::Error>(DtlsInit { acceptor, cookie_secret: random()?, limits: DTLS_LIMITS })
-        });
-        let worker = Worker::new(WorkerInit {
-            server: Init {
-                config: self.rules.clone(),
-                worker: number,
-                workers: self.threads,
-                ports: self.ports.clone(),
-                quotas: self.quotas.clone(),
-                nonce_key: self.nonce_key.clone(),
-                seed: random()?,
-            },
-            listeners,
-            stream_listeners,
-            tls: self.tls.clone(),
-            dtls: dtls.transpose()?,
-            stream_limits: self.stream_limits,
-            http: HttpAnswers {
-                acme_redirect: config.acme_redirect.as_deref().map(Into::into),
-                say_unsupported: config.say_http_unsupported,
-            },
-            proxies: proxy_rules(config),
-            relay_options: UdpOptions {
-                device: config.relay_device.clone(),
-                receive_buffer: config.socket_buffer,
-                send_buffer: config.socket_buffer,
-                receive_errors: config.icmp_errors,
-                ..UdpOptions::default()
-            },
-            held_ports: self.held_ports.clone(),
-            siblings: self.siblings.clone(),
-            flows,
-            report: Box::new(move |event| sender.send(event)),
-            ask: self.ask(number),
-        })?;
-        let mailbox = worker.mailbox();
-        let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-            let _end = EndsProcess;
-            worker.run()
-        })?;
-        Ok((mailbox, thread))
-    }
+/// Hands signals in to the main loop.
+///
+/// # Errors
+/// The system gives no thread.
+fn pass_signals_on(mut signals: Signals, requests: Requests) -> io::Result<()> {
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            // Refused where as many wait already: whoever sends that many means the same by each.
+            let _ = requests.send(Request::Signal(signal));
+        }
+    })?;
+    Ok(())
 }
 
 fn log_options(config: &Config) -> LogOptions {
@@ -357,29 +264,3 @@ fn write_pid(path: &Path, log: &Log) -> bool {
 fn cores() -> u16 {
     thread::available_parallelism().map_or(1, |cores| cores.get().min(128) as u16)
 }
-
-fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(io::Error::from).context("the system gives no random bytes")?;
-    Ok(bytes)
-}
-
-/// For each worker. Three of four descriptors may be connections, so that some are always left for allocations' sockets;
-/// a connection without an allocation is closed once it has been silent for too long.
-fn stream_limits(descriptors: u64, threads: u16, idle: Duration) -> StreamLimits {
-    let total = u32::try_from(descriptors / 4 * 3 / u64::from(threads.max(1))).unwrap_or(u32::MAX);
-    StreamLimits { per_source: 4096, total, idle }
-}
-
-/// For each worker. A client that shook hands takes some 40 KiB, and a handshake under way at most a few times as much:
-/// OpenSSL keeps messages that come out of order.
-const DTLS_LIMITS: DtlsLimits = DtlsLimits {
-    per_source: 4096,
-    total: 32_768,
-    half_open_per_source: 96,
-    half_open: 256,
-    begun_in_a_turn: 4,
-    waiting: 512,
-    handshake: Duration::from_secs(30),
-    idle: Duration::from_secs(60),
-};

@@ -10,8 +10,9 @@ use turnpike_store::{ConnectOptions, OAuthKey as StoredKey, RealmOption, RealmSe
 use turnpike_turn::{
     Config, Credentials, Directory, IpRange, Limits, OAuthKey, Tenant, TokenCipher, TokenKey,
 };
-use turnpike_worker::{Command, Siblings};
+use turnpike_worker::Siblings;
 
+use crate::rulebook::Rulebook;
 use crate::rules::{credentials, oauth_keys};
 
 /// Connects to the database, if there is to be one.
@@ -58,17 +59,17 @@ fn password_key(config: &config::Config) -> anyhow::Result<Option<[u8; 16]>> {
 /// The system gives no thread.
 pub(crate) fn start(
     inquirer: Inquirer,
-    siblings: &Siblings,
-    (log, config, common): (Arc<Log>, &config::Config, &Config),
+    workers: Siblings,
+    rulebook: Arc<Rulebook>,
+    log: Arc<Log>,
 ) -> std::io::Result<()> {
-    let (users, config, common) = (inquirer.users(), config.clone(), common.clone());
-    let (answering, telling) = (siblings.clone(), siblings.clone());
-    let answer = move |Asker { worker, inquiry }| answering.answer(worker, inquiry);
+    let answer = move |Asker { worker, inquiry }| workers.answer(worker, inquiry);
     let changed = move |outside: &Outside| {
-        let mut rules = common.clone();
-        apply(&mut rules, &config, (outside, users.clone()), &log);
-        let rules = Arc::new(rules);
-        telling.tell_all(|| Command::Configure(rules.clone()));
+        rulebook.change(|parts| {
+            if let Some(said) = &mut parts.database {
+                said.outside = outside.clone();
+            }
+        });
         log.info(&format!("Database: read again; {}", summary(outside)));
     };
     inquirer.start(Listeners { answer: Box::new(answer), changed: Box::new(changed) })?;

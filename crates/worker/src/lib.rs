@@ -27,7 +27,7 @@ mod worker;
 pub use dtls::{DtlsCounters, DtlsInit, DtlsLimits};
 pub use http::HttpAnswers;
 pub use links::Listener;
-pub use mailbox::{Command, Mailbox, Siblings};
+pub use mailbox::{Command, Mailbox, Siblings, Visit};
 pub use proxies::ProxyRules;
 pub use relay_sockets::HeldPorts;
 pub use stream_limits::{StreamCounters, StreamLimits};

@@ -1,10 +1,11 @@
 //! What other threads tell a worker. Looked at only when the worker is woken for it.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use turnpike_net::Waker;
-use turnpike_turn::{Config, InquiryId};
+use turnpike_turn::{Config, InquiryId, Now, Server};
 
 use crate::migration::Mail;
 use crate::streams::MovedStream;
@@ -18,8 +19,32 @@ pub enum Command {
     Answered(InquiryId),
     /// Take over a connection from another worker.
     Adopt(MovedStream),
+    /// Let somebody look at the allocations, or change them.
+    Visit(Visit),
     /// End every allocation and return.
     Stop,
+}
+
+/// Something to be done with a worker's server between two packets. It must be short: everybody's packets wait for it.
+pub struct Visit(Work);
+
+type Work = Box<dyn FnOnce(&mut Server, Now) + Send>;
+
+impl Visit {
+    /// What is to be done.
+    pub fn new(work: impl FnOnce(&mut Server, Now) + Send + 'static) -> Self {
+        Visit(Box::new(work))
+    }
+
+    pub(crate) fn pay(self, server: &mut Server, now: Now) {
+        (self.0)(server, now);
+    }
+}
+
+impl fmt::Debug for Visit {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Visit")
+    }
 }
 
 /// The sending end. Cheap to clone.

@@ -214,6 +214,7 @@ impl Worker {
                 Command::Configure(config) => self.datapath.server.handle_config(config),
                 Command::Answered(inquiry) => self.datapath.go_on(inquiry),
                 Command::Adopt(moved) => self.datapath.adopt(moved),
+                Command::Visit(visit) => visit.pay(&mut self.datapath.server, self.datapath.now),
                 Command::Stop => {
                     self.datapath.server.handle_shutdown(self.datapath.now);
                     self.datapath.close_all_streams();

@@ -36,19 +36,6 @@ fn sigterm_and_sigint_end_it_cleanly_with_a_last_word_on_every_session() {
 }
 
 #[test]
-fn signals_without_a_meaning_yet_do_not_end_it() {
-    let mut server = Server::start(&[]);
-    for (signal, said) in [("USR1", "draining is not in this version"), ("USR2", "no certificate")] {
-        server.program.signal(signal);
-        server.expect(&format!("WARNING SIG{signal}: "));
-        assert!(server.program.so_far().contains(said), "{signal}");
-    }
-    server.program.signal("HUP");
-    server.expect("SIGHUP");
-    TurnClient::hello(server.address).allocate();
-}
-
-#[test]
 fn its_port_is_free_again_once_it_has_ended() {
     let server = Server::start(&[]);
     let address = server.address;

@@ -1,0 +1,168 @@
+//! The workers: what they hold in common, and how each is started.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::Context;
+use signal_hook::consts::SIGTERM;
+use turnpike_config::Config;
+use turnpike_control::{Asker, ReportSender, StoredUsers};
+use turnpike_dtls::DtlsAcceptor;
+use turnpike_net::{TcpListener, UdpOptions};
+use turnpike_turn::{Init, NonceKey, Ports, Quotas};
+use turnpike_worker::{
+    Ask, DtlsInit, DtlsLimits, HeldPorts, HttpAnswers, Listener, Siblings, StreamLimits, TlsAcceptor, Worker,
+    WorkerInit,
+};
+use turnpike_xdp::FlowTable;
+
+use crate::addresses::Addresses;
+use crate::certificates::Certificates;
+use crate::operations::WorkerHandle;
+use crate::proxies::proxy_rules;
+use crate::rulebook::Rulebook;
+
+/// Ends the process when a worker does: whoever supervises it starts it anew, and no client is left to a worker that is
+/// not there. When all stop together it changes nothing.
+struct EndsProcess;
+
+impl Drop for EndsProcess {
+    fn drop(&mut self) {
+        let _ = signal_hook::low_level::raise(SIGTERM);
+    }
+}
+
+/// What all workers hold in common.
+pub(crate) struct Crew {
+    /// The rules that they are born with.
+    rules: Arc<turnpike_turn::Config>,
+    /// Users of a database.
+    users: Option<Arc<StoredUsers>>,
+    pub(crate) ports: Arc<Ports>,
+    pub(crate) quotas: Arc<Quotas>,
+    nonce_key: NonceKey,
+    held_ports: HeldPorts,
+    siblings: Siblings,
+    threads: u16,
+    tls: Option<Arc<TlsAcceptor>>,
+    dtls: Option<Arc<DtlsAcceptor>>,
+    stream_limits: StreamLimits,
+}
+
+impl Crew {
+    pub(crate) fn new(
+        config: &Config,
+        addresses: &Addresses,
+        certificates: Option<&Certificates>,
+        (rulebook, siblings): (&Rulebook, Siblings),
+        (stream_limits, threads): (StreamLimits, u16),
+    ) -> anyhow::Result<Self> {
+        let nonce_key = match &config.nonce_secret {
+            Some(secret) => NonceKey::from_shared_secret(secret.expose().as_bytes()),
+            None => NonceKey::new(random()?),
+        };
+        Ok(Crew {
+            rules: rulebook.rules(),
+            users: rulebook.read(|parts| parts.database.as_ref().map(|said| said.users.clone())),
+            ports: Ports::new(&addresses.relays, config.min_port..=config.max_port),
+            quotas: Quotas::with_bandwidth(
+                config.user_quota,
+                config.total_quota,
+                config.max_bps,
+                config.bps_capacity,
+            ),
+            nonce_key,
+            held_ports: HeldPorts::default(),
+            tls: certificates.and_then(Certificates::tls),
+            dtls: certificates.and_then(Certificates::dtls),
+            siblings,
+            threads,
+            stream_limits,
+        })
+    }
+
+    /// How a worker asks for users of a database.
+    fn ask(&self, worker: u16) -> Option<Ask> {
+        let users = self.users.clone()?;
+        Some(Box::new(move |inquiry, realm, name| users.ask(Asker { worker, inquiry }, realm, name)))
+    }
+
+    pub(crate) fn start_worker(
+        &self,
+        number: u16,
+        ((listeners, stream_listeners), flows): ((Vec<Listener>, Vec<TcpListener>), Option<FlowTable>),
+        config: &Config,
+        sender: ReportSender,
+    ) -> anyhow::Result<(WorkerHandle, JoinHandle<io::Result<()>>)> {
+        let dtls = self.dtls.clone().map(|acceptor| {
+            Ok::<_, anyhow::Error>(DtlsInit { acceptor, cookie_secret: random()?, limits: DTLS_LIMITS })
+        });
+        let worker = Worker::new(WorkerInit {
+            server: Init {
+                config: self.rules.clone(),
+                worker: number,
+                workers: self.threads,
+                ports: self.ports.clone(),
+                quotas: self.quotas.clone(),
+                nonce_key: self.nonce_key.clone(),
+                seed: random()?,
+            },
+            listeners,
+            stream_listeners,
+            tls: self.tls.clone(),
+            dtls: dtls.transpose()?,
+            stream_limits: self.stream_limits,
+            http: HttpAnswers {
+                acme_redirect: config.acme_redirect.as_deref().map(Into::into),
+                say_unsupported: config.say_http_unsupported,
+            },
+            proxies: proxy_rules(config),
+            relay_options: UdpOptions {
+                device: config.relay_device.clone(),
+                receive_buffer: config.socket_buffer,
+                send_buffer: config.socket_buffer,
+                receive_errors: config.icmp_errors,
+                ..UdpOptions::default()
+            },
+            held_ports: self.held_ports.clone(),
+            siblings: self.siblings.clone(),
+            flows,
+            report: Box::new(move |event| sender.send(event)),
+            ask: self.ask(number),
+        })?;
+        let handle = WorkerHandle { mailbox: worker.mailbox(), snapshot: worker.snapshot() };
+        let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+            let _end = EndsProcess;
+            worker.run()
+        })?;
+        Ok((handle, thread))
+    }
+}
+
+fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(io::Error::from).context("the system gives no random bytes")?;
+    Ok(bytes)
+}
+
+/// For each worker. Three of four descriptors may be connections, so that some are always left for allocations' sockets;
+/// a connection without an allocation is closed once it has been silent for too long.
+pub(crate) fn stream_limits(descriptors: u64, threads: u16, idle: Duration) -> StreamLimits {
+    let total = u32::try_from(descriptors / 4 * 3 / u64::from(threads.max(1))).unwrap_or(u32::MAX);
+    StreamLimits { per_source: 4096, total, idle }
+}
+
+/// For each worker. A client that shook hands takes some 40 KiB, and a handshake under way at most a few times as much:
+/// OpenSSL keeps messages that come out of order.
+const DTLS_LIMITS: DtlsLimits = DtlsLimits {
+    per_source: 4096,
+    total: 32_768,
+    half_open_per_source: 96,
+    half_open: 256,
+    begun_in_a_turn: 4,
+    waiting: 512,
+    handshake: Duration::from_secs(30),
+    idle: Duration::from_secs(60),
+};

@@ -1,0 +1,99 @@
+//! The rules that the workers follow, made anew from everything that has a say in them whenever one of those changes: the
+//! configuration, this machine's addresses, a database.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use turnpike_config as config;
+use turnpike_control::{Inquirer, Log, Outside, StoredUsers};
+use turnpike_turn::{Config, IpRange};
+use turnpike_worker::{Command, Siblings};
+
+use crate::addresses::Addresses;
+use crate::database;
+use crate::rules::rules;
+
+/// Everything that has a say, and the workers who are told.
+#[derive(Debug)]
+pub(crate) struct Rulebook {
+    parts: Mutex<Parts>,
+    workers: Siblings,
+    log: Arc<Log>,
+}
+
+/// What rules are made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Parts {
+    /// The configuration as it was read last.
+    pub(crate) settings: Arc<config::Config>,
+    /// The addresses the server works with.
+    pub(crate) addresses: Addresses,
+    /// What a database says, where there is one.
+    pub(crate) database: Option<Said>,
+    /// Connections to peers that one worker may have.
+    pub(crate) worker_connections: usize,
+    /// Whether bound channels are offered to the kernel.
+    pub(crate) flows: bool,
+}
+
+/// What a database says.
+#[derive(Clone, Debug)]
+pub(crate) struct Said {
+    pub(crate) users: Arc<StoredUsers>,
+    pub(crate) outside: Outside,
+    /// The database's own hosts, which nobody may be relayed to.
+    pub(crate) hosts: Vec<IpRange>,
+}
+
+impl Rulebook {
+    pub(crate) fn new(parts: Parts, workers: Siblings, log: Arc<Log>) -> Self {
+        Rulebook { parts: Mutex::new(parts), workers, log }
+    }
+
+    /// The rules as of now.
+    pub(crate) fn rules(&self) -> Arc<Config> {
+        Arc::new(self.lock().rules(&self.log))
+    }
+
+    /// A look at what the rules are made of.
+    pub(crate) fn read<R>(&self, look: impl FnOnce(&Parts) -> R) -> R {
+        look(&self.lock())
+    }
+
+    /// Changes what the rules are made of, makes them anew and tells every worker. One change at a time: the workers get
+    /// the last one last.
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut Parts) -> R) -> R {
+        let mut parts = self.lock();
+        let outcome = change(&mut parts);
+        let rules = Arc::new(parts.rules(&self.log));
+        self.workers.tell_all(|| Command::Configure(rules.clone()));
+        outcome
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Parts {
+    fn rules(&self, log: &Log) -> Config {
+        let mut rules = rules(&self.settings, &self.addresses);
+        rules.worker_connections = self.worker_connections;
+        rules.flows = self.flows;
+        if let Some(Said { users, outside, hosts }) = &self.database {
+            rules.peers.denied.extend(hosts.iter().copied());
+            database::apply(&mut rules, &self.settings, (outside, users.clone()), log);
+        }
+        rules
+    }
+}
+
+impl Said {
+    /// What it said when it was first asked.
+    pub(crate) fn at_first(database: &Inquirer) -> Self {
+        Said {
+            users: database.users(),
+            outside: database.outside().clone(),
+            hosts: database::hosts(database),
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! A running server as those who look after it meet it: real programs, real signals, real neighbours.
+//!
+//! The harness is that of the end-to-end tests: every test has a loopback address of its own, and every wait has an end.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[allow(dead_code, reason = "the end-to-end tests use the rest")]
+#[path = "../end_to_end/client.rs"]
+mod client;
+#[allow(dead_code, reason = "the end-to-end tests use the rest")]
+#[path = "../end_to_end/harness.rs"]
+mod harness;
+
+mod signals;
