@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use turnpike_wire::channel_data_header;
-use turnpike_xdp::{Bench as Program, Flow, FlowName, Point};
+use turnpike_xdp::{Bench as Program, Flow, FlowName, Point, ROUTE_FOR};
 
 use crate::calls::CHANNEL;
 use crate::frame::{Route, frame, hardware_address};
@@ -17,8 +17,8 @@ use crate::statistics::{Better, median};
 /// Nanoseconds of one run on a packet that is relayed.
 pub(super) const PROGRAM: Row = Row {
     name: "program",
-    about: "the kernel program alone, run by BPF_PROG_TEST_RUN on one packet of 160 bytes and more that it relays, route \
-            look-up included, caches warm: each run's packet is what the run before made of it, and again one of a flow; no \
+    about: "the kernel program alone, run by BPF_PROG_TEST_RUN on one packet of 160 bytes and more that it relays, its \
+            route kept as the server has it kept, caches warm: each run's packet is what the run before made of it, and again one of a flow; no \
             network, and no server, takes part",
     metrics: &[
         nanoseconds("xdp_to_peer_ns", "kernel program at XDP, client to peer"),
@@ -131,6 +131,7 @@ impl World {
         let mut program = Program::load(16).map_err(refused)?;
         program.set_ports(&[flow.server], RELAYED).map_err(refused)?;
         program.set_routes([LOOPBACK; 2], [64; 2], Duration::ZERO).map_err(refused)?;
+        program.keep_routes_for(ROUTE_FOR).map_err(refused)?;
         program.set_interface(self.interface, self.interface, self.ours, &[]).map_err(refused)?;
         let mut flows = program.flow_table().map_err(refused)?;
         let name = FlowName { relay: 1, channel: CHANNEL };

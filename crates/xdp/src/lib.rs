@@ -22,7 +22,7 @@ mod watcher;
 pub use capabilities::give_up_capabilities;
 pub use error::Unavailable;
 pub use flow_table::{Flow, FlowName, FlowTable, FlowUsage, Usage};
-pub use loader::{FastPath, Options, Outcomes};
+pub use loader::{FastPath, Options, Outcomes, ROUTE_FOR};
 pub use mode::{Mode, Point};
 pub use watcher::Watcher;
 

@@ -426,7 +426,7 @@ const PORT_WORDS: u32 = 65_536 / 64;
 /// a flow after half a minute.
 const FRESH_FOR: Duration = Duration::from_secs(10);
 /// How long a route is used without asking for it again, if nothing is heard of a change.
-const ROUTE_FOR: Duration = Duration::from_secs(1);
+pub const ROUTE_FOR: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
