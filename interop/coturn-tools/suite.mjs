@@ -26,6 +26,7 @@ export async function runCoturnTools(run) {
     },
     { name: "our client", tools: programs.tools, server: reference.server, ours: false },
   ];
+  if (run.network.serverHost) return runAcross(run, pairings[0]);
   const complete = pairings.filter(({ name, tools, server }) => {
     if (!tools) report.missing(SUITE, name, "turnutils_uclient");
     else if (!server) report.missing(SUITE, name, "turnserver");
@@ -42,15 +43,31 @@ export async function runCoturnTools(run) {
   if (programs.turnpike && programs.tools) await vectorsCase(run);
 }
 
-async function runPairing(run, pairing) {
+/** Coturn's client with the server on a host of its own, so that the kernel may relay what goes between them. */
+async function runAcross(run, pairing) {
+  const { report, programs } = run;
+  if (!programs.turnpike || !pairing.tools) return report.missing(SUITE, pairing.name, "our server and turnutils_uclient");
+  await report.guard(SUITE, `${pairing.name}: its servers`, () =>
+    runPairing(run, pairing, (bench) =>
+      report.run(SUITE, "the kernel relays", async () => ({ detail: `${await bench.relayedByKernel()} packets` })),
+    ),
+  );
+}
+
+async function runPairing(run, pairing, atTheEnd = (bench) => bench.stop()) {
   const directory = join(run.workDirectory, SUITE, pairing.name.replace(/ /g, "_"));
   mkdirSync(directory, { recursive: true });
   const bench = await Bench.start(run, pairing, directory);
+  const across = Boolean(run.network.serverHost);
   try {
-    const here = DATA_VARIANTS.filter((variant) => (variant.pairing ?? pairing.name) === pairing.name);
+    // What a service at the server's own address gets cannot be seen from another host.
+    const refused = REFUSED_VARIANTS.filter(({ silently }) => !(across && silently));
+    const here = DATA_VARIANTS.filter((variant) => (variant.pairing ?? pairing.name) === pairing.name).filter(
+      ({ onLoopback }) => !(across && onLoopback),
+    );
     const cases = [
       ...here.map((variant) => [variant.name, (at) => dataCase(bench, variant, at)]),
-      ...REFUSED_VARIANTS.map((variant) => [variant.name, (at) => refusedCase(bench, variant, at)]),
+      ...refused.map((variant) => [variant.name, (at) => refusedCase(bench, variant, at)]),
       ...HOSTILE_VARIANTS.map((variant) => [variant.name, (at) => hostileCase(bench, variant, at)]),
       ...[4, 6].map((family) => [`stunclient IPv${family}`, (at) => bindingCase(bench, family, at)]),
     ];
@@ -58,7 +75,7 @@ async function runPairing(run, pairing) {
     if (pairing.ours) cases.push(...OWN_CLIENTS.map((variant) => [variant.name, (at) => dataCase(bench, variant, at)]));
     await runTogether(cases, (name, body) => run.report.run(SUITE, `${pairing.name}: ${name}`, body));
   } finally {
-    await bench.stop();
+    await atTheEnd(bench);
   }
 }
 
@@ -73,9 +90,10 @@ async function runTogether(cases, runCase) {
 
 /** The servers and the echo peer that all cases of a pairing share. */
 class Bench {
-  constructor(run, pairing, servers, peer, certificate) {
+  constructor(run, pairing, places, servers, peer, certificate) {
     this.run = run;
     this.pairing = pairing;
+    this.places = places;
     this.servers = servers;
     this.peer = peer;
     this.certificate = certificate;
@@ -84,27 +102,34 @@ class Bench {
   static async start(run, pairing, directory) {
     // Debian's client picks channel numbers above the range that RFC 8656 leaves.
     const compatible = pairing.ours ? ["--rfc5766-channel-numbers"] : [];
-    const certificate = makeCertificate(join(directory, "certificate"), ["127.0.0.1", "::1"]);
+    const places = placesOf(run.network);
+    const { server } = places;
+    const certificate = makeCertificate(join(directory, "certificate"), [server[4], server[6]]);
     if (!certificate) throw new Error("openssl is missing");
+    let port = run.network.serverHost ? FIRST_PORT : undefined;
     const start = (name, flags, more = {}) => {
       const at = join(directory, name);
       mkdirSync(at, { recursive: true });
+      const taken = port;
+      if (port) port += PORTS_OF_EACH;
       return TurnServer.start(run.processes, pairing.server, {
-        addresses: ["127.0.0.1", "::1"],
+        addresses: [server[4], server[6]],
         directory: at,
         ours: pairing.ours,
+        port: taken,
         flags: [...compatible, ...flags],
         ...more,
       });
     };
     const servers = {
-      open: await start("open", ["--allow-loopback-peers"], { certificate }),
-      secret: await start("secret", ["--allow-loopback-peers"], { secret: true }),
+      open: await start("open", places.open, { certificate }),
+      secret: await start("secret", places.open, { secret: true }),
       guarded: await start("guarded", []),
       // Several threads: a client that moves is likely to come to another.
-      mobile: await start("mobile", ["--allow-loopback-peers", "--mobility", "-m", "4"], { certificate }),
+      mobile: await start("mobile", [...places.open, "--mobility", "-m", "4"], { certificate }),
     };
-    return new Bench(run, pairing, servers, await startPeer(run, pairing, directory), certificate);
+    const peer = await startPeer(run, pairing, places, directory);
+    return new Bench(run, pairing, places, servers, peer, certificate);
   }
 
   /** Runs one of the pairing's tools and gives the ended process. */
@@ -120,8 +145,8 @@ class Bench {
 
   /** Runs turnutils_stunclient and gives the reflexive address it printed. */
   async binding(family, at) {
-    const address = family === 6 ? "::1" : "127.0.0.1";
-    const args = ["-p", String(this.servers.open.port), address];
+    const { server, client } = this.places;
+    const args = ["-p", String(this.servers.open.port), server[family]];
     let ended = await this.tool("turnutils_stunclient", args, at);
     // Offered RFC 5780, coturn's tool takes the port after its first one, which another case may hold.
     for (let again = 0; again < 5 && ended.output.includes("Address already in use"); again += 1) {
@@ -130,7 +155,7 @@ class Bench {
     const { status, output, tail } = ended;
     if (status !== 0) throw new Error(`exit status ${status}: ${tail}`);
     // coturn 4.6.1 writes IPv6 addresses without brackets, ours with them.
-    const reflexive = new RegExp(`IPv${family}\\. UDP reflexive addr: (\\[?${address}\\]?:\\d+)`).exec(output);
+    const reflexive = new RegExp(`IPv${family}\\. UDP reflexive addr: (\\[?${client[family]}\\]?:\\d+)`).exec(output);
     if (!reflexive) throw new Error(`no reflexive address: ${tail}`);
     return reflexive[1];
   }
@@ -139,7 +164,15 @@ class Bench {
   async alive(server) {
     const { port, process } = this.servers[server];
     if (!process.alive) throw new Error(`the server ended: ${process.lastLines(3)}`);
-    await answers("127.0.0.1", port);
+    await answers(this.places.server[4], port);
+  }
+
+  /** Ends everything; how many packets the kernel relayed for the servers, as they say at their end. */
+  async relayedByKernel() {
+    await this.stop();
+    const relayed = Object.values(this.servers).reduce((sum, server) => sum + server.relayedByKernel(), 0);
+    if (relayed === 0) throw new Error("the kernel relayed nothing: a run that proves nothing");
+    return relayed;
   }
 
   async stop() {
@@ -147,23 +180,39 @@ class Bench {
   }
 }
 
-async function startPeer(run, pairing, directory) {
-  const port = await freePort("127.0.0.1");
-  const args = ["-L", "127.0.0.1", "-L", "127.0.0.2", "-L", "::1", "-p", String(port)];
+/**
+ * Where the servers, their clients and peers are, and what opens the peers to clients: all on loopback, or the servers on a
+ * host of their own.
+ */
+function placesOf({ serverHost, ipv4, ipv6 }) {
+  if (!serverHost) {
+    const loopback = { 4: "127.0.0.1", 6: "::1" };
+    return { server: loopback, client: loopback, peer: loopback, beside4: "127.0.0.2", open: ["--allow-loopback-peers"] };
+  }
+  const [network4, network6] = [ipv4.replace(/\.\d+$/, ""), ipv6.replace(/::.*/, "::")];
+  const here = { 4: `${network4}.2`, 6: `${network6}2` };
+  const open = [`--allowed-peer-ip=${network4}.0/24`, `--allowed-peer-ip=${network6}/64`];
+  return { server: { 4: ipv4, 6: ipv6 }, client: here, peer: here, beside4: here[4], open };
+}
+
+async function startPeer(run, pairing, { peer, beside4 }, directory) {
+  const port = await freePort(peer[4]);
+  const addresses = [...new Set([peer[4], beside4, peer[6]])];
+  const args = [...addresses.flatMap((address) => ["-L", address]), "-p", String(port)];
   const running = run.processes.start(join(pairing.tools, "turnutils_peer"), args, {
     log: join(directory, "turnutils_peer.log"),
     lifetime: 120,
   });
-  for (const address of ["127.0.0.1", "::1"]) await answers(address, port, "are you there?");
+  for (const address of [peer[4], peer[6]]) await answers(address, port, "are you there?");
   return { port, stop: () => running.stop() };
 }
 
-function clientArguments({ servers, peer, certificate }, variant) {
+function clientArguments({ places, servers, peer, certificate }, variant) {
   const server = servers[variant.server];
   const peers = {
-    echo4: ["-e", "127.0.0.1", "-r", String(peer.port), "-X"],
-    beside4: ["-e", "127.0.0.2", "-r", String(peer.port), "-X"],
-    echo6: ["-e", "::1", "-r", String(peer.port), "-x"],
+    echo4: ["-e", places.peer[4], "-r", String(peer.port), "-X"],
+    beside4: ["-e", places.beside4, "-r", String(peer.port), "-X"],
+    echo6: ["-e", places.peer[6], "-r", String(peer.port), "-x"],
     clients: ["-y", variant.family === 6 ? "-x" : "-X"],
   };
   const proof =
@@ -177,7 +226,7 @@ function clientArguments({ servers, peer, certificate }, variant) {
     ...peers[variant.peer],
     ...variant.flags,
     ...["-u", variant.username ?? USER.username, ...proof],
-    ...["-p", String(port), variant.family === 6 ? "::1" : "127.0.0.1"],
+    ...["-p", String(port), places.server[variant.family]],
   ];
 }
 
@@ -283,6 +332,9 @@ async function vectorsCase({ programs, processes, report }) {
 }
 
 const SUITE = "coturn-tools";
+/** Of servers on a host of their own, whose ports are free: the first one's, and how many each takes. */
+const FIRST_PORT = 3478;
+const PORTS_OF_EACH = 10;
 const LANES = 6;
 const CLIENT_LIFETIME = 60; // seconds
 const HOSTILE_LIFETIME = 8;

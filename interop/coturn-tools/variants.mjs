@@ -6,6 +6,7 @@
 //   trusting   with the authority of the server's certificate (-E): only then does the client check it
 //   mostLostByEach  messages that each client may lose, none unless given
 //   lostByTheirs    likewise, but of coturn's client only
+//   onLoopback  its peers are there, wherever the server is
 //   pairing  "our client" or "coturn client" where the other one cannot do it, not even with coturn's server
 //   family   the family of the server's address, 4 unless given
 //   server   "open" (loopback peers allowed), "secret" (the same with a REST secret), "guarded" (neither), "mobile" (the
@@ -124,6 +125,7 @@ const STREAM_VARIANTS = ["tcp", "tls"].flatMap((transport) =>
       flags: ["-P"],
       clients: { rtcp: false },
       lostByTheirs: 2.5,
+      onLoopback: true,
       // Its peers speak TLS to the relayed address, which nobody answers.
       pairing: transport === "tls" ? "our client" : undefined,
     },
@@ -133,6 +135,7 @@ const STREAM_VARIANTS = ["tcp", "tls"].flatMap((transport) =>
       flags: ["-P", "-m", "12"],
       clients: { count: 12, rtcp: false },
       lostByTheirs: 2.5,
+      onLoopback: true,
       pairing: transport === "tls" ? "our client" : undefined,
     },
   ].map((variant) => ({ ...variant, transport, name: `${transport}: ${variant.name}` })),

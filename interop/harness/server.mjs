@@ -27,13 +27,13 @@ export class TurnServer {
   static async start(
     processes,
     program,
-    { addresses, directory, ours = false, flags = [], secret = false, certificate, lifetime = 300 },
+    { addresses, directory, port: wanted, ours = false, flags = [], secret = false, certificate, lifetime = 300 },
   ) {
     // A host of its own, whose ports are free: the process that holds its network namespace.
     const host = process.env.TURNPIKE_INTEROP_SERVER;
     const entering = host ? ["nsenter", `--net=/proc/${host}/ns/net`] : [];
     const fastPath = ours && process.env.TURNPIKE_TEST_FAST_PATH;
-    const port = host ? 3478 : await freePort(addresses[0]);
+    const port = wanted ?? (host ? 3478 : await freePort(addresses[0]));
     const credentials = secret
       ? ["--use-auth-secret", `--static-auth-secret=${SECRET}`]
       : ["--lt-cred-mech", `--user=${USER.username}:${USER.credential}`];
@@ -74,6 +74,12 @@ export class TurnServer {
   /** The same by TLS, for a name or address that its certificate is for. */
   secureIceServer(host) {
     return { urls: `turns:${host}:${this.port + 1}?transport=tcp`, ...USER };
+  }
+
+  /** How many packets the kernel relayed, of which it must have lost none, as the server said at its end. */
+  relayedByKernel() {
+    const told = /Kernel fast path: relayed (\d+) packets and lost 0;/.exec(this.process.output);
+    return Number(told?.[1] ?? 0);
   }
 
   /** Ends the server, which must have lived and kept quiet about panics until now. */
