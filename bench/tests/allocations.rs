@@ -84,6 +84,7 @@ impl Server {
             held_ports: HeldPorts::default(),
             siblings: Siblings::default(),
             flows: None,
+            dropped: None,
             ask: None,
             report: Box::new(drop),
         })

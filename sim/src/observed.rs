@@ -213,7 +213,7 @@ impl Report {
     /// Keeps an event.
     pub(crate) fn of(event: &Event) -> Self {
         match event.clone() {
-            Event::Allocated { session, user, tuple, relayed, additional, lifetime } => {
+            Event::Allocated { session, user, tuple, relayed, additional, lifetime, .. } => {
                 Report::Allocated { session, user: user.name().into(), tuple, relayed, additional, lifetime }
             }
             Event::Moved { session, user, from, to, superseded } => {

@@ -46,10 +46,7 @@ impl Loaded {
             let text = "has no effect without unauthorized-ratelimit".to_owned();
             self.notice(Severity::Warning, "unauthorized-ratelimit-rps", text);
         }
-        if self.last("log-file").is_some_and(|setting| setting.value == "syslog") {
-            let text = "this version does not have syslog, so standard output is used".to_owned();
-            self.notice(Severity::Warning, "log-file", text);
-        }
+        self.check_log_and_records();
         self.complete_discovery();
         self.check_auxiliary();
         self.check_proxies();
@@ -75,6 +72,30 @@ impl Loaded {
         if self.config.balancing.udp_self_balance && self.config.balancing.auxiliary.is_empty() {
             let text = "has no effect without aux-server: there is nothing to spread clients over".to_owned();
             self.notice(Severity::Warning, "udp-self-balance", text);
+        }
+    }
+
+    /// What has nothing to work on.
+    fn check_log_and_records(&mut self) {
+        let Config { log, records, .. } = &self.config;
+        let has_file = log.file.as_deref().is_some_and(|name| !["stdout", "-", "stderr", "journald"].contains(&name));
+        let (syslog, file) = (log.syslog, has_file && !log.syslog);
+        let idle = [
+            ("log-file", syslog && has_file, "has no effect with syslog, which takes the place of a file"),
+            ("syslog-facility", !syslog, "has no effect without syslog"),
+            ("syslog-socket", !syslog, "has no effect without syslog"),
+            ("log-rotate-size", !file, "has no effect without a log-file"),
+            ("log-rotate-keep", log.rotate_size.is_none(), "has no effect without log-rotate-size"),
+            (
+                "session-record-webhook-token-file",
+                records.webhook.is_none(),
+                "has no effect without session-record-webhook",
+            ),
+        ];
+        for (name, is_idle, why) in idle {
+            if is_idle && self.last(name).is_some() {
+                self.notice(Severity::Warning, name, why.to_owned());
+            }
         }
     }
 

@@ -16,12 +16,13 @@ mod load;
 mod nearest;
 mod oauth_key;
 pub mod options;
+mod records;
 mod search_path;
 mod values;
 
 pub use check::Report;
 pub use config::{
-    Balancing, Config, DefaultFamily, ExternalAddress, FastPath, FastPathSettings, LogLevel, LogSettings,
+    Balancing, Config, DefaultFamily, ExternalAddress, FastPath, FastPathSettings, LogFormat, LogLevel, LogSettings, SYSLOG_FACILITIES,
     Password, StaticUser,
 };
 pub use databases::{Database, DatabaseKind, DatabaseSettings};
@@ -31,5 +32,6 @@ pub use help::{coloured_help, help, sample};
 pub use load::{Command, Environment, Loaded, Notice, Setting, Severity, SystemEnvironment, load};
 pub use nearest::nearest;
 pub use oauth_key::{OAuthCipher, OAuthKey};
+pub use records::RecordSettings;
 pub use search_path::locate;
 pub use values::{PeerRange, Secret};

@@ -7,6 +7,7 @@ mod databases;
 mod listening;
 mod logging;
 mod protocol;
+mod records;
 mod relay;
 mod security;
 
@@ -95,6 +96,7 @@ pub const GROUPS: &[Group] = &[
     Group { title: "Protocol", options: protocol::OPTIONS },
     Group { title: "Other servers", options: protocol::ALTERNATES },
     Group { title: "Log", options: logging::OPTIONS },
+    Group { title: "Session records", options: records::OPTIONS },
     Group { title: "Prometheus", options: logging::PROMETHEUS },
     Group { title: "Administration", options: administration::OPTIONS },
     Group { title: "Old names", options: administration::OBSOLETE },

@@ -127,6 +127,21 @@ where
     if number < low || number > high { Err(range()) } else { Ok(number) }
 }
 
+/// Reads a number of bytes: digits, and perhaps K, M or G behind them, which are powers of 1024.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let (digits, unit) = match text.chars().last().map(|last| last.to_ascii_uppercase()) {
+        Some('K') => (&text[..text.len() - 1], 1 << 10),
+        Some('M') => (&text[..text.len() - 1], 1 << 20),
+        Some('G') => (&text[..text.len() - 1], 1 << 30),
+        _ => (text, 1),
+    };
+    let number: Option<u64> = digits.trim_end().parse().ok();
+    number
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or_else(|| format!("{text:?} is not a number of bytes, such as 1048576, 512K, 100M or 2G"))
+}
+
 /// Reads a truth value by coturn's rule: nothing, `y…`, `t…`, `on` and 1-9 are true; `n…`, `f…`, `off` and 0 false.
 pub(crate) fn boolean(text: &str) -> Result<bool, String> {
     match text.as_bytes() {

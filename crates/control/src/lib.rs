@@ -2,17 +2,30 @@
 //!
 //! Workers never wait for anything here: reports go through a bounded queue, and what does not fit is counted.
 
+mod dropped_lines;
 mod inquirer;
 mod log;
+mod records;
 mod reports;
+mod session_entries;
 mod session_lines;
+mod statsdb;
 mod stored_users;
 mod throttle;
+mod vocabulary;
 mod words;
 
+pub use dropped_lines::dropped_lines;
 pub use inquirer::{Inquirer, Listeners, Outside};
-pub use log::{Level, Log, LogDestination, LogOptions};
+pub use log::{
+    Entry, EventName, Facility, Field, JOURNAL_SOCKET, Level, Log, LogDestination, LogFormat, LogOptions,
+    SizeRotation, Value, stdout_is_journal,
+};
+pub use records::{
+    DatabaseKeeper, Failure, FileKeeper, Keeper, KeeperCounters, RecordField, Records, SessionRecord, WebhookKeeper,
+};
 pub use reports::{ReportSender, Reports, Watcher};
 pub use session_lines::{Line, line_of};
+pub use statsdb::{Server as StatsdbServer, Statsdb, StatsdbCounters, StatsdbWatcher, UsagePage, UsageSender};
 pub use stored_users::{Asker, StoredUsers};
 pub use words::in_words;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use turnpike_turn::Event;
 
-use crate::log::{Level, Log};
-use crate::session_lines::line_of;
+use crate::log::{Entry, EventName, Field, Level, Log};
+use crate::session_entries::entries_of;
 use crate::throttle::Throttle;
 
 /// The workers' end: never waits.
@@ -90,33 +90,40 @@ impl Reports {
     }
 
     fn write(&self, event: &Event, throttles: &mut Throttles) {
-        for line in line_of(event, &self.realm) {
-            if !line.limited {
+        for (entry, limited) in entries_of(event, &self.realm, self.log.format()) {
+            if !limited {
                 if self.verbose {
-                    self.log.write(line.level, &line.text);
+                    self.log.write_entry(entry);
                 }
                 continue;
             }
-            let throttle = throttles.for_level(line.level);
+            let throttle = throttles.for_level(entry.level);
             let admitted = throttle.admit(Instant::now());
             if admitted {
                 self.tell_withheld(throttle.take_withheld());
-                self.log.write(line.level, &line.text);
+                self.log.write_entry(entry);
             }
         }
     }
 
     fn tell_withheld(&self, withheld: u64) {
         if withheld > 0 {
-            self.log.write(Level::Warning, &format!("{withheld} more such lines were not logged"));
+            let message = format!("{withheld} more such lines were not logged");
+            self.tell_of_lines(EventName::LinesWithheld, withheld, message);
         }
     }
 
     fn tell_losses(&self) {
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            self.log.write(Level::Warning, &format!("{lost} log lines were lost: the log is too slow"));
+            let message = format!("{lost} reports of workers were lost: they come faster than they are heard");
+            self.tell_of_lines(EventName::LinesLost, lost, message);
         }
+    }
+
+    fn tell_of_lines(&self, event: EventName, count: u64, message: String) {
+        let fields = vec![(Field::Count, count.into())];
+        self.log.write_entry(Entry { level: Level::Warning, event, message, fields });
     }
 }
 

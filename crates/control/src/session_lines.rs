@@ -25,10 +25,13 @@ pub struct Line {
 /// The lines for an event. `realm` is the server's.
 pub fn line_of(event: &Event, realm: &str) -> Vec<Line> {
     match event {
-        Event::Allocated { session, user, tuple, relayed, additional, lifetime } => {
+        Event::Allocated { session, user, tuple, relayed, additional, lifetime, security, .. } => {
+            // In coturn's order.
+            let secured = security.map(|it| format!(", cipher={}, method={}", it.cipher, it.version));
+            let secured = secured.unwrap_or_default();
             let additional = additional.map(|address| format!(" and {address}")).unwrap_or_default();
             vec![info(format!(
-                "session {session}: new, {}, lifetime={}, client {}, server {}, relay {relayed}{additional}, transport {}",
+                "session {session}: new, {}, lifetime={}{secured}, client {}, server {}, relay {relayed}{additional}, transport {}",
                 named(user),
                 lifetime.as_secs(),
                 tuple.client,

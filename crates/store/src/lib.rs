@@ -7,6 +7,7 @@
 //!
 //! This crate knows nothing of TURN: peer ranges stay text, keys stay bytes, and nobody here caches anything.
 
+mod appended;
 mod backoff;
 mod connect;
 mod error;
@@ -28,9 +29,11 @@ use std::fmt;
 
 use async_trait::async_trait;
 
+pub use appended::{Appended, Datum, Schemas};
 pub use connect::{ConnectOptions, StoreKind, connect, connect_with};
 pub use error::{ErrorKind, StoreError};
 pub use memory::MemoryStore;
+pub use self::redis::{RedisStatus, StatusCommand};
 pub use page::{Counts, Cursor, Page};
 pub use rows::{AdminUser, Key, Kind, OAuthKey, RealmOption, Row, StoredUser};
 pub use settings::{RealmSettings, Settings};
@@ -111,6 +114,12 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Whether [`Row::User`]'s SHA-256 keys are kept. They live in a table of our own, which a database that coturn's
     /// schema files set up lacks; such a store keeps the other key and goes on.
     async fn keeps_sha256_keys(&self) -> Result<bool>;
+
+    /// Adds rows to a table of ours, which is made if it is missing. Only SQL stores have such tables.
+    async fn append(&self, _rows: &Appended<'_>) -> Result<()> {
+        let what = format!("{}: records are kept in SQL databases alone", self.address());
+        Err(StoreError::new(self.kind(), ErrorKind::ConnectionString, what))
+    }
 }
 
 /// The most rows one page may have, and one call of [`Store::put`] take.

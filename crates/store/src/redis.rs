@@ -2,6 +2,7 @@
 
 mod keys;
 mod link;
+mod status;
 mod values;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::settings::{SETTINGS_ROWS, Settings};
 use crate::{Counts, Cursor, PAGE_ROWS, Page, Result, Store, StoreKind};
 
 use link::Link;
+pub use status::{RedisStatus, StatusCommand};
 
 /// A store in a Redis database.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 //!
 //! [`statements`] says what is asked, a driver asks it, [`columns`] reads the answer.
 
+mod appending;
 mod columns;
 mod conninfo;
 pub(crate) mod mysql;
@@ -19,7 +20,7 @@ use crate::page::Place;
 use crate::rows::{Key, Kind, Row, StoredUser};
 use crate::settings::{SETTINGS_ROWS, Settings};
 use crate::target::Target;
-use crate::{Counts, Cursor, PAGE_ROWS, Page, Result, Store, StoreError, StoreKind};
+use crate::{Appended, Counts, Cursor, PAGE_ROWS, Page, Result, Store, StoreError, StoreKind};
 
 pub(crate) use columns::{accompanying, hmackey, oauth_key, realm_limit};
 use pool::{Driver, Fault, Pool};
@@ -260,6 +261,10 @@ impl<D: Driver> Store for SqlStore<D> {
 
     async fn keeps_sha256_keys(&self) -> Result<bool> {
         self.look_for_user_keys().await
+    }
+
+    async fn append(&self, rows: &Appended<'_>) -> Result<()> {
+        self.add(rows).await
     }
 }
 

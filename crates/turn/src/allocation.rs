@@ -256,6 +256,17 @@ impl Allocations {
         live.map(|(index, slot)| RelayId { slot: index as u32, generation: slot.generation }).collect()
     }
 
+    /// The live ones among `count` slots from `first` on.
+    pub(crate) fn among(&self, first: u32, count: u32) -> impl Iterator<Item = &Allocation> {
+        let slots = self.slots.iter().skip(first as usize).take(count as usize);
+        slots.filter_map(|slot| slot.allocation.as_deref())
+    }
+
+    /// How many slots there are.
+    pub(crate) fn slots(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
     /// Checks the invariants above.
     pub(crate) fn check_invariants(&self) {
         let live = self.names();

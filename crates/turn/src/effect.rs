@@ -13,7 +13,7 @@ use crate::ports::RelayedPort;
 use crate::reason::Reason;
 use crate::tcp_relay::{PeerConnectionId, PeerTransport};
 use crate::time::Timestamp;
-use crate::tuple::{Client, FiveTuple, InquiryId, RelayId, SessionId, Transport, WaitId};
+use crate::tuple::{Client, FiveTuple, InquiryId, Link, RelayId, SessionId, Transport, WaitId};
 
 /// Something that needs a syscall, or somebody who listens.
 #[must_use]
@@ -146,6 +146,10 @@ pub enum Event {
         additional: Option<SocketAddr>,
         /// Granted lifetime.
         lifetime: Duration,
+        /// The way to its client.
+        link: Link,
+        /// How that is secured, which whoever has the connection knows: the core says `None`.
+        security: Option<Security>,
     },
     /// An allocation's lifetime was renewed.
     Refreshed {
@@ -283,6 +287,15 @@ pub enum Event {
     },
 }
 
+/// What TLS or DTLS agreed on, as OpenSSL names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Security {
+    /// The version, such as `TLSv1.3`.
+    pub version: &'static str,
+    /// The cipher suite.
+    pub cipher: &'static str,
+}
+
 /// Why an allocation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndCause {
@@ -310,6 +323,18 @@ impl EndCause {
             EndCause::Dissociated => "DTLS association closed by client",
             EndCause::Shutdown => "Forceful shutdown",
             EndCause::Lost => "the relay socket could not be watched",
+        }
+    }
+
+    /// The stable word for programs.
+    pub const fn code(self) -> &'static str {
+        match self {
+            EndCause::Deleted => "deleted",
+            EndCause::Expired => "expired",
+            EndCause::Disconnected => "disconnected",
+            EndCause::Dissociated => "dissociated",
+            EndCause::Shutdown => "shutdown",
+            EndCause::Lost => "lost",
         }
     }
 }

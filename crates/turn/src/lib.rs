@@ -50,7 +50,7 @@ pub use config::{ChannelRange, Config, DefaultFamily, Init};
 pub use credentials::{Credentials, RestName, User, rest_password};
 pub use directory::{Directory, Found, StoredKeys};
 pub use discovery::{AlternateAddress, Alternates};
-pub use effect::{Effect, EndCause, Event, Reserve, Usage};
+pub use effect::{Effect, EndCause, Event, Reserve, Security, Usage};
 pub use flows::{Flow, FlowId, FlowOwner};
 pub use mobility::{Claim, ClaimOutcome, ClaimRefusal, Claimed, Letter};
 pub use multiplex::Multiplex;

@@ -11,8 +11,8 @@ use anyhow::{Context, bail};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
-use turnpike_config::{Config, Loaded, LogLevel};
-use turnpike_control::{Level, Log, LogDestination, LogOptions, Reports};
+use turnpike_config::Loaded;
+use turnpike_control::{Log, Reports};
 use turnpike_net::raise_descriptor_limit;
 use turnpike_worker::{Command, Siblings};
 use turnpike_xdp::FastPath;
@@ -23,8 +23,10 @@ use crate::crew::{Crew, stream_limits};
 use crate::database;
 use crate::fast_path;
 use crate::listeners::Listeners;
-use crate::operations::{Operations, Request, Requests, Serving, Stage};
+use crate::logging::log_options;
+use crate::operations::{Operations, Request, Requests, Serving, Stage, WorkerHandle};
 use crate::proxies::tell_proxies;
+use crate::recording;
 use crate::redirection::Redirection;
 use crate::rulebook::{Parts, Rulebook, Said};
 use crate::shared_ports;
@@ -60,6 +62,9 @@ impl Running {
         if let (Err(error), true) = (&running, log.is_in_file()) {
             log.error(&format!("{error:#}"));
         }
+        if running.is_err() {
+            log.flush();
+        }
         running
     }
 
@@ -77,6 +82,7 @@ impl Running {
         shared_ports::probe(&log, config, &addresses, threads)?;
         // Before the first thread: they all do without the capabilities it needs.
         let fast_path = fast_path::open(&log, config, &addresses);
+        log.start()?;
         let database = database::open(config, &log)?;
         tell_transports(&log, config, certificates.as_deref());
         tell_rules(&log, config, database.as_ref(), limit, listeners.buffers());
@@ -84,8 +90,9 @@ impl Running {
         Redirection::find(config, &addresses).tell(&log);
         tell_proxies(&log, config);
         let verbose = config.verbose || config.extra_verbose;
+        let (recording, watchers) = recording::open(config, &log)?;
         let (sender, reports) =
-            Reports::channel(log.clone(), config.realm.as_str().into(), verbose, Vec::new());
+            Reports::channel(log.clone(), config.realm.as_str().into(), verbose, watchers);
         let descriptors = limit.map_or(1024, |limit| limit.now);
         let limits = stream_limits(descriptors, threads, config.idle_connection);
         let siblings = Siblings::default();
@@ -109,6 +116,8 @@ impl Running {
             workers.push(worker);
             running.push(thread);
         }
+        let mailboxes = workers.iter().map(|worker: &WorkerHandle| worker.mailbox.clone()).collect();
+        recording.start(mailboxes, &addresses.listening)?;
         siblings.introduce(workers.iter().map(|worker| worker.mailbox.clone()).collect());
         if let Some(database) = database {
             database::start(database, siblings, rulebook.clone(), log.clone())?;
@@ -170,17 +179,17 @@ impl Running {
                 Request::Signal(signal) => self.heed(signal),
             }
         }
-        self.stop()
+        let log = self.operations.log.clone();
+        let outcome = self.stop();
+        log.flush();
+        outcome
     }
 
     /// A signal that does not end the server.
     fn heed(&self, signal: i32) {
         let Operations { log, certificates, .. } = &*self.operations;
         match signal {
-            SIGHUP => match log.reopen() {
-                Ok(()) => log.info("The log was reopened (SIGHUP)"),
-                Err(error) => log.error(&format!("cannot reopen the log: {error}")),
-            },
+            SIGHUP => log.reopen(),
             SIGUSR1 => log.warning("SIGUSR1: draining is not in this version; nothing is done"),
             _ => match certificates {
                 Some(certificates) => certificates.reload(log),
@@ -228,28 +237,6 @@ fn pass_signals_on(mut signals: Signals, requests: Requests) -> io::Result<()> {
         }
     })?;
     Ok(())
-}
-
-fn log_options(config: &Config) -> LogOptions {
-    let destination = match config.log.file.as_deref() {
-        None | Some("stdout" | "-") => LogDestination::Stdout,
-        Some("stderr") => LogDestination::Stderr,
-        Some(path) => LogDestination::File {
-            path: path.into(),
-            dated: !config.log.simple,
-            also_stdout: !config.log.no_stdout,
-        },
-    };
-    LogOptions {
-        destination,
-        min_level: match config.log.min_level {
-            LogLevel::Debug => Level::Debug,
-            LogLevel::Info => Level::Info,
-            LogLevel::Warning => Level::Warning,
-            LogLevel::Error => Level::Error,
-        },
-        timestamp: config.log.dated.then(|| config.log.time_format.clone()),
-    }
 }
 
 /// Writes the process id; says whether that went well.

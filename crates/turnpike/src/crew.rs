@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use signal_hook::consts::SIGTERM;
 use turnpike_config::Config;
-use turnpike_control::{Asker, ReportSender, StoredUsers};
+use turnpike_control::{Asker, Log, ReportSender, StoredUsers, dropped_lines};
 use turnpike_dtls::DtlsAcceptor;
 use turnpike_net::{TcpListener, UdpOptions};
 use turnpike_turn::{Init, NonceKey, Ports, Quotas};
@@ -49,6 +49,7 @@ pub(crate) struct Crew {
     tls: Option<Arc<TlsAcceptor>>,
     dtls: Option<Arc<DtlsAcceptor>>,
     stream_limits: StreamLimits,
+    log: Arc<Log>,
 }
 
 impl Crew {
@@ -80,6 +81,7 @@ impl Crew {
             siblings,
             threads,
             stream_limits,
+            log: rulebook.log().clone(),
         })
     }
 
@@ -130,6 +132,7 @@ impl Crew {
             siblings: self.siblings.clone(),
             flows,
             report: Box::new(move |event| sender.send(event)),
+            dropped: config.log.dropped.then(|| dropped_lines(self.log.clone())),
             ask: self.ask(number),
         })?;
         let handle = WorkerHandle { mailbox: worker.mailbox(), snapshot: worker.snapshot() };

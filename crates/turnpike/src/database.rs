@@ -38,7 +38,7 @@ pub(crate) fn open(config: &config::Config, log: &Arc<Log>) -> anyhow::Result<Op
 }
 
 /// The key that decrypts the password of a MySQL connection, if there is to be one.
-fn password_key(config: &config::Config) -> anyhow::Result<Option<[u8; 16]>> {
+pub(crate) fn password_key(config: &config::Config) -> anyhow::Result<Option<[u8; 16]>> {
     let Some(name) = &config.databases.secret_key_file else { return Ok(None) };
     let path = locate(&SystemEnvironment, name);
     let bytes =

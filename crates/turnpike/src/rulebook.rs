@@ -54,6 +54,11 @@ impl Rulebook {
         Arc::new(self.lock().rules(&self.log))
     }
 
+    /// Where it is said what is wrong with them.
+    pub(crate) fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
     /// A look at what the rules are made of.
     pub(crate) fn read<R>(&self, look: impl FnOnce(&Parts) -> R) -> R {
         look(&self.lock())

@@ -14,8 +14,8 @@ use turnpike_net::{
     Clock, Egress, FlushReport, IcmpError, PacketPool, Poller, Received, Receiver, SocketId, Sockets, Span,
 };
 use turnpike_turn::{
-    Client, Effect, Event, FiveTuple, InquiryId, Now, PeerTransport, RelayId, RelayedPort, Reserve, Server,
-    Timestamp, Transport, UnixTime, Verdict, WaitId,
+    Client, Effect, Event, FiveTuple, InquiryId, Now, PeerTransport, Reason, RelayId, RelayedPort, Reserve,
+    Server, Timestamp, Transport, UnixTime, Verdict, WaitId,
 };
 
 use crate::dtls::{Dtls, is_dtls};
@@ -27,7 +27,8 @@ use crate::peer_connections::PeerConnections;
 use crate::relay_sockets::RelaySockets;
 use crate::stream_limits::StreamCounters;
 use crate::streams::Streams;
-use crate::worker::Ask;
+use crate::security::add_security;
+use crate::worker::{Ask, Dropped};
 
 /// Everything a packet meets.
 pub(crate) struct Datapath {
@@ -45,6 +46,7 @@ pub(crate) struct Datapath {
     pub(crate) poller: Poller,
     flows: KernelFlows,
     report: Box<dyn Fn(Event) + Send>,
+    dropped: Option<Dropped>,
     ask: Option<Ask>,
     receiver: Receiver,
     pub(crate) pool: PacketPool,
@@ -70,6 +72,7 @@ pub(crate) struct Parts {
     pub(crate) siblings: Siblings,
     pub(crate) flows: KernelFlows,
     pub(crate) report: Box<dyn Fn(Event) + Send>,
+    pub(crate) dropped: Option<Dropped>,
     pub(crate) ask: Option<Ask>,
 }
 
@@ -89,6 +92,7 @@ impl Datapath {
             poller: parts.poller,
             flows: parts.flows,
             report: parts.report,
+            dropped: parts.dropped,
             ask: parts.ask,
             receiver: Receiver::new(LISTENER_BATCH),
             pool: PacketPool::new(POOL),
@@ -241,10 +245,18 @@ impl Datapath {
     #[inline]
     fn client_packet(&mut self, client: Client, span: Span) -> Handled {
         self.make_room_to_send();
-        let Datapath { server, pool, egress, links, streams, relays, dtls, .. } = self;
+        let Datapath { server, pool, egress, links, streams, relays, dtls, dropped, .. } = self;
         let verdict = server.handle_client_packet(self.now, client, pool.bytes(span));
         let handled = match &verdict {
-            Verdict::Forward(_) | Verdict::Drop(_) => Handled::Data,
+            Verdict::Forward(_) => Handled::Data,
+            Verdict::Drop(reason) => {
+                if let Some(dropped) = dropped
+                    && is_worth_showing(*reason, &client.tuple)
+                {
+                    dropped(&client.tuple, *reason, pool.bytes(span));
+                }
+                Handled::Data
+            }
             Verdict::HandOver { worker } => Handled::Elsewhere { worker: *worker },
             Verdict::Reply { .. } | Verdict::Wait(_) | Verdict::Asking(_) | Verdict::Connecting(_) => {
                 Handled::Control
@@ -290,7 +302,10 @@ impl Datapath {
                 Effect::Post { to, letter } => self.post(to, letter),
                 Effect::FlowUp(flow) => self.flows.up(self.now.monotonic, &flow, &mut self.server),
                 Effect::FlowDown { flow, owner } => self.flows.down(flow, owner, &mut self.server),
-                Effect::Report(event) => (self.report)(event),
+                Effect::Report(mut event) => {
+                    add_security(&mut event, &self.streams, self.dtls.as_deref());
+                    (self.report)(event);
+                }
             }
         }
     }
@@ -350,6 +365,16 @@ impl Datapath {
         self.sent.add(&report);
         self.streams.flush(&self.poller);
     }
+}
+
+/// Whether a datagram is dropped for what it is, and not for what its sender may do.
+fn is_worth_showing(reason: Reason, tuple: &FiveTuple) -> bool {
+    use Reason::{BadChannelData, Empty, Malformed, NoMagicCookie, NotStun, UnexpectedResponse, UnknownMethod, WrongFingerprint};
+    let is_odd = matches!(
+        reason,
+        Empty | NotStun | Malformed | NoMagicCookie | WrongFingerprint | UnexpectedResponse | UnknownMethod | BadChannelData
+    );
+    is_odd && !tuple.transport.is_stream()
 }
 
 /// Bytes of plain text in a DTLS record.

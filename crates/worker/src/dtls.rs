@@ -311,6 +311,12 @@ impl Dtls {
         self.associations.get(link).map(|association| association.client.tuple)
     }
 
+    /// What an association agreed on.
+    pub(crate) fn security(&self, link: Link) -> Option<turnpike_turn::Security> {
+        let (version, cipher) = self.associations.get(link)?.session.security();
+        Some(turnpike_turn::Security { version, cipher })
+    }
+
     /// The way to an association's client.
     pub(crate) fn carrier(&self, link: Link) -> Option<Client> {
         self.associations.get(link).map(|association| association.carrier)

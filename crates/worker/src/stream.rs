@@ -84,6 +84,14 @@ impl Stream {
         }
     }
 
+    /// What TLS agreed on, if it is spoken.
+    pub(crate) fn security(&self) -> Option<turnpike_turn::Security> {
+        match &self.security {
+            Security::Unknown | Security::None => None,
+            Security::Tls(session) => session.security(),
+        }
+    }
+
     /// Bytes that wait for the client: from earlier turns and this one.
     pub(crate) fn waiting(&self) -> usize {
         self.unsent.len() + self.queued

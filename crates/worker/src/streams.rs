@@ -255,6 +255,11 @@ impl Streams {
         self.get(link).map(|stream| stream.client)
     }
 
+    /// What its TLS agreed on, if it is spoken.
+    pub(crate) fn security(&self, link: Link) -> Option<turnpike_turn::Security> {
+        self.get(link)?.security()
+    }
+
     /// Whether a whole message has ever come by it.
     pub(crate) fn has_begun(&self, link: Link) -> bool {
         self.get(link).is_some_and(|stream| stream.has_begun)

@@ -7,6 +7,8 @@ use arc_swap::ArcSwapOption;
 use rustls::{ServerConfig, ServerConnection};
 use turnpike_net::TcpConnection;
 
+use crate::security::of_tls;
+
 /// Begins TLS sessions with the certificate that is current. Connections that exist keep theirs.
 #[derive(Debug, Default)]
 pub struct TlsAcceptor {
@@ -86,6 +88,11 @@ impl TlsSession {
     /// Whether records wait for the socket.
     pub(crate) fn wants_write(&self) -> bool {
         self.connection.wants_write()
+    }
+
+    /// What was agreed on.
+    pub(crate) fn security(&self) -> Option<turnpike_turn::Security> {
+        of_tls(&self.connection)
     }
 
     /// Says that nothing more will come.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use turnpike_net::{Events, FlushReport, Poller, Sockets, TcpListener, UdpOptions};
-use turnpike_turn::{Event, Init, InquiryId, Link, RelayId, Server, Stats, Timestamp};
+use turnpike_turn::{Event, FiveTuple, Init, InquiryId, Link, Reason, RelayId, Server, Stats, Timestamp};
 use turnpike_xdp::FlowTable;
 
 use crate::datapath::{Datapath, Parts};
@@ -60,9 +60,15 @@ pub struct WorkerInit {
     pub flows: Option<FlowTable>,
     /// Who hears what happens; must not wait.
     pub report: Box<dyn Fn(Event) + Send>,
+    /// Who is shown datagrams of clients that are dropped because they are nothing that is spoken here; must not wait.
+    /// `None` where nobody wants to see them.
+    pub dropped: Option<Dropped>,
     /// Who is asked for users of a database; must not wait. `None` where there is no database.
     pub ask: Option<Ask>,
 }
+
+/// Shows a datagram that is dropped: whose it is, why, and its bytes.
+pub type Dropped = Box<dyn Fn(&FiveTuple, Reason, &[u8]) + Send>;
 
 /// Asks a database for a user: of this realm, with this name.
 pub type Ask = Box<dyn Fn(InquiryId, Box<str>, Box<str>) + Send>;
@@ -114,6 +120,7 @@ impl Worker {
         let streams = Streams::open(stream_listeners, tls, rules, &poller, FIRST_STREAM_LISTENER)?;
         let dtls = init.dtls.map(Dtls::new);
         let (flows, report, ask) = (KernelFlows::new(init.flows), init.report, init.ask);
+        let dropped = init.dropped;
         let parts = Parts {
             server,
             links,
@@ -126,6 +133,7 @@ impl Worker {
             siblings,
             flows,
             report,
+            dropped,
             ask,
         };
         Ok(Worker {

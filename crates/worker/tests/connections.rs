@@ -119,6 +119,7 @@ impl RunningWorker {
             held_ports: HeldPorts::default(),
             siblings: Siblings::default(),
             flows: None,
+            dropped: None,
             ask: None,
             report: Box::new(|_| {}),
         });

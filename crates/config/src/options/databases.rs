@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::Effect::{Later, Settled};
+use super::Effect::Settled;
 use super::{OptionSpec, Secrecy};
 use crate::config::Config;
 use crate::databases::{Database, DatabaseKind};
@@ -48,13 +48,16 @@ pub(super) const DATABASES: &[OptionSpec] = &[
     )
     .short('N')
     .secrecy(Secrecy::Secret),
-    OptionSpec::with(
+    OptionSpec::set(
         &["redis-statsdb"],
-        Later("status in Redis"),
-        "Redis database for the status of sessions.",
+        "CONNECTION",
+        |config, value| {
+            config.records.statsdb = Some(Secret::new(value));
+            Ok(())
+        },
+        "Redis server that is told of sessions and their traffic as they go: ip=, dbname=, user=, password=, port=.",
     )
     .short('O')
-    .value("CONNECTION")
     .secrecy(Secrecy::Secret),
     OptionSpec::set(
         &["secret-key-file"],

@@ -130,10 +130,10 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         Settled("packets that are no STUN are always dropped before any state is made"),
         "Drop datagrams that are neither STUN nor ChannelData.",
     ),
-    OptionSpec::with(
+    OptionSpec::switch(
         &["drop-invalid-packets-log"],
-        Later("logging of dropped packets"),
-        "Log each datagram so dropped.",
+        |config, on| config.log.dropped = on,
+        "Log each datagram so dropped, at level debug, in text2pcap's form.",
     ),
     OptionSpec::switch(
         &["respond-http-unsupported"],

@@ -126,12 +126,11 @@ fn wrong_values_name_their_place_range_and_unit() {
 
 #[test]
 fn what_this_version_does_not_have_is_said_plainly() {
-    let loaded = run("-n --no-auth --raw-public-keys --syslog").unwrap();
+    let loaded = run("-n --no-auth --raw-public-keys").unwrap();
     let texts: Vec<_> = loaded.notices.iter().map(|notice| notice.text.as_str()).collect();
     assert!(texts.iter().any(|text| {
         text.contains("raw-public-keys has no effect yet: this version does not have raw public keys")
     }));
-    assert!(texts.iter().any(|text| text.contains("syslog has no effect yet")));
 }
 
 #[test]
@@ -154,7 +153,7 @@ fn a_file_as_jitsi_guides_have_it_is_read() {
         .filter(|notice| notice.severity == Severity::Warning)
         .filter_map(|notice| notice.text.split(' ').next())
         .collect();
-    assert_eq!(warned, ["syslog"]);
+    assert!(warned.is_empty(), "{warned:?}");
 }
 
 #[test]

@@ -89,6 +89,24 @@ impl Link {
         }
     }
 
+    /// Tells something that must not be told twice.
+    pub(super) async fn tell(&self, words: &Pipeline) -> Result<()> {
+        let told = async {
+            let mut connection = self.connect().await?;
+            let answer: std::result::Result<(), _> = words.query_async(&mut connection).await;
+            answer.map_err(|error| {
+                if is_lost(&error) {
+                    self.forget();
+                }
+                explain(&self.target, &error)
+            })
+        };
+        match timeout(self.target.limits.longest(), told).await {
+            Ok(told) => told,
+            Err(_) => Err(self.target.too_late()),
+        }
+    }
+
     async fn ask_patiently<T: FromRedisValue>(&self, questions: &Pipeline) -> Result<T> {
         let old = self.current();
         if let Some(mut connection) = old {

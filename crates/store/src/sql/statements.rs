@@ -9,6 +9,7 @@ use sea_query::{
 
 use super::Value;
 use crate::rows::{Key, Kind, Row};
+use crate::{Appended, Datum};
 
 /// A statement and its parameters.
 #[derive(Clone, Debug)]
@@ -34,6 +35,23 @@ pub(crate) struct Statements {
 impl Statements {
     pub(crate) fn new(dialect: Dialect) -> Self {
         Statements { dialect }
+    }
+
+    pub(crate) fn dialect(self) -> Dialect {
+        self.dialect
+    }
+
+    /// Adds rows that are not there yet.
+    pub(crate) fn append(self, appended: &Appended<'_>, rows: &[Vec<Datum>]) -> Query {
+        let mut insert = Build::insert();
+        insert.into_table(appended.table).columns(appended.columns.iter().copied());
+        for row in rows {
+            insert.values_panic(row.iter().map(|datum| Expr::value(Value::from(datum))));
+        }
+        let mut conflict = OnConflict::columns(appended.columns[..1].iter().copied());
+        // MySQL has no other way to say so.
+        insert.on_conflict(conflict.do_nothing_on(appended.columns[..1].iter().copied()).to_owned());
+        self.build(&insert)
     }
 
     pub(crate) fn ping(self) -> Query {

@@ -199,6 +199,8 @@ impl Server {
             relayed: first.port.advertised(),
             additional: second.as_ref().map(|second| second.port.advertised()),
             lifetime,
+            link: client.link,
+            security: None,
         });
         self.report_answered((client.tuple, granted.user.clone()), Some(session), None);
         self.stats.allocations_created += 1;

@@ -36,6 +36,12 @@ pub(crate) fn all(test: &str) -> impl Iterator<Item = Database> {
     [postgres, mariadb, redis, mongo].into_iter().filter_map(move |start| start(test))
 }
 
+/// Those that speak SQL.
+#[allow(dead_code, reason = "not every program that has these tests asks")]
+pub(crate) fn sql(test: &str) -> impl Iterator<Item = Database> {
+    [postgres, mariadb].into_iter().filter_map(move |start| start(test))
+}
+
 fn postgres(test: &str) -> Option<Database> {
     let program = installed(
         test,

@@ -7,7 +7,15 @@
 #[path = "../end_to_end/client.rs"]
 mod client;
 #[allow(dead_code, reason = "the end-to-end tests use the rest")]
+#[path = "../databases/mod.rs"]
+mod databases;
+#[allow(dead_code, reason = "the end-to-end tests use the rest")]
 #[path = "../end_to_end/harness.rs"]
 mod harness;
 
+mod fail2ban;
+mod log_destinations;
+mod log_formats;
+mod redis_status;
+mod session_records;
 mod signals;
