@@ -207,6 +207,7 @@ impl Settings {
             own_addresses: self.own_addresses.clone(),
             relays: self.relays.clone(),
             listening_ports: vec![self.listening_port],
+            former: Vec::new(),
         };
         config.software = self.software.as_deref().map(Into::into);
         config.reason_phrases = self.reason_phrases;

@@ -48,6 +48,7 @@ impl Loaded {
         }
         self.check_log_and_records();
         self.complete_discovery();
+        self.check_address_discovery();
         self.check_auxiliary();
         self.check_proxies();
         self.warn_of_modes();
@@ -57,6 +58,23 @@ impl Loaded {
                 "port {listening_port} is also one of the relay ports {min_port}-{max_port}; keep them apart"
             );
             self.notice(Severity::Warning, "listening-port", text);
+        }
+    }
+
+    /// Says what is set in vain about finding the external address.
+    fn check_address_discovery(&mut self) {
+        if self.config.discovery.wanted {
+            if self.config.external.iter().any(|external| external.private.is_none()) {
+                let text = "an address is given besides auto: it is told for all relay addresses of its family, and \
+                            nothing is looked up for them";
+                self.notice(Severity::Warning, "external-ip", text.to_owned());
+            }
+            return;
+        }
+        for name in ["external-ip-stun", "external-ip-metadata", "external-ip-period"] {
+            if self.last(name).is_some() {
+                self.notice(Severity::Warning, name, "has no effect without external-ip=auto".to_owned());
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::address_discovery::AddressDiscovery;
 use crate::databases::DatabaseSettings;
 use crate::endpoints::AlternateLists;
 use crate::oauth_key::OAuthKey;
@@ -55,6 +56,8 @@ pub struct Config {
     pub relay_device: Option<String>,
     /// Addresses clients are told instead of relay addresses.
     pub external: Vec<ExternalAddress>,
+    /// How those that are not given are found out.
+    pub discovery: AddressDiscovery,
     /// Where bound channels are relayed, if not by the server itself.
     pub fast_path: FastPathSettings,
     /// Lowest relayed port.
@@ -289,6 +292,7 @@ impl Default for Config {
             relay_ips: Vec::new(),
             relay_device: None,
             external: Vec::new(),
+            discovery: AddressDiscovery::default(),
             fast_path: FastPathSettings::default(),
             min_port: 49_152,
             max_port: 65_535,

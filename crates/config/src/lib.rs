@@ -4,6 +4,7 @@
 //! made from that table. coturn's names, letters, syntax and search path are kept; where its habits fail open (an
 //! unknown flag value, a typing error in an address), this crate says so instead.
 
+mod address_discovery;
 mod check;
 mod config;
 mod databases;
@@ -20,6 +21,7 @@ mod records;
 mod search_path;
 mod values;
 
+pub use address_discovery::{AddressDiscovery, Cloud, MetadataChoice, stun_server};
 pub use check::Report;
 pub use config::{
     Balancing, Config, DefaultFamily, ExternalAddress, FastPath, FastPathSettings, LogFormat, LogLevel, LogSettings, SYSLOG_FACILITIES,

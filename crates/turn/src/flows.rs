@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::allocation::{Allocation, Binding};
 use crate::effect::{Effect, Event, Usage};
-use crate::peers::PeerAccess;
+use crate::peers::{PeerAccess, PeerRules};
 use crate::ports::Ports;
 use crate::server::Server;
 use crate::time::Timestamp;
@@ -97,7 +97,7 @@ impl Server {
 
     #[inline(never)]
     fn announce(&mut self, relay: RelayId, towards: Option<IpAddr>) {
-        let Server { allocations, ports, effects, mobile, .. } = self;
+        let Server { allocations, ports, config, effects, mobile, .. } = self;
         let Some(allocation) = allocations.get_mut(relay) else { return };
         // What may change its 5-tuple, or is told apart by more than its addresses, is for the core alone.
         let is_settled = !mobile.has_ticket(allocation.session) && !allocation.port.is_shared();
@@ -112,7 +112,7 @@ impl Server {
             if binding.flow.is_none() && room == 0 {
                 continue;
             }
-            let Some(flow) = flow_of(allocation, relay, binding, ports) else {
+            let Some(flow) = flow_of(allocation, relay, binding, (ports, &config.peers)) else {
                 // Such as the address of another client, which has left meanwhile.
                 withdraw(effects, relay, FlowOwner { relay, session: allocation.session }, binding);
                 continue;
@@ -168,9 +168,14 @@ fn may_be_relayed_elsewhere(allocation: &Allocation) -> bool {
         && !tuple.server.ip().is_unspecified()
 }
 
-fn flow_of(allocation: &Allocation, relay: RelayId, binding: &Binding, ports: &Ports) -> Option<Flow> {
+fn flow_of(
+    allocation: &Allocation,
+    relay: RelayId,
+    binding: &Binding,
+    (ports, peers): (&Ports, &PeerRules),
+) -> Option<Flow> {
     let permission = allocation.permissions.kept(binding.peer.ip())?;
-    let own = ports.live_relay(binding.peer);
+    let own = ports.live_relay(peers, binding.peer);
     let (peer, own_peer) = match (permission.access, own) {
         (PeerAccess::Anywhere, None) => (binding.peer, false),
         (PeerAccess::LiveRelays | PeerAccess::NotListeners, Some(own)) => (own, true),

@@ -79,6 +79,8 @@ pub struct PeerRules {
     pub own_addresses: Vec<IpAddr>,
     /// Where relayed addresses are opened.
     pub relays: Vec<RelayAddress>,
+    /// The same with what clients were told before: whoever was told it goes on with it.
+    pub former: Vec<RelayAddress>,
     /// Ports this server listens on; never reachable on an own address.
     pub listening_ports: Vec<u16>,
 }
@@ -102,7 +104,31 @@ impl PeerRules {
             IpAddr::V4(ip) => IpAddr::V4(ip),
             IpAddr::V6(ip) => unmapped(ip),
         };
-        SocketAddr::new(self.external_form(ip), address.port())
+        let ip = if self.was_told(ip) { ip } else { self.external_form(ip) };
+        SocketAddr::new(ip, address.port())
+    }
+
+    /// What clients are told of a relay address now.
+    pub(crate) fn advertised(&self, address: IpAddr) -> IpAddr {
+        self.external_form(address)
+    }
+
+    /// The relay form of an address of this server that clients are told, or were told before.
+    #[inline]
+    pub(crate) fn relay_form(&self, ip: IpAddr) -> Option<IpAddr> {
+        let now = self.relays.iter().find(|relay| relay.address == ip || relay.external == Some(ip));
+        let before = || self.former.iter().find(|relay| relay.advertised() == ip);
+        now.or_else(before).map(|relay| relay.address)
+    }
+
+    /// What clients were told before of a relay address.
+    pub(crate) fn former_forms(&self, relay: IpAddr) -> impl Iterator<Item = IpAddr> + '_ {
+        let of_relay = self.former.iter().filter(move |former| former.address == relay);
+        of_relay.map(RelayAddress::advertised)
+    }
+
+    fn was_told(&self, ip: IpAddr) -> bool {
+        self.former.iter().any(|former| former.advertised() == ip)
     }
 
     /// The external form of a relay address; any other address as it is.
@@ -138,7 +164,7 @@ impl PeerRules {
         }
         let opened = realm == Some(true) || self.is_opened(ip);
         if self.is_own(ip) {
-            let relayed = self.relays.iter().any(|relay| relay.address == ip || relay.advertised() == ip);
+            let relayed = self.relay_form(ip).is_some();
             return match (opened, relayed) {
                 (true, _) => Ok(PeerAccess::NotListeners),
                 (false, true) => Ok(PeerAccess::LiveRelays),
@@ -167,9 +193,7 @@ impl PeerRules {
     }
 
     fn is_own(&self, ip: IpAddr) -> bool {
-        ip.is_loopback()
-            || self.relays.iter().any(|relay| relay.address == ip || relay.external == Some(ip))
-            || self.own_addresses.contains(&ip)
+        ip.is_loopback() || self.relay_form(ip).is_some() || self.own_addresses.contains(&ip)
     }
 }
 

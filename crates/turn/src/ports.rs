@@ -6,13 +6,13 @@
 //! allocation, but for [`Ports::live_relay`], which reads one word.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::{Range, RangeInclusive};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::credentials::User;
-use crate::peers::RelayAddress;
+use crate::peers::{PeerRules, RelayAddress};
 use crate::quota::QuotaPlace;
 use crate::random::Random;
 use crate::tcp_relay::PeerTransport;
@@ -31,6 +31,8 @@ struct RelayPorts {
     taken: Box<[AtomicU64]>,
     live: Box<[AtomicU64]>,
     live_tcp: Box<[AtomicU64]>,
+    /// For each port a trace of what its client was told of its address.
+    told: Box<[AtomicU8]>,
     /// The words of `taken` in which ports of the range lie.
     words: Range<usize>,
     /// Bits of `taken` that stand for ports outside the range and are never freed.
@@ -51,6 +53,8 @@ pub struct RelayedPort {
     ports: Arc<Ports>,
     relay: u16,
     port: u16,
+    /// What clients are told of its address, for as long as it is taken.
+    told: IpAddr,
     /// It is several allocations' at once, and nobody's to free.
     shared: bool,
 }
@@ -102,33 +106,48 @@ impl Ports {
             let port = (index * 64) as u16 + take_bit(&taken[index], parity, from)? as u16;
             Some((port, (parity == Parity::EvenPair).then(|| port + 1)))
         })?;
-        let named = |port| RelayedPort { ports: self.clone(), relay, port, shared: false };
+        let told = self.told(relay);
+        let named = |port| RelayedPort { ports: self.clone(), relay, port, told, shared: false };
         Some((named(port), next.map(named)))
     }
 
     /// A port that sessions share. It may lie anywhere, and counts for none of those that are taken.
     pub(crate) fn shared(self: &Arc<Self>, relay: u16, port: u16) -> RelayedPort {
-        RelayedPort { ports: self.clone(), relay, port, shared: true }
+        RelayedPort { ports: self.clone(), relay, port, told: self.told(relay), shared: true }
     }
 
-    /// The relay form of an own address at which a relayed port is open.
+    /// What clients were told of a relay address at start.
+    fn told(&self, relay: u16) -> IpAddr {
+        self.relays.get(usize::from(relay)).map_or(IpAddr::from([0; 4]), |ports| ports.relay.advertised())
+    }
+
+    /// The relay form of an own address, in whichever form, at which a relayed port is open.
     #[inline]
-    pub(crate) fn live_relay(&self, peer: SocketAddr) -> Option<SocketAddr> {
-        let (ip, port) = (peer.ip(), peer.port());
-        let matches = |ports: &&RelayPorts| {
-            (ports.relay.address == ip || ports.relay.external == Some(ip)) && ports.is_live(port)
-        };
-        self.relays.iter().find(matches).map(|ports| SocketAddr::new(ports.relay.address, port))
+    pub(crate) fn live_relay(&self, peers: &PeerRules, peer: SocketAddr) -> Option<SocketAddr> {
+        let (address, port) = (peers.relay_form(peer.ip())?, peer.port());
+        let matches = |ports: &RelayPorts| ports.relay.address == address && ports.is_live(port);
+        self.relays.iter().any(matches).then(|| SocketAddr::new(address, port))
     }
 
     /// Likewise, for connections (RFC 6062).
-    pub(crate) fn live_tcp_relay(&self, peer: SocketAddr) -> Option<SocketAddr> {
-        let (ip, port) = (peer.ip(), peer.port());
-        let matches = |ports: &&RelayPorts| {
-            (ports.relay.address == ip || ports.relay.external == Some(ip))
+    pub(crate) fn live_tcp_relay(&self, peers: &PeerRules, peer: SocketAddr) -> Option<SocketAddr> {
+        let (address, port) = (peers.relay_form(peer.ip())?, peer.port());
+        let matches = |ports: &RelayPorts| {
+            ports.relay.address == address
                 && ports.live_tcp[usize::from(port / 64)].load(Ordering::Relaxed) & mask(port) != 0
         };
-        self.relays.iter().find(matches).map(|ports| SocketAddr::new(ports.relay.address, port))
+        self.relays.iter().any(matches).then(|| SocketAddr::new(address, port))
+    }
+
+    /// Which of these forms of its address whoever has the relayed port `relay` was told.
+    pub(crate) fn told_as(
+        &self,
+        relay: SocketAddr,
+        mut forms: impl Iterator<Item = IpAddr>,
+    ) -> Option<IpAddr> {
+        let ports = self.relays.iter().find(|ports| ports.relay.address == relay.ip())?;
+        let trace = ports.told[usize::from(relay.port())].load(Ordering::Relaxed);
+        forms.find(|form| trace_of(*form) == trace)
     }
 
     /// Keeps `port` for whoever shows `token` before `expires`.
@@ -186,9 +205,10 @@ impl RelayPorts {
         };
         let taken = (0..WORDS).map(word).collect();
         let [live, live_tcp] = [(); 2].map(|()| (0..WORDS).map(|_| AtomicU64::new(0)).collect());
+        let told = (0..=u16::MAX).map(|_| AtomicU8::new(0)).collect();
         let words = usize::from(range.start() / 64)..usize::from(range.end() / 64) + 1;
         let in_range = u32::from(*range.end()).saturating_sub(u32::from(*range.start())) + 1;
-        RelayPorts { relay, taken, live, live_tcp, words, out_of_range: 65_536 - in_range }
+        RelayPorts { relay, taken, live, live_tcp, told, words, out_of_range: 65_536 - in_range }
     }
 
     fn is_live(&self, port: u16) -> bool {
@@ -209,7 +229,14 @@ impl RelayedPort {
 
     /// The transport address clients are told.
     pub fn advertised(&self) -> SocketAddr {
-        SocketAddr::new(self.relay_ports().relay.advertised(), self.port)
+        SocketAddr::new(self.told, self.port)
+    }
+
+    /// Likewise, with what clients are told of its address from now on.
+    pub(crate) fn told_by(mut self, peers: &PeerRules) -> Self {
+        self.told = peers.advertised(self.local().ip());
+        self.relay_ports().told[usize::from(self.port)].store(trace_of(self.told), Ordering::Relaxed);
+        self
     }
 
     /// Which relay address it belongs to.
@@ -284,6 +311,15 @@ fn take_bit(word: &AtomicU64, parity: Parity, from: u32) -> Option<u32> {
     }
 }
 
+/// Enough to tell a few addresses apart. Two that look alike are told apart by what the other side asked for.
+fn trace_of(ip: IpAddr) -> u8 {
+    let fold = |octets: &[u8]| octets.iter().fold(0, |sum: u8, octet| sum.rotate_left(3) ^ octet);
+    match ip {
+        IpAddr::V4(ip) => fold(&ip.octets()),
+        IpAddr::V6(ip) => fold(&ip.octets()),
+    }
+}
+
 fn mask(port: u16) -> u64 {
     1 << (port % 64)
 }
@@ -296,9 +332,13 @@ mod tests {
     use super::*;
 
     fn ports(range: RangeInclusive<u16>) -> (Arc<Ports>, Random) {
-        let relay = RelayAddress { address: [192, 0, 2, 1].into(), external: Some([203, 0, 113, 1].into()) };
-        (Ports::new(&[relay], range), Random::new([3; 16]))
+        (Ports::new(&[RELAY], range), Random::new([3; 16]))
     }
+
+    const RELAY: RelayAddress = RelayAddress {
+        address: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
+        external: Some(IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 1))),
+    };
 
     #[test]
     fn every_port_of_the_range_is_given_once_and_again_after_release() {
@@ -355,19 +395,20 @@ mod tests {
     #[test]
     fn only_live_ports_of_own_addresses_are_found_in_either_form() {
         let (ports, mut random) = ports(50_000..=50_999);
+        let peers = PeerRules { relays: vec![RELAY], ..PeerRules::default() };
         let (port, _) = ports.take(0, Parity::Any, &mut random).expect("a port");
         let external = SocketAddr::new([203, 0, 113, 1].into(), port.port());
-        assert_eq!(ports.live_relay(external), None);
+        assert_eq!(ports.live_relay(&peers, external), None);
         port.set_live(PeerTransport::Tcp, true);
-        assert_eq!(ports.live_relay(external), None, "for TCP only");
-        assert_eq!(ports.live_tcp_relay(external), Some(port.local()));
+        assert_eq!(ports.live_relay(&peers, external), None, "for TCP only");
+        assert_eq!(ports.live_tcp_relay(&peers, external), Some(port.local()));
         port.set_live(PeerTransport::Udp, true);
-        assert_eq!(ports.live_relay(external), Some(port.local()));
-        assert_eq!(ports.live_relay(port.local()), Some(port.local()));
-        assert_eq!(ports.live_relay(SocketAddr::new([198, 51, 100, 9].into(), port.port())), None);
+        assert_eq!(ports.live_relay(&peers, external), Some(port.local()));
+        assert_eq!(ports.live_relay(&peers, port.local()), Some(port.local()));
+        assert_eq!(ports.live_relay(&peers, SocketAddr::new([198, 51, 100, 9].into(), port.port())), None);
         drop(port);
-        assert_eq!(ports.live_relay(external), None);
-        assert_eq!(ports.live_tcp_relay(external), None);
+        assert_eq!(ports.live_relay(&peers, external), None);
+        assert_eq!(ports.live_tcp_relay(&peers, external), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use turnpike_wire::{
 
 use crate::allocation::Allocation;
 use crate::bandwidth::Way;
+use crate::config::Config;
 use crate::effect::{Effect, Event};
 use crate::peers::PeerAccess;
 use crate::reason::Reason;
@@ -97,19 +98,29 @@ impl Server {
         length: usize,
         packet: &[u8],
     ) -> Verdict<'_> {
-        let peer = SocketAddr::new(self.config.peers.external_form(peer.ip()), peer.port());
+        let from = peer;
+        let mut peer = SocketAddr::new(self.config.peers.external_form(peer.ip()), peer.port());
+        if !self.config.peers.former.is_empty() {
+            peer = self.as_told(from, peer);
+        }
         let Server { allocations, ports, stats, random, config, .. } = self;
         let Some(allocation) = allocations.get_mut(relay) else {
             return self.drop_packet(Reason::StaleRelay);
         };
         let access = match allocation.permissions.get(peer.ip(), now.monotonic) {
             Some(permission) => permission.access,
-            None => match config.without_permission(peer.ip()) {
-                Ok(access) => access,
-                Err(reason) => return self.drop_packet(reason),
+            None => match told_before(allocation, config, from, now.monotonic) {
+                Some((former, access)) => {
+                    peer = former;
+                    access
+                }
+                None => match config.without_permission(peer.ip()) {
+                    Ok(access) => access,
+                    Err(reason) => return self.drop_packet(reason),
+                },
             },
         };
-        if access == PeerAccess::LiveRelays && ports.live_relay(peer).is_none() {
+        if access == PeerAccess::LiveRelays && ports.live_relay(&config.peers, peer).is_none() {
             return self.drop_packet(Reason::OwnAddress);
         }
         if allocation.client.link == Link::NOWHERE {
@@ -137,6 +148,15 @@ impl Server {
         stats.peer_bytes += length as u64;
         let to = Egress::Client(allocation.client);
         Verdict::Forward(Forward { to, head, span: 0..length, tail, dont_fragment: false })
+    }
+
+    /// The form of a peer on this very server that it was told itself, and so told others.
+    #[inline(never)]
+    fn as_told(&self, from: SocketAddr, now: SocketAddr) -> SocketAddr {
+        let peers = &self.config.peers;
+        let forms = std::iter::once(now.ip()).chain(peers.former_forms(from.ip()));
+        let told = self.ports.told_as(from, forms);
+        told.map_or(now, |ip| SocketAddr::new(ip, from.port()))
     }
 
     #[inline]
@@ -168,9 +188,10 @@ impl Server {
         };
         let to = match access {
             PeerAccess::Anywhere => Some(peer),
-            PeerAccess::LiveRelays => ports.live_relay(peer),
+            PeerAccess::LiveRelays => ports.live_relay(&config.peers, peer),
             PeerAccess::NotListeners => {
-                ports.live_relay(peer).or((!config.peers.is_listener(&peer)).then_some(peer))
+                let relayed = ports.live_relay(&config.peers, peer);
+                relayed.or((!config.peers.is_listener(&peer)).then_some(peer))
             }
         };
         let Some(to) = to else {
@@ -203,6 +224,19 @@ impl Server {
         }
         self.drop_packet(Reason::OwnAddress)
     }
+}
+
+/// A peer of this very server that the client knows by what was told before the external address changed.
+fn told_before(
+    allocation: &Allocation,
+    config: &Config,
+    from: SocketAddr,
+    now: Timestamp,
+) -> Option<(SocketAddr, PeerAccess)> {
+    config.peers.former_forms(from.ip()).find_map(|former| {
+        let permission = allocation.permissions.get(former, now)?;
+        Some((SocketAddr::new(former, from.port()), permission.access))
+    })
 }
 
 #[inline]

@@ -217,9 +217,9 @@ impl Server {
     pub(crate) fn reachable_by_tcp(&self, access: PeerAccess, peer: SocketAddr) -> Option<SocketAddr> {
         match access {
             PeerAccess::Anywhere => Some(peer),
-            PeerAccess::LiveRelays => self.ports.live_tcp_relay(peer),
+            PeerAccess::LiveRelays => self.ports.live_tcp_relay(&self.config.peers, peer),
             PeerAccess::NotListeners => {
-                let relayed = self.ports.live_tcp_relay(peer);
+                let relayed = self.ports.live_tcp_relay(&self.config.peers, peer);
                 relayed.or((!self.config.peers.is_listener(&peer)).then_some(peer))
             }
         }
@@ -311,7 +311,8 @@ impl Server {
     ) -> Result<PeerConnectionId, Reason> {
         let allocation = self.allocations.get(relay).ok_or(Reason::StaleRelay)?;
         let permission = allocation.permissions.get(peer.ip(), now).ok_or(Reason::NoPermission)?;
-        if permission.access == PeerAccess::LiveRelays && self.ports.live_tcp_relay(peer).is_none() {
+        let is_live = || self.ports.live_tcp_relay(&self.config.peers, peer).is_some();
+        if permission.access == PeerAccess::LiveRelays && !is_live() {
             return Err(Reason::OwnAddress);
         }
         // From the same address and port only what is still believed to be open, or a Connect that crosses it.

@@ -3,11 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, bail};
-use turnpike_config::Config;
+use turnpike_config::{Config, ExternalAddress};
 use turnpike_net::{InterfaceAddress, local_addresses};
 use turnpike_turn::{Alternates, RelayAddress};
 
 use crate::alternates::pair;
+use crate::external_address::{is_named, is_public};
 
 /// The addresses a server works with.
 #[derive(Clone, Debug)]
@@ -22,9 +23,53 @@ pub struct Addresses {
     pub relays: Vec<RelayAddress>,
     /// Every address of this machine but loopback.
     pub own: Vec<IpAddr>,
+    /// What addresses were found out to be for the Internet; see [`crate::external_address`].
+    pub found: Vec<ExternalAddress>,
+    /// What clients were told of relay addresses before that changed.
+    pub former: Vec<RelayAddress>,
 }
 
 impl Addresses {
+    /// Likewise with what was found out about addresses that have no external one given. Those that nobody named and the
+    /// Internet does not reach are left out where others of their family are reached: on a machine with bridges, clients
+    /// would else be given addresses of no use.
+    ///
+    /// # Errors
+    /// As [`Addresses::find`].
+    pub fn find_with(config: &Config, found: Vec<ExternalAddress>) -> anyhow::Result<Self> {
+        if found.is_empty() && !config.discovery.wanted {
+            return Addresses::find(config);
+        }
+        let mut completed = config.clone();
+        completed.external.extend(found.iter().copied());
+        let mut addresses = Addresses::find(&completed)?;
+        addresses.found = found;
+        let reached = |relay: &RelayAddress| is_public(relay.advertised());
+        let families = [true, false]
+            .map(|v4| addresses.relays.iter().any(|relay| relay.address.is_ipv4() == v4 && reached(relay)));
+        addresses.relays.retain(|relay| {
+            let others_are = if relay.address.is_ipv4() { families[0] } else { families[1] };
+            is_named(config, relay.address) || reached(relay) || !others_are
+        });
+        Ok(addresses)
+    }
+
+    /// Has new allocations on a relay address told another external address; old ones go on with what they were told.
+    /// Says what it was before.
+    pub(crate) fn retell(&mut self, address: IpAddr, public: IpAddr) -> Option<IpAddr> {
+        let relay = self.relays.iter_mut().find(|relay| relay.address == address)?;
+        let before = *relay;
+        relay.external = Some(public).filter(|public| *public != address);
+        self.found.retain(|found| found.private != Some(address));
+        self.found.push(ExternalAddress { public, private: Some(address) });
+        self.former.retain(|former| former.advertised() != public);
+        self.former.push(RelayAddress { address, external: Some(before.advertised()) });
+        if self.former.len() > MOST_FORMER {
+            self.former.remove(0);
+        }
+        Some(before.advertised())
+    }
+
     /// What is configured, completed by what the machine has.
     ///
     /// # Errors
@@ -59,6 +104,8 @@ impl Addresses {
             without_partner,
             relays: relays.iter().map(|ip| relay_address(*ip, config)).collect(),
             own: local.iter().map(|found| found.address).filter(|ip| !ip.is_loopback()).collect(),
+            found: Vec::new(),
+            former: Vec::new(),
         })
     }
 }
@@ -99,6 +146,9 @@ fn listed(local: &[InterfaceAddress]) -> String {
         local.iter().map(|found| format!("{} ({})", found.address, found.interface)).collect();
     named.join(", ")
 }
+
+/// Addresses that clients were told before and that are still taken for this server's.
+const MOST_FORMER: usize = 8;
 
 #[cfg(test)]
 mod tests {

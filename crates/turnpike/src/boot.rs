@@ -19,8 +19,10 @@ use turnpike_xdp::FastPath;
 
 use crate::addresses::Addresses;
 use crate::certificates::Certificates;
+use crate::commands::doctor;
 use crate::crew::{Crew, stream_limits};
 use crate::database;
+use crate::external_address::{self, Survey};
 use crate::fast_path;
 use crate::listeners::Listeners;
 use crate::logging::log_options;
@@ -36,6 +38,8 @@ use crate::startup_lines::{tell_discovery, tell_notices, tell_ready, tell_rules,
 pub struct Running {
     operations: Arc<Operations>,
     addresses: Addresses,
+    /// How the Internet calls them, where that was to be found out.
+    survey: Survey,
     threads: Vec<JoinHandle<io::Result<()>>>,
     reports: JoinHandle<()>,
     /// What is asked of the main loop, by signals and by others.
@@ -74,7 +78,8 @@ impl Running {
         // From here on a signal waits for `wait` rather than ending the process.
         let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2])?;
         let limit = raise_descriptor_limit().ok();
-        let addresses = Addresses::find(config)?;
+        let survey = external_address::survey_at_start(config, &log)?;
+        let addresses = Addresses::find_with(config, survey.found())?;
         let threads = config.threads.unwrap_or_else(cores);
         let certificates = Certificates::open(config, &log).map(Arc::new);
         let secure = certificates.as_deref().map(Certificates::served).unwrap_or_default();
@@ -87,6 +92,7 @@ impl Running {
         tell_transports(&log, config, certificates.as_deref());
         tell_rules(&log, config, database.as_ref(), limit, listeners.buffers());
         tell_discovery(&log, config, &addresses);
+        doctor::tell_at_start(&log, config, &addresses, &survey);
         Redirection::find(config, &addresses).tell(&log);
         tell_proxies(&log, config);
         let verbose = config.verbose || config.extra_verbose;
@@ -142,6 +148,7 @@ impl Running {
             requests,
         });
         let pidfile = config.pidfile.clone().filter(|path| write_pid(path, &log));
+        external_address::watch(&operations)?;
         tell_ready(&log, &addresses, threads);
         // For a unit of Type=notify, as Debian's for coturn is; nothing happens where nobody listens.
         let _ = sd_notify::notify(&[NotifyState::Ready]);
@@ -149,6 +156,7 @@ impl Running {
         Ok(Running {
             operations,
             addresses,
+            survey,
             threads: running,
             reports,
             requests: asked,
@@ -161,6 +169,11 @@ impl Running {
     /// The addresses it works with.
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// What was found out about their external forms at start.
+    pub(crate) fn survey(&self) -> &Survey {
+        &self.survey
     }
 
     /// Serves until SIGINT or SIGTERM comes, then ends every session and all threads.
@@ -248,6 +261,6 @@ fn write_pid(path: &Path, log: &Log) -> bool {
     written.is_ok()
 }
 
-fn cores() -> u16 {
+pub(crate) fn cores() -> u16 {
     thread::available_parallelism().map_or(1, |cores| cores.get().min(128) as u16)
 }

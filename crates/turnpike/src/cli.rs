@@ -20,6 +20,9 @@ pub fn command() -> Command {
         .subcommands([
             up(),
             credentials(),
+            commands::doctor::command(),
+            commands::probe::command(),
+            commands::firewall::command(),
             commands::load::command(),
             commands::migrate::command(),
             explain(),
@@ -35,7 +38,16 @@ fn up() -> Command {
                 .default_value("3478"),
             text("listening-ip", "IP", "Address to listen on (repeatable) [default: all of this machine]")
                 .action(ArgAction::Append),
-            text("external-ip", "IP", "Public address, when this machine is behind a one-to-one NAT"),
+            text(
+                "external-ip",
+                "IP|auto|none",
+                "Public address, when this machine is behind a one-to-one NAT; auto finds it out, none tells clients the private one",
+            )
+            .default_value("auto"),
+            text("external-ip-stun", "HOST[:PORT]", "STUN server that auto asks too (repeatable); none unless named")
+                .action(ArgAction::Append),
+            text("external-ip-metadata", "auto|off|CLOUDS|URL", "Metadata services that auto asks")
+                .default_value("auto"),
             text("realm", "REALM", "Realm of the credentials").default_value("turnpike"),
             number("min-port", "PORT", "Lowest relay port").default_value("49152"),
             number("max-port", "PORT", "Highest relay port").default_value("65535"),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use turnpike_config::{self as config, DatabaseKind, SystemEnvironment, locate};
 use turnpike_control::{Asker, Inquirer, Listeners, Log, Outside};
-use turnpike_store::{ConnectOptions, OAuthKey as StoredKey, RealmOption, RealmSettings, StoreKind};
+use turnpike_store::{ConnectOptions, OAuthKey as StoredKey, RealmOption, RealmSettings, Store, StoreKind};
 use turnpike_turn::{
     Config, Credentials, Directory, IpRange, Limits, OAuthKey, Tenant, TokenCipher, TokenKey,
 };
@@ -20,6 +20,25 @@ use crate::rules::{credentials, oauth_keys};
 /// # Errors
 /// The connection string makes no sense.
 pub(crate) fn open(config: &config::Config, log: &Arc<Log>) -> anyhow::Result<Option<Inquirer>> {
+    let Some(found) = named(config)? else { return Ok(None) };
+    let (database, kind, options) = found;
+    let open = || turnpike_store::connect_with(kind, database.connection.expose(), &options);
+    let inquirer = Inquirer::open(open, log.clone());
+    inquirer.map(Some).with_context(|| format!("{} is of no use", database.option))
+}
+
+/// The same store without anybody who asks it; to be called inside a runtime.
+///
+/// # Errors
+/// The connection string makes no sense.
+pub(crate) fn connect(config: &config::Config) -> anyhow::Result<Option<Arc<dyn Store>>> {
+    let Some((database, kind, options)) = named(config)? else { return Ok(None) };
+    let store = turnpike_store::connect_with(kind, database.connection.expose(), &options);
+    store.map(Some).with_context(|| format!("{} is of no use", database.option))
+}
+
+/// The database that counts, and how to connect to it.
+fn named(config: &config::Config) -> anyhow::Result<Option<(&config::Database, StoreKind, ConnectOptions)>> {
     let Some(database) = config.databases.database.as_ref().filter(|_| !config.no_auth) else {
         return Ok(None);
     };
@@ -30,11 +49,7 @@ pub(crate) fn open(config: &config::Config, log: &Arc<Log>) -> anyhow::Result<Op
         DatabaseKind::Mongo => StoreKind::Mongo,
         DatabaseKind::Redis => StoreKind::Redis,
     };
-    let connection = database.connection.expose();
-    let options = ConnectOptions { password_key: password_key(config)? };
-    let open = || turnpike_store::connect_with(kind, connection, &options);
-    let inquirer = Inquirer::open(open, log.clone());
-    inquirer.map(Some).with_context(|| format!("{} is of no use", database.option))
+    Ok(Some((database, kind, ConnectOptions { password_key: password_key(config)? })))
 }
 
 /// The key that decrypts the password of a MySQL connection, if there is to be one.

@@ -3,12 +3,15 @@
 pub mod addresses;
 mod alternates;
 pub mod boot;
+mod certificate_checks;
 mod certificates;
 pub mod cli;
 pub mod commands;
 mod crew;
 mod database;
+mod external_address;
 mod fast_path;
+mod findings;
 mod listeners;
 mod logging;
 mod operations;

@@ -103,6 +103,7 @@ fn peer_rules(settings: &config::Config, addresses: &Addresses) -> PeerRules {
         allow_loopback: settings.allow_loopback_peers,
         own_addresses: addresses.own.clone(),
         relays: addresses.relays.clone(),
+        former: addresses.former.clone(),
         listening_ports: listening_ports(settings, addresses),
     }
 }

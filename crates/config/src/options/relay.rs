@@ -1,6 +1,7 @@
 //! Where peers are reached from.
 
 use super::OptionSpec;
+use crate::address_discovery::stun_server;
 use crate::config::{DefaultFamily, ExternalAddress, FastPath};
 use crate::values::{host, number};
 
@@ -22,8 +23,12 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     .default("the listening addresses"),
     OptionSpec::set(
         &["external-ip"],
-        "PUBLIC[/PRIVATE]",
+        "PUBLIC[/PRIVATE]|auto",
         |config, value| {
+            if value == "auto" {
+                config.discovery.wanted = true;
+                return Ok(());
+            }
             let (public, private) = match value.split_once('/') {
                 Some((public, private)) => (host(public)?, Some(host(private)?)),
                 None => (host(value)?, None),
@@ -37,10 +42,54 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
             }
             Ok(())
         },
-        "Address clients are told, behind a one-to-one NAT: for all relay addresses, or for one; may be repeated.",
+        "Address clients are told, behind a one-to-one NAT: for all relay addresses, or for one; may be repeated. `auto` finds it out: from the cloud's metadata service, and from the servers of external-ip-stun.",
     )
     .short('X')
     .repeats(),
+    OptionSpec::set(
+        &["external-ip-stun"],
+        "HOST[:PORT]",
+        |config, value| {
+            let server = stun_server(value)?;
+            if config.discovery.stun_servers.len() >= MOST_STUN_SERVERS {
+                return Err(format!("more than {MOST_STUN_SERVERS} STUN servers are of no use"));
+            }
+            if !config.discovery.stun_servers.contains(&server) {
+                config.discovery.stun_servers.push(server);
+            }
+            Ok(())
+        },
+        "STUN server that external-ip=auto asks too; may be repeated. Its operator learns this machine's address.",
+    )
+    .repeats()
+    .default("none")
+    .ours(),
+    OptionSpec::set(
+        &["external-ip-metadata"],
+        "auto|off|CLOUDS|URL",
+        |config, value| {
+            config.discovery.metadata = value.parse()?;
+            Ok(())
+        },
+        "Metadata services that external-ip=auto asks: every one, none, or those of aws, gcp, azure, digitalocean, hetzner, oracle, alibaba, with commas between them; http://ADDRESS:PORT asks there instead, for tests and proxies.",
+    )
+    .default("auto")
+    .ours(),
+    OptionSpec::set(
+        &["external-ip-period"],
+        "SECONDS",
+        |config, value| {
+            let seconds: u32 = number(value, 0, 86_400, "a number of seconds, at most a day")?;
+            if (1..SHORTEST_PERIOD).contains(&seconds) {
+                return Err(format!("{seconds} s would only be a burden: use {SHORTEST_PERIOD} or more, or 0 for never"));
+            }
+            config.discovery.period = std::time::Duration::from_secs(seconds.into());
+            Ok(())
+        },
+        "How often external-ip=auto looks again; what has changed holds for new allocations. 0 for never.",
+    )
+    .default("300")
+    .ours(),
     OptionSpec::set(
         &["relay-device"],
         "NAME",
@@ -177,3 +226,9 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         "Relay without permissions, so that a server can be reached at a relayed address. Dangerous.",
     ),
 ];
+
+/// STUN servers that an address is compared among.
+const MOST_STUN_SERVERS: usize = 8;
+
+/// Seconds between two looks at the external address, at least.
+const SHORTEST_PERIOD: u32 = 2;

@@ -242,10 +242,13 @@ impl Server {
         if let (Some(multiplex), PeerTransport::Udp) = (self.config.multiplex, transport) {
             let index = *relays.get(first)?;
             let port = multiplex.port(self.worker, self.ports.relay(index)?.address.is_ipv4());
-            return Some((self.ports.shared(index, port), None));
+            return Some((self.ports.shared(index, port).told_by(&self.config.peers), None));
         }
         let (after, before) = (&relays[first..], &relays[..first]);
-        after.iter().chain(before).find_map(|index| self.ports.take(*index, parity, &mut self.random))
+        let mut indices = after.iter().chain(before);
+        let (port, next) = indices.find_map(|index| self.ports.take(*index, parity, &mut self.random))?;
+        let told = |port: RelayedPort| port.told_by(&self.config.peers);
+        Some((told(port), next.map(told)))
     }
 }
 

@@ -11,6 +11,9 @@ fn main() -> ExitCode {
     let outcome = match matches.subcommand() {
         Some(("up", arguments)) => commands::up::run(arguments),
         Some(("credentials", arguments)) => commands::credentials::run(arguments),
+        Some(("doctor", arguments)) => Ok(commands::doctor::run(arguments)),
+        Some(("probe", arguments)) => Ok(commands::probe::run(arguments)),
+        Some(("firewall", arguments)) => commands::firewall::run(arguments),
         Some(("load", arguments)) => commands::load::run(arguments),
         Some(("migrate", arguments)) => commands::migrate::run(arguments),
         Some(("explain", arguments)) => commands::explain::run(arguments),

@@ -10,6 +10,7 @@ use clap::ArgMatches;
 use serde_json::json;
 use turnpike_config::{
     Config, Database, DatabaseKind, DatabaseSettings, ExternalAddress, Loaded, LogLevel, LogSettings, Secret,
+    stun_server,
 };
 use turnpike_control::in_words;
 use turnpike_net::{default_route_source, holder_of_tcp_address, holder_of_udp_address};
@@ -17,6 +18,7 @@ use turnpike_net::{default_route_source, holder_of_tcp_address, holder_of_udp_ad
 use super::credentials::{as_json, parse_duration, snippet, time_of, unix_now};
 use crate::addresses::Addresses;
 use crate::boot::Running;
+use crate::external_address::{Survey, is_public, whom_to_ask};
 use crate::rest::RestCredential;
 use crate::state::{KeptSecret, StateDirectory};
 use crate::terminal::{painted, print, say, shows_colour};
@@ -42,9 +44,9 @@ pub fn run(arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
         moved,
     };
     if arguments.get_flag("json") {
-        say!("{:#}", found.json(&loaded.config, running.addresses()));
+        say!("{:#}", found.json(&loaded.config, running.addresses(), running.survey()));
     } else {
-        let text = found.text(&loaded.config, running.addresses());
+        let text = found.text(&loaded.config, running.addresses(), running.survey());
         // Nobody has to read it: the server serves all the same.
         let _ = print(&painted(&text, |line| !line.starts_with(' '), shows_colour(&std::io::stdout())));
     }
@@ -68,20 +70,28 @@ struct Found {
 }
 
 impl Found {
-    fn text(&self, config: &Config, addresses: &Addresses) -> String {
+    fn text(&self, config: &Config, addresses: &Addresses, survey: &Survey) -> String {
         let mut text = String::new();
         let RestCredential { username, password, expires } = &self.credential;
         line!(text, "\nTurnpike is up.\n\nAddresses");
         let told = |ip: IpAddr| !ip.is_loopback() || config.listening_ips.contains(&ip);
         for address in addresses.listening.iter().filter(|address| told(address.ip())) {
-            line!(text, "  {:<42} {}", address.to_string(), how_found(address.ip(), config));
+            line!(text, "  {:<42} {}", address.to_string(), how_found(address.ip(), config, survey));
         }
         for relay in &addresses.relays {
             let told = relay
                 .external
-                .map(|external| format!(", clients are told {external} (given by --external-ip)"))
+                .map(|external| {
+                    format!(", clients are told {external} ({})", who_said_so(relay.address, survey))
+                })
                 .unwrap_or_default();
             line!(text, "  relaying from {}{told}", relay.address);
+        }
+        for judgement in &survey.judgements {
+            judgement.oddities().iter().for_each(|odd| line!(text, "  note: {odd}"));
+        }
+        if survey.judgements.iter().any(|it| it.told.is_none() && !it.private.is_ipv6()) {
+            line!(text, "  {}", whom_to_ask(survey, config).replace("external-ip", "--external-ip"));
         }
         if let Some(moved) = &self.moved {
             line!(text, "  {moved}");
@@ -90,6 +100,7 @@ impl Found {
         line!(text, "  UDP {}            clients come in", config.listening_port);
         line!(text, "  TCP {}            clients come in where UDP is blocked", config.listening_port);
         line!(text, "  UDP {}-{}     media", config.min_port, config.max_port);
+        line!(text, "  (turnpike firewall prints the lines for nft, ufw, AWS, ...)");
         line!(text, "\nURIs");
         self.uris.iter().for_each(|uri| line!(text, "  {uri}"));
         line!(text, "\nCredential (good for {}, until {})", in_words(self.good_for), time_of(*expires));
@@ -106,17 +117,25 @@ impl Found {
             text,
             "                                                add a user who lasts; asks for a password"
         );
+        line!(text, "  turnpike probe URI --secret-file FILE         try it from another machine");
         line!(text, "  turnserver -h                                 every option, as coturn has them");
         line!(text, "  Ctrl-C                                        stop\n");
         text
     }
 
-    fn json(&self, config: &Config, addresses: &Addresses) -> serde_json::Value {
+    fn json(&self, config: &Config, addresses: &Addresses, survey: &Survey) -> serde_json::Value {
         let mut found = as_json(&self.uris, &self.credential);
         found["listening"] = addresses.listening.iter().map(SocketAddr::to_string).collect();
         let relays = addresses.relays.iter().map(|relay| {
-            json!({ "address": relay.address.to_string(), "external": relay.advertised().to_string() })
+            let by = survey.on(relay.address).and_then(|judgement| judgement.by.as_ref());
+            json!({
+                "address": relay.address.to_string(),
+                "external": relay.advertised().to_string(),
+                "saidBy": by.map(|source| source.word()),
+            })
         });
+        found["externalAddressNotes"] =
+            survey.judgements.iter().flat_map(|judgement| judgement.oddities()).collect();
         found["relays"] = relays.collect();
         found["relayPorts"] = json!([config.min_port, config.max_port]);
         found["realm"] = json!(config.realm);
@@ -161,8 +180,18 @@ fn config(arguments: &ArgMatches, kept: &KeptSecret) -> anyhow::Result<Config> {
     for ip in arguments.get_many::<String>("listening-ip").into_iter().flatten() {
         config.listening_ips.push(address(ip, "listening-ip")?);
     }
-    if let Some(ip) = text(arguments, "external-ip") {
-        config.external.push(ExternalAddress { public: address(ip, "external-ip")?, private: None });
+    match text(arguments, "external-ip").unwrap_or("auto") {
+        "auto" => config.discovery.wanted = true,
+        "none" => {}
+        ip => config.external.push(ExternalAddress { public: address(ip, "external-ip")?, private: None }),
+    }
+    for server in arguments.get_many::<String>("external-ip-stun").into_iter().flatten() {
+        let server = stun_server(server).map_err(|error| anyhow::anyhow!("--external-ip-stun: {error}"))?;
+        config.discovery.stun_servers.push(server);
+    }
+    if let Some(choice) = text(arguments, "external-ip-metadata") {
+        config.discovery.metadata =
+            choice.parse().map_err(|error: String| anyhow::anyhow!("--external-ip-metadata: {error}"))?;
     }
     for range in arguments.get_many::<String>("allowed-peer-ip").into_iter().flatten() {
         config
@@ -212,6 +241,10 @@ fn uris(config: &Config, addresses: &Addresses) -> Vec<String> {
         let relay = addresses.relays.iter().find(|relay| relay.address == *ip);
         relay.map_or(*ip, turnpike_turn::RelayAddress::advertised)
     });
+    let told: Vec<IpAddr> = told.collect();
+    // Who is reached from the Internet does not hand out addresses that only neighbours know.
+    let some_are_public = told.iter().any(|ip| is_public(*ip));
+    let told = told.into_iter().filter(|ip| !some_are_public || is_public(*ip));
     let mut uris: Vec<String> = told
         .map(|ip| match ip {
             IpAddr::V4(ip) => format!("turn:{ip}:{}", config.listening_port),
@@ -224,11 +257,24 @@ fn uris(config: &Config, addresses: &Addresses) -> Vec<String> {
     uris.into_iter().chain(by_tcp).collect()
 }
 
-fn how_found(ip: IpAddr, config: &Config) -> &'static str {
+/// Where an external address comes from.
+fn who_said_so(address: IpAddr, survey: &Survey) -> String {
+    match survey.on(address).and_then(|judgement| judgement.by.as_ref().map(|by| (judgement, by))) {
+        None => "given by --external-ip".to_owned(),
+        Some((judgement, by)) => {
+            let others: Vec<String> = judgement.agreeing.iter().map(|source| source.name()).collect();
+            let also = if others.is_empty() { String::new() } else { format!(", and {}", others.join(", ")) };
+            format!("said by {}{also}", by.name())
+        }
+    }
+}
+
+fn how_found(ip: IpAddr, config: &Config, survey: &Survey) -> &'static str {
     if config.listening_ips.contains(&ip) {
         return "given by --listening-ip";
     }
-    let told = config.external.iter().any(|external| external.public.is_ipv4() == ip.is_ipv4());
+    let told = config.external.iter().any(|external| external.public.is_ipv4() == ip.is_ipv4())
+        || survey.on(ip).is_some_and(|judgement| judgement.told.is_some());
     let public = told || turnpike_turn::PeerRules::default().judge(ip).is_ok();
     match (default_route_source(ip.is_ipv4()) == Some(ip), public) {
         (true, true) => "found on the default route",

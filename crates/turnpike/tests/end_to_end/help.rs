@@ -54,7 +54,7 @@ fn every_program_explains_itself_on_standard_output() {
 fn turnpike_without_a_verb_shows_what_there_is() {
     let finished = run(TURNPIKE, &[]);
     assert_eq!(finished.code, Some(2));
-    for verb in ["up", "credentials", "migrate", "explain", "completions"] {
+    for verb in ["up", "credentials", "doctor", "probe", "firewall", "migrate", "explain", "completions"] {
         assert!(finished.stderr.contains(verb), "{}", finished.stderr);
     }
     let finished = run(TURNPIKE, &["upp"]);

@@ -18,4 +18,13 @@ mod log_destinations;
 mod log_formats;
 mod redis_status;
 mod session_records;
+#[allow(dead_code, reason = "the end-to-end tests use the rest")]
+#[path = "../end_to_end/network.rs"]
+mod network;
+
+mod doctor;
+mod external_address;
+mod metadata_imitation;
+mod newcomer;
+mod one_to_one_nat;
 mod signals;

@@ -10,6 +10,7 @@ use crate::harness::{Caller, LISTENER, Outcome, RELAY, RELAY_V6, SECOND, Setup, 
 
 const LOCAL: &str = "10.0.0.5";
 const EXTERNAL: &str = "198.51.100.77";
+const LATER: &str = "198.51.100.78";
 
 fn alice() -> Caller {
     Caller::new("203.0.113.1:4000")
@@ -92,6 +93,73 @@ fn the_local_form_is_the_same_peer_as_the_external_form() {
     }
     alice.bind(&mut world, 0x4000, &at_bob.to_string()).expect_success();
     alice.bind(&mut world, 0x4000, &local(at_bob).to_string()).expect_success();
+}
+
+/// The server of `behind_nat` once its external address is another.
+fn with_another_external_address(world: &mut World, before: &str) {
+    let relay = |external: &str| RelayAddress {
+        address: LOCAL.parse().expect("an address"),
+        external: Some(external.parse().expect("an address")),
+    };
+    let setup = behind_nat().config(|config| {
+        config.peers.relays = vec![relay(LATER)];
+        config.peers.former = vec![relay(before)];
+    });
+    world.server.handle_config(std::sync::Arc::new(setup.config));
+}
+
+#[test]
+fn sessions_that_were_told_another_external_address_go_on_with_it() {
+    let mut world = behind_nat().build();
+    let (mut alice, mut bob) = (alice(), bob());
+    let (at_alice, at_bob) = (alice.allocate(&mut world), bob.allocate(&mut world));
+    alice.bind(&mut world, 0x4000, &at_bob.to_string()).expect_success();
+    bob.permit(&mut world, &[&at_alice.to_string()]).expect_success();
+    with_another_external_address(&mut world, EXTERNAL);
+    // Before and after each has said again what it wants, by the name it knows.
+    for _ in 0..2 {
+        let outcome = alice.send_on(&mut world, 0x4000, b"x");
+        assert_eq!(sent(outcome), (local(at_alice), local(at_bob)));
+        let outcome = world.receive_from_peer(local(at_bob), &local(at_alice).to_string(), b"x");
+        outcome.expect_data_indication(&at_alice.to_string(), b"x");
+        let outcome = bob.send(&mut world, &at_alice.to_string(), b"y");
+        assert_eq!(sent(outcome), (local(at_bob), local(at_alice)));
+        let outcome = world.receive_from_peer(local(at_alice), &local(at_bob).to_string(), b"y");
+        outcome.expect_channel_data(0x4000, b"y");
+        alice.bind(&mut world, 0x4000, &at_bob.to_string()).expect_success();
+        bob.permit(&mut world, &[&at_alice.to_string()]).expect_success();
+    }
+}
+
+#[test]
+fn a_new_session_is_told_the_new_external_address_and_reaches_old_ones() {
+    let mut world = behind_nat().build();
+    let (mut alice, mut bob) = (alice(), bob());
+    let at_alice = alice.allocate(&mut world);
+    with_another_external_address(&mut world, EXTERNAL);
+    let at_bob = bob.allocate(&mut world);
+    assert_eq!((at_alice.ip().to_string().as_str(), at_bob.ip().to_string().as_str()), (EXTERNAL, LATER));
+    alice.permit(&mut world, &[&at_bob.to_string()]).expect_success();
+    bob.permit(&mut world, &[&at_alice.to_string()]).expect_success();
+    assert_eq!(sent(alice.send(&mut world, &at_bob.to_string(), b"x")), (local(at_alice), local(at_bob)));
+    let outcome = world.receive_from_peer(local(at_bob), &local(at_alice).to_string(), b"x");
+    outcome.expect_data_indication(&at_alice.to_string(), b"x");
+    assert_eq!(sent(bob.send(&mut world, &at_alice.to_string(), b"y")), (local(at_bob), local(at_alice)));
+    let outcome = world.receive_from_peer(local(at_alice), &local(at_bob).to_string(), b"y");
+    outcome.expect_data_indication(&at_bob.to_string(), b"y");
+}
+
+#[test]
+fn an_address_that_was_told_before_opens_no_service_of_the_host() {
+    let mut world = behind_nat().build();
+    let mut alice = alice();
+    alice.allocate(&mut world);
+    with_another_external_address(&mut world, EXTERNAL);
+    alice.permit(&mut world, &[EXTERNAL]).expect_success();
+    for port in [22, 3478, 50_001] {
+        let outcome = alice.send(&mut world, &format!("{EXTERNAL}:{port}"), b"x");
+        assert!(matches!(outcome, Outcome::Dropped(Reason::OwnAddress)), "{port}: {outcome:?}");
+    }
 }
 
 #[test]

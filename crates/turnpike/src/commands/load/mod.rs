@@ -42,6 +42,7 @@ use self::generator::Task;
 use self::live::Live;
 use self::machine::Server;
 use self::report::Report;
+pub(in crate::commands) use self::target::split_port;
 use crate::terminal::{painted, print, say, shows_colour};
 use crate::tools::randomness::Dice;
 

@@ -172,7 +172,7 @@ impl fmt::Display for Transport {
 }
 
 /// `host`, `host:port`, `[v6]`, `[v6]:port` or a bare IPv6 address.
-fn split_port(authority: &str, usual: u16) -> Option<(String, u16)> {
+pub(in crate::commands) fn split_port(authority: &str, usual: u16) -> Option<(String, u16)> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']')?;

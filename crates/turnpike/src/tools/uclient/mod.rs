@@ -24,7 +24,7 @@ use self::flags::Parsed;
 use self::sessions::Sessions;
 use self::settings::{Load, Settings};
 use self::summary::{Totals, whole_seconds};
-pub(crate) use self::transport::{Link, Linker};
+pub(crate) use self::transport::{AnyCertificate, Link, Linker};
 use crate::terminal::print_usage;
 use crate::tools::output::{error, info};
 

@@ -30,6 +30,7 @@ use self::tcp::Tcp;
 use self::tls::Tls;
 pub(super) use self::tls_settings::{TlsFlags, TlsSettings};
 use self::udp::Udp;
+pub(crate) use self::verification::AnyCertificate;
 use super::settings::Settings;
 
 /// How clients come to the server.

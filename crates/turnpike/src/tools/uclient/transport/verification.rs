@@ -14,7 +14,7 @@ use crate::tools::output::warning;
 
 /// Believes anybody.
 #[derive(Debug)]
-pub(super) struct AnyCertificate {
+pub(crate) struct AnyCertificate {
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Authorities {
 }
 
 impl AnyCertificate {
-    pub(super) fn new(algorithms: WebPkiSupportedAlgorithms) -> Self {
+    pub(crate) fn new(algorithms: WebPkiSupportedAlgorithms) -> Self {
         AnyCertificate { algorithms }
     }
 }
