@@ -20,16 +20,19 @@ pub(crate) struct Calls {
     pub(crate) peers: Vec<UdpSocket>,
     /// Each call's relayed transport address, once established.
     pub(crate) relayed: Vec<SocketAddr>,
-    config: Arc<ClientConfig>,
+    /// One for all of them, or one each.
+    configs: Vec<Arc<ClientConfig>>,
 }
 
 /// How establishing went.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Establishment {
     /// From the first request to the last answer.
     pub(crate) elapsed: Duration,
     /// Requests sent more than once: answers lost or late.
     pub(crate) retransmitted: u64,
+    /// Nanoseconds from each call's first request to the answer that granted its allocation.
+    pub(crate) allocated_after: Vec<u64>,
 }
 
 impl Calls {
@@ -56,20 +59,18 @@ impl Calls {
                 .collect::<Result<Vec<_>>>()
         });
         let credentials = Credentials { username: USERNAME.to_owned(), password: PASSWORD.to_owned() };
-        // The same dialogue with both servers: MD5 keys, which is all coturn knows.
-        let config = ClientConfig {
-            credentials: Some(credentials),
-            keep_alive: false,
-            fingerprint: false,
-            password_algorithms: false,
-            ..ClientConfig::default()
-        };
         Ok(Calls {
             clients: clients.context("open the clients' sockets")?,
             peers: peers.context("open the peers' sockets")?,
             relayed: Vec::new(),
-            config: Arc::new(config),
+            configs: vec![config(credentials)],
         })
+    }
+
+    /// The same calls, each of a user of its own.
+    pub(crate) fn of_users(mut self, user: impl Fn(usize) -> Credentials) -> Self {
+        self.configs = (0..self.count()).map(|call| config(user(call))).collect();
+        self
     }
 
     /// How many calls there are.
@@ -101,6 +102,8 @@ impl Calls {
             begun: Instant::now(),
             under_way: (0..self.count()).map(|_| None).collect(),
             relayed: vec![None; self.count()],
+            begun_after: vec![Duration::ZERO; self.count()],
+            allocated_after: Vec::with_capacity(self.count()),
             transmitted: 0,
             finished: 0,
             and_go,
@@ -131,10 +134,22 @@ impl Calls {
         let elapsed = dialogues.begun.elapsed();
         let each = REQUESTS_TO_COME + if and_go { REQUESTS_TO_GO } else { 0 };
         let needed = (each * self.count()) as u64;
-        self.relayed = dialogues.relayed.into_iter().flatten().collect();
+        self.relayed = dialogues.relayed.iter().copied().flatten().collect();
         ensure!(self.relayed.len() == self.count(), "a call has no relayed address");
-        Ok(Establishment { elapsed, retransmitted: dialogues.transmitted.saturating_sub(needed) })
+        let retransmitted = dialogues.transmitted.saturating_sub(needed);
+        Ok(Establishment { elapsed, retransmitted, allocated_after: dialogues.allocated_after })
     }
+}
+
+/// The same dialogue with both servers: MD5 keys, which is all coturn knows.
+fn config(credentials: Credentials) -> Arc<ClientConfig> {
+    Arc::new(ClientConfig {
+        credentials: Some(credentials),
+        keep_alive: false,
+        fingerprint: false,
+        password_algorithms: false,
+        ..ClientConfig::default()
+    })
 }
 
 /// All dialogues of one establishment.
@@ -142,6 +157,9 @@ struct Dialogues {
     begun: Instant,
     under_way: Vec<Option<Box<Client>>>,
     relayed: Vec<Option<SocketAddr>>,
+    /// When each call's first request went.
+    begun_after: Vec<Duration>,
+    allocated_after: Vec<u64>,
     transmitted: u64,
     finished: usize,
     /// Whether calls end as soon as they are established.
@@ -152,8 +170,10 @@ impl Dialogues {
     fn begin(&mut self, calls: &Calls, call: usize) -> Result<()> {
         let mut seed = *b"turnpike-bench..";
         seed[..4].copy_from_slice(&(call as u32).to_be_bytes());
-        let mut client = Client::new(Arc::clone(&calls.config), seed);
-        client.allocate(self.begun.elapsed(), AllocateOptions::default())?;
+        let config = &calls.configs[call % calls.configs.len()];
+        let mut client = Client::new(Arc::clone(config), seed);
+        self.begun_after[call] = self.begun.elapsed();
+        client.allocate(self.begun_after[call], AllocateOptions::default())?;
         self.transmit(&mut client, &calls.clients[call])?;
         self.under_way[call] = Some(Box::new(client));
         Ok(())
@@ -173,6 +193,7 @@ impl Dialogues {
         match client.handle_input(now, &bytes[..length]) {
             Some(Event::Allocated(allocated)) => {
                 self.relayed[call] = Some(allocated.relayed);
+                self.allocated_after.push((now - self.begun_after[call]).as_nanos() as u64);
                 client.bind_channel(now, CHANNEL, peer)?;
             }
             Some(Event::ChannelBound { .. }) if self.and_go => {

@@ -10,6 +10,7 @@ mod frame;
 mod lab;
 mod live_frames;
 mod memory;
+mod million_users;
 mod namespace;
 mod payload;
 mod processor_time;
@@ -32,6 +33,7 @@ use anyhow::{Context, Result, ensure};
 use crate::arguments::Options;
 use crate::facts::Facts;
 use crate::lab::Lab;
+use crate::million_users::MillionUsers;
 use crate::report::Report;
 use crate::rows::Bench;
 use crate::stop::Stop;
@@ -55,7 +57,8 @@ fn run(options: &Options) -> Result<ExitCode> {
     syscalls::pin(0, options.cores.generator).context("pin the generator to its core")?;
     syscalls::sharpen_timers().context("sharpen timers")?;
     let lab = Lab::build(options.cores, options.offloads).context("build the namespaces")?;
-    let bench = Bench { lab, stop, quick: options.quick, tick: options.tick, descriptors };
+    let million_users = MillionUsers::default();
+    let bench = Bench { million_users, lab, stop, quick: options.quick, tick: options.tick, descriptors };
     let results = rounds::run_all(&bench, options, &rows)?;
     drop(bench);
     publish(options, &Report { facts, results })

@@ -3,6 +3,7 @@
 mod allocate;
 mod binding;
 mod churn;
+mod database;
 mod dtls;
 mod frames;
 mod hold;
@@ -22,6 +23,7 @@ use anyhow::{Result, bail};
 
 use crate::arguments::Against;
 use crate::lab::Lab;
+use crate::million_users::MillionUsers;
 use crate::processor_time::ProcessorTime;
 use crate::server::ServerCommand;
 use crate::statistics::Better;
@@ -75,6 +77,8 @@ impl std::error::Error for NotMeasured {}
 
 /// What every measurement needs.
 pub(crate) struct Bench {
+    /// Ended before the laboratory is, which holds its files.
+    pub(crate) million_users: MillionUsers,
     pub(crate) lab: Lab,
     pub(crate) stop: Stop,
     /// Shorter runs, for trying out.
@@ -108,6 +112,8 @@ pub(crate) const ROWS: &[Row] = &[
     latency::XDP_LATENCY,
     allocate::ALLOCATE,
     churn::CHURN,
+    database::SQLITE,
+    database::POSTGRES,
     memory::MEMORY,
     binding::BINDING,
     tls::TLS,

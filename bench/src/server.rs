@@ -244,7 +244,8 @@ pub(crate) const USERNAME: &str = "bench";
 pub(crate) const PASSWORD: &str = "bench-password";
 /// What stands in front of the place in the log of ours.
 const FAST_PATH_LINE: &str = "Kernel fast path: ";
-const REALM: &str = "bench.example";
+/// And its realm.
+pub(crate) const REALM: &str = "bench.example";
 const PORT: u16 = 3478;
 const START_LIMIT: Duration = Duration::from_secs(15);
 

@@ -96,7 +96,8 @@ impl Loaded {
     /// What has nothing to work on.
     fn check_log_and_records(&mut self) {
         let Config { log, records, .. } = &self.config;
-        let has_file = log.file.as_deref().is_some_and(|name| !["stdout", "-", "stderr", "journald"].contains(&name));
+        let has_file =
+            log.file.as_deref().is_some_and(|name| !["stdout", "-", "stderr", "journald"].contains(&name));
         let (syslog, file) = (log.syslog, has_file && !log.syslog);
         let idle = [
             ("log-file", syslog && has_file, "has no effect with syslog, which takes the place of a file"),

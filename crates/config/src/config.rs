@@ -269,6 +269,7 @@ impl Default for LogSettings {
 }
 
 impl Default for Config {
+    #[allow(clippy::too_many_lines, reason = "a line for each option's default, and nothing else")]
     fn default() -> Self {
         Config {
             listening_ips: Vec::new(),
@@ -460,6 +461,6 @@ pub enum LogLevel {
 
 /// Names of the parts of a system that syslog tells apart.
 pub const SYSLOG_FACILITIES: [&str; 20] = [
-    "auth", "authpriv", "cron", "daemon", "ftp", "kern", "local0", "local1", "local2", "local3", "local4", "local5",
-    "local6", "local7", "lpr", "mail", "news", "syslog", "user", "uucp",
+    "auth", "authpriv", "cron", "daemon", "ftp", "kern", "local0", "local1", "local2", "local3", "local4",
+    "local5", "local6", "local7", "lpr", "mail", "news", "syslog", "user", "uucp",
 ];

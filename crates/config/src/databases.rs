@@ -17,6 +17,8 @@ pub struct DatabaseSettings {
     pub peers: bool,
     /// Realms by listening address.
     pub realm_of_address: Vec<(IpAddr, String)>,
+    /// Realms by the server's name in TLS and DTLS, in lower case.
+    pub realm_of_server_name: Vec<(String, String)>,
     /// What stands before the realm in a username; `None` where names say nothing of it.
     pub realm_in_username: Option<char>,
     /// Whether sessions end with their REST credentials.
@@ -57,6 +59,7 @@ impl Default for DatabaseSettings {
             realms: true,
             peers: true,
             realm_of_address: Vec::new(),
+            realm_of_server_name: Vec::new(),
             realm_in_username: None,
             strict_expiry: false,
         }

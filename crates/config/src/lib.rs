@@ -24,8 +24,8 @@ mod values;
 pub use address_discovery::{AddressDiscovery, Cloud, MetadataChoice, stun_server};
 pub use check::Report;
 pub use config::{
-    Balancing, Config, DefaultFamily, ExternalAddress, FastPath, FastPathSettings, LogFormat, LogLevel, LogSettings, SYSLOG_FACILITIES,
-    Password, StaticUser,
+    Balancing, Config, DefaultFamily, ExternalAddress, FastPath, FastPathSettings, LogFormat, LogLevel,
+    LogSettings, Password, SYSLOG_FACILITIES, StaticUser,
 };
 pub use databases::{Database, DatabaseKind, DatabaseSettings};
 pub use endpoints::{AlternateLists, AlternateServer};

@@ -31,8 +31,12 @@ pub fn dropped_lines(log: Arc<Log>) -> Box<dyn Fn(&FiveTuple, Reason, &[u8]) + S
 
 fn line(tuple: &FiveTuple, reason: Reason, bytes: &[u8]) -> Entry {
     // What comes behind coturn's word is a whole line of input for text2pcap.
-    let mut message =
-        format!("dropped {} bytes (client {}, reason: {}) TXT2PCAP 000000", bytes.len(), tuple.client, reason.code());
+    let mut message = format!(
+        "dropped {} bytes (client {}, reason: {}) TXT2PCAP 000000",
+        bytes.len(),
+        tuple.client,
+        reason.code()
+    );
     for byte in bytes.iter().take(SHOWN_BYTES) {
         let _ = write!(message, " {byte:02x}");
     }

@@ -1,36 +1,32 @@
 //! The thread that talks to the database: it answers the workers' questions, and reads again and again what holds for
-//! all: secrets, realms and their limits, peer ranges, keys of access tokens.
+//! all: secrets, realms and their limits, peer ranges, keys of access tokens, and where the database is.
 //!
 //! Invariants: one question at a time for each user, however many ask; at most [`AT_ONCE`] questions; none without an
-//! answer after [`PATIENCE`], be it that there is none. Nothing here is ever waited for by a packet.
+//! answer after [`PATIENCE`], be it that there is none, and none to a database that is known not to answer. Nothing here
+//! is ever waited for by a packet.
 
-use std::fmt;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
-use turnpike_store::{Kind, OAuthKey, PAGE_ROWS, Row, Settings, Store, StoreError, StoredUser};
+use turnpike_store::{Store, StoreError, StoredUser};
 
+use crate::key_survey::{pause_after, survey};
 use crate::log::Log;
+use crate::outside::{Outside, addresses_of};
 use crate::stored_users::{Asker, Askers, Question, StoredUsers};
 
-/// What a database says that holds for all requests.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Outside {
-    /// Realms, origins, limits and peer ranges.
-    pub settings: Settings,
-    /// REST secrets with their realms.
-    pub secrets: Vec<(String, String)>,
-    /// Keys of access tokens.
-    pub oauth_keys: Vec<OAuthKey>,
-}
-
-/// Who is told.
+/// Who is told, and about what.
 pub struct Listeners {
+    /// Which realms there are besides those that the database names.
+    pub realms: Box<dyn Fn() -> Vec<Box<str>> + Send>,
     /// That an answer is there.
     pub answer: Box<dyn Fn(Asker) + Send>,
     /// That something has changed.
@@ -67,11 +63,19 @@ impl Inquirer {
         let mut inquirer = Inquirer { store, users, questions, runtime, outside: Outside::default(), log };
         let Inquirer { store, runtime, .. } = &inquirer;
         // A timeout is to be made where time is kept.
-        let read = runtime.block_on(async { timeout(AT_START, read_outside(&**store)).await });
-        match read.unwrap_or_else(|_| Err(no_answer(&**store))) {
+        let hosts = runtime.block_on(async {
+            let found = timeout(AT_START, addresses_of(store.hosts(), &BTreeSet::new())).await;
+            found.map(|(hosts, _)| hosts).unwrap_or_default()
+        });
+        let read = runtime.block_on(async { timeout(AT_START, Outside::read(&**store, &hosts)).await });
+        match in_words(&**store, read) {
             Ok(outside) => inquirer.outside = outside,
-            Err(trouble) => inquirer.tell_down(&trouble),
+            Err(trouble) => {
+                inquirer.outside.hosts = hosts;
+                inquirer.tell_down(&trouble);
+            }
         }
+        tell_unreadable(&inquirer.log, &[], &inquirer.outside);
         Ok(inquirer)
     }
 
@@ -83,11 +87,6 @@ impl Inquirer {
     /// What holds for all, as it was read last.
     pub fn outside(&self) -> &Outside {
         &self.outside
-    }
-
-    /// The hosts that are connected to.
-    pub fn hosts(&self) -> Vec<String> {
-        self.store.hosts().to_vec()
     }
 
     /// Which database it is; never a password.
@@ -105,36 +104,73 @@ impl Inquirer {
 
     fn run(self, listeners: &Listeners) {
         let Inquirer { store, users, mut questions, runtime, mut outside, log } = self;
+        let store = &*store;
         runtime.block_on(async {
             let mut askers = Askers::new();
             let mut asking = FuturesUnordered::new();
-            let mut reading = Box::pin(read_again(store.clone(), SOON));
+            let mut reading = Box::pin(read_again(store, outside.hosts.clone(), SOON));
+            let mut finding = Box::pin(find_again(store, outside.hosts.clone(), FIND_AGAIN));
+            let mut surveying = Box::pin(survey(store, realms(listeners, &outside), Duration::ZERO));
+            users.begin_survey();
+            let mut corruption_told = None;
             loop {
                 tokio::select! {
                     question = questions.recv(), if asking.len() < AT_ONCE => {
                         let Some(Question { realm, name, asker }) = question else { return };
+                        if users.is_down() {
+                            // Whoever is known is let in by what is known of him; nobody else is kept waiting.
+                            (listeners.answer)(asker);
+                            continue;
+                        }
                         let waiting = askers.entry((realm.clone(), name.clone())).or_default();
                         waiting.push(asker);
                         if waiting.len() == 1 {
-                            asking.push(ask(&*store, realm, name));
+                            asking.push(ask(store, realm, name));
                         }
                     }
                     Some((realm, name, answer)) = asking.next() => {
                         match &answer {
-                            Ok(user) => users.note(&realm, &name, user.as_ref()),
-                            Err(trouble) => note(&users, &log, &*store, Some(trouble)),
+                            Ok(Ok(user)) => users.note(&realm, &name, user.as_ref()),
+                            // One row that makes no sense is one user's trouble, and nobody else's.
+                            Ok(Err(error)) if is_of_one_user(error) => {
+                                users.note(&realm, &name, None);
+                                tell_corrupt(&log, error, &mut corruption_told);
+                            }
+                            Ok(Err(error)) => note(&users, &log, store, Some(&error.to_string())),
+                            Err(_) => note(&users, &log, store, Some(&no_answer(store))),
                         }
                         let waiting = askers.remove(&(realm, name)).unwrap_or_default();
                         waiting.into_iter().for_each(|asker| (listeners.answer)(asker));
                     }
                     read = &mut reading => {
-                        let pause = if read.is_ok() { AGAIN } else { SOON };
-                        reading = Box::pin(read_again(store.clone(), pause));
-                        note(&users, &log, &*store, read.as_ref().err());
-                        if let Ok(read) = read && read != outside {
-                            outside = read;
+                        let pause = read.as_ref().map_or(SOON, |(_, took)| AGAIN.max(*took));
+                        reading = Box::pin(read_again(store, outside.hosts.clone(), pause));
+                        note(&users, &log, store, read.as_ref().err());
+                        if let Ok((read, _)) = read {
+                            // They may have been found anew while this was read.
+                            let read = Outside { hosts: outside.hosts.clone(), ..read };
+                            if read != outside {
+                                tell_unreadable(&log, &outside.unreadable, &read);
+                                outside = read;
+                                (listeners.changed)(&outside);
+                            }
+                        }
+                    }
+                    (hosts, all) = &mut finding => {
+                        if hosts != outside.hosts {
+                            outside.hosts = hosts;
                             (listeners.changed)(&outside);
                         }
+                        let pause = if all { FIND_AGAIN } else { AGAIN };
+                        finding = Box::pin(find_again(store, outside.hosts.clone(), pause));
+                    }
+                    surveyed = &mut surveying => {
+                        let took = surveyed.as_ref().map_or(Duration::ZERO, |surveyed| surveyed.took);
+                        if let Ok(surveyed) = surveyed {
+                            users.note_survey(surveyed.realms);
+                        }
+                        users.begin_survey();
+                        surveying = Box::pin(survey(store, realms(listeners, &outside), pause_after(took)));
                     }
                 }
             }
@@ -143,18 +179,6 @@ impl Inquirer {
 
     fn tell_down(&self, trouble: &Trouble) {
         note(&self.users, &self.log, &*self.store, Some(trouble));
-    }
-}
-
-impl fmt::Debug for Outside {
-    /// Without the secrets.
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Outside")
-            .field("settings", &self.settings)
-            .field("secrets", &self.secrets.len())
-            .field("oauth_keys", &self.oauth_keys.len())
-            .finish()
     }
 }
 
@@ -175,20 +199,20 @@ fn note(users: &StoredUsers, log: &Log, store: &dyn Store, trouble: Option<&Trou
     }
 }
 
-async fn ask(
-    store: &dyn Store,
-    realm: Box<str>,
-    name: Box<str>,
-) -> (Box<str>, Box<str>, Result<Option<StoredUser>, Trouble>) {
+/// The realms whose users may come here.
+fn realms(listeners: &Listeners, outside: &Outside) -> Vec<Box<str>> {
+    let Outside { settings, secrets, .. } = outside;
+    let named = settings.realms.keys().chain(settings.origins.values());
+    let named = named.chain(secrets.iter().map(|(realm, _)| realm)).map(|realm| realm.as_str().into());
+    let all: BTreeSet<Box<str>> = (listeners.realms)().into_iter().chain(named).collect();
+    all.into_iter().filter(|realm| !realm.is_empty()).collect()
+}
+
+type Asked = (Box<str>, Box<str>, Result<turnpike_store::Result<Option<StoredUser>>, Elapsed>);
+
+async fn ask(store: &dyn Store, realm: Box<str>, name: Box<str>) -> Asked {
     let asked = timeout(PATIENCE, store.user(&realm, &name)).await;
-    let answer = match asked {
-        Ok(Ok(user)) => Ok(user),
-        // One row that makes no sense is one user's trouble, and nobody else's.
-        Ok(Err(error)) if is_of_one_user(&error) => Ok(None),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(no_answer(store)),
-    };
-    (realm, name, answer)
+    (realm, name, asked)
 }
 
 fn is_of_one_user(error: &StoreError) -> bool {
@@ -196,44 +220,48 @@ fn is_of_one_user(error: &StoreError) -> bool {
     matches!(error.kind(), Corrupt | Invalid | TooLong)
 }
 
-async fn read_again(store: Arc<dyn Store>, pause: Duration) -> Result<Outside, Trouble> {
+/// Says which user's row makes no sense; once a minute at most, since he may try often. What is wrong with a name that
+/// somebody has come with is nobody's trouble.
+fn tell_corrupt(log: &Log, error: &StoreError, told: &mut Option<Instant>) {
+    let is_due = told.is_none_or(|told| told.elapsed() >= TOLD_AGAIN);
+    if error.kind() == turnpike_store::ErrorKind::Corrupt && is_due {
+        *told = Some(Instant::now());
+        log.error(&format!("Database: a user cannot come in: {error}"));
+    }
+}
+
+/// Says which rows that hold for all make no sense, of those that were not among the ones `before`.
+fn tell_unreadable(log: &Log, before: &[String], outside: &Outside) {
+    for row in outside.unreadable.iter().filter(|row| !before.contains(row)) {
+        log.error(&format!("Database: not heeded: {row}"));
+    }
+}
+
+/// What holds for all, and how long it has taken to read it. That may be long where there is much of it, and says nothing
+/// of whether the database answers.
+async fn read_again(
+    store: &dyn Store,
+    hosts: BTreeSet<IpAddr>,
+    pause: Duration,
+) -> Result<(Outside, Duration), Trouble> {
     sleep(pause).await;
-    let read = timeout(PATIENCE, read_outside(&*store)).await;
-    read.unwrap_or_else(|_| Err(no_answer(&*store)))
+    in_words(store, timeout(PATIENCE, store.ping()).await)?;
+    let begun = Instant::now();
+    let outside = in_words(store, timeout(MOST_READING, Outside::read(store, &hosts)).await)?;
+    Ok((outside, begun.elapsed()))
 }
 
-async fn read_outside(store: &dyn Store) -> Result<Outside, Trouble> {
-    let words = |error: StoreError| error.to_string();
-    let settings = store.settings().await.map_err(words)?;
-    let (mut secrets, mut oauth_keys) = (Vec::new(), Vec::new());
-    for row in all(store, Kind::Secret).await.map_err(words)? {
-        if let Row::Secret { realm, value } = row {
-            secrets.push((realm, value));
-        }
-    }
-    for row in all(store, Kind::OAuthKey).await.map_err(words)? {
-        if let Row::OAuthKey(key) = row {
-            oauth_keys.push(key);
-        }
-    }
-    secrets.sort();
-    secrets.dedup();
-    oauth_keys.sort_by(|one, other| one.kid.cmp(&other.kid));
-    Ok(Outside { settings, secrets, oauth_keys })
+async fn find_again(
+    store: &dyn Store,
+    before: BTreeSet<IpAddr>,
+    pause: Duration,
+) -> (BTreeSet<IpAddr>, bool) {
+    sleep(pause).await;
+    addresses_of(store.hosts(), &before).await
 }
 
-/// All rows of a kind there are few of; of more than [`MOST_PAGES`] pages the first.
-async fn all(store: &dyn Store, kind: Kind) -> Result<Vec<Row>, StoreError> {
-    let (mut rows, mut after) = (Vec::new(), None);
-    for _ in 0..MOST_PAGES {
-        let page = store.list(kind, None, after.as_ref(), PAGE_ROWS).await?;
-        rows.extend(page.rows);
-        after = page.next;
-        if after.is_none() {
-            break;
-        }
-    }
-    Ok(rows)
+fn in_words<T>(store: &dyn Store, answer: Result<turnpike_store::Result<T>, Elapsed>) -> Result<T, Trouble> {
+    answer.map_err(|_| no_answer(store))?.map_err(|error| error.to_string())
 }
 
 fn no_answer(store: &dyn Store) -> Trouble {
@@ -244,11 +272,15 @@ fn no_answer(store: &dyn Store) -> Trouble {
 const AT_ONCE: usize = 64;
 /// How long an answer is waited for: a client has sent its request three times by then.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Likewise at start, for what holds for all.
+/// How long reading what holds for all may take.
+const MOST_READING: Duration = Duration::from_secs(30);
+/// Likewise at start, when the server waits for it.
 const AT_START: Duration = Duration::from_secs(5);
 /// How long after an answer what holds for all is read again.
 const AGAIN: Duration = Duration::from_secs(2);
 /// Likewise after none, so that new users get in soon after it has come back.
 const SOON: Duration = Duration::from_millis(500);
-/// Pages of secrets, and of keys.
-const MOST_PAGES: usize = 10;
+/// How often the database's hosts are looked up: their names may move.
+const FIND_AGAIN: Duration = Duration::from_secs(30);
+/// How often it is said that some user's row makes no sense.
+const TOLD_AGAIN: Duration = Duration::from_secs(60);

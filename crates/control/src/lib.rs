@@ -4,7 +4,9 @@
 
 mod dropped_lines;
 mod inquirer;
+mod key_survey;
 mod log;
+mod outside;
 mod records;
 mod reports;
 mod session_entries;
@@ -16,16 +18,20 @@ mod vocabulary;
 mod words;
 
 pub use dropped_lines::dropped_lines;
-pub use inquirer::{Inquirer, Listeners, Outside};
+pub use inquirer::{Inquirer, Listeners};
 pub use log::{
     Entry, EventName, Facility, Field, JOURNAL_SOCKET, Level, Log, LogDestination, LogFormat, LogOptions,
     SizeRotation, Value, stdout_is_journal,
 };
+pub use outside::Outside;
 pub use records::{
-    DatabaseKeeper, Failure, FileKeeper, Keeper, KeeperCounters, RecordField, Records, SessionRecord, WebhookKeeper,
+    DatabaseKeeper, Failure, FileKeeper, Keeper, KeeperCounters, RecordField, Records, SessionRecord,
+    WebhookKeeper,
 };
 pub use reports::{ReportSender, Reports, Watcher};
 pub use session_lines::{Line, line_of};
-pub use statsdb::{Server as StatsdbServer, Statsdb, StatsdbCounters, StatsdbWatcher, UsagePage, UsageSender};
+pub use statsdb::{
+    Server as StatsdbServer, Statsdb, StatsdbCounters, StatsdbWatcher, UsagePage, UsageSender,
+};
 pub use stored_users::{Asker, StoredUsers};
 pub use words::in_words;

@@ -116,7 +116,8 @@ impl Reports {
     fn tell_losses(&self) {
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            let message = format!("{lost} reports of workers were lost: they come faster than they are heard");
+            let message =
+                format!("{lost} reports of workers were lost: they come faster than they are heard");
             self.tell_of_lines(EventName::LinesLost, lost, message);
         }
     }

@@ -243,7 +243,8 @@ mod tests {
 
     #[test]
     fn the_path_tells_who_relayed() {
-        let usage = |flow_packets| Usage { client_packets: 3, peer_packets: 4, flow_packets, ..Usage::default() };
+        let usage =
+            |flow_packets| Usage { client_packets: 3, peer_packets: 4, flow_packets, ..Usage::default() };
         assert_eq!([path(&usage(0)), path(&usage(5)), path(&usage(7))], ["server", "both", "kernel"]);
     }
 }

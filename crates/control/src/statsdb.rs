@@ -217,7 +217,9 @@ impl Work {
     async fn begin(&mut self) {
         match self.remove_ours().await {
             Ok(0) => {}
-            Ok(count) => self.log.info(&format!("redis-statsdb: {count} keys of an earlier run were removed")),
+            Ok(count) => {
+                self.log.info(&format!("redis-statsdb: {count} keys of an earlier run were removed"))
+            }
             Err(error) => self.note_down(&error, 0),
         }
     }

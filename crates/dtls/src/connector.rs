@@ -46,4 +46,14 @@ impl DtlsConnector {
     pub fn begin(&self, exchange: &mut Exchange) -> Result<Session, ConfigError> {
         Ok(Session::connect(Ssl::new(&self.0)?, exchange)?)
     }
+
+    /// Likewise, asking for the server of this name (RFC 6066 §3).
+    ///
+    /// # Errors
+    /// This is no name of a host, or OpenSSL has no memory.
+    pub fn begin_with(&self, exchange: &mut Exchange, server_name: &str) -> Result<Session, ConfigError> {
+        let mut ssl = Ssl::new(&self.0)?;
+        ssl.set_hostname(server_name)?;
+        Ok(Session::connect(ssl, exchange)?)
+    }
 }

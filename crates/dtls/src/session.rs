@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use openssl::error::ErrorStack;
-use openssl::ssl::{Error, ErrorCode, Ssl, SslStream};
+use openssl::ssl::{Error, ErrorCode, NameType, Ssl, SslStream};
 
 use crate::exchange::{Exchange, Lent};
 use crate::ffi;
@@ -160,6 +160,11 @@ impl Session {
     pub fn peer_chain(&self) -> Vec<Vec<u8>> {
         let chain = self.stream.ssl().peer_cert_chain().into_iter().flatten();
         chain.filter_map(|certificate| certificate.to_der().ok()).collect()
+    }
+
+    /// The server that the client has asked for (RFC 6066 §3), at the server's end.
+    pub fn server_name(&self) -> Option<&str> {
+        self.stream.ssl().servername(NameType::HOST_NAME)
     }
 
     /// What was agreed on to be spoken inside (RFC 7443).

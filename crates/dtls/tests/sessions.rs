@@ -190,6 +190,19 @@ fn established() -> World {
     world
 }
 
+/// RFC 6066 §3.
+#[test]
+fn a_server_hears_which_name_the_client_has_asked_for() {
+    assert_eq!(established().server.expect("a session").server_name(), None);
+    let mut world = World::new(acceptor(&files(&chain(&PKCS_ECDSA_P256_SHA256))), &ClientFiles::default());
+    let connector = DtlsConnector::new(&ClientFiles::default()).unwrap();
+    world.client = connector.begin_with(&mut world.exchange, "turn.example.org").unwrap();
+    world.to_server = world.take();
+    world.settle(|_| false);
+    assert!(world.is_established());
+    assert_eq!(world.server.expect("a session").server_name(), Some("turn.example.org"));
+}
+
 #[test]
 fn hands_are_shaken_with_rsa_and_ecdsa_and_the_whole_chain_is_shown() {
     for algorithm in [&PKCS_RSA_SHA256, &PKCS_ECDSA_P256_SHA256] {

@@ -29,11 +29,11 @@ use std::fmt;
 
 use async_trait::async_trait;
 
+pub use self::redis::{RedisStatus, StatusCommand};
 pub use appended::{Appended, Datum, Schemas};
 pub use connect::{ConnectOptions, StoreKind, connect, connect_with};
 pub use error::{ErrorKind, StoreError};
 pub use memory::MemoryStore;
-pub use self::redis::{RedisStatus, StatusCommand};
 pub use page::{Counts, Cursor, Page};
 pub use rows::{AdminUser, Key, Kind, OAuthKey, RealmOption, Row, StoredUser};
 pub use settings::{RealmSettings, Settings};

@@ -2,6 +2,7 @@
 
 mod keys;
 mod link;
+mod sentinel;
 mod status;
 mod values;
 

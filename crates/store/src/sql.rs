@@ -106,7 +106,7 @@ impl<D: Driver> SqlStore<D> {
         if !self.has_user_keys.load(Ordering::Relaxed) {
             return Ok(());
         }
-        for chunk in rows.chunks_mut(KEYS_AT_ONCE) {
+        for chunk in rows.chunks_mut(self.statements.user_keys_at_once()) {
             let keys: Vec<Key> = chunk.iter().map(Row::key).collect();
             let found = match self.pool.rows(&self.statements.user_keys(&keys)).await {
                 Ok(found) => found,
@@ -278,6 +278,3 @@ impl fmt::Debug for Value {
         })
     }
 }
-
-/// So many users' SHA-256 keys are asked for at once: SQLite allows an expression a depth of 1000.
-const KEYS_AT_ONCE: usize = 200;

@@ -33,9 +33,9 @@ impl Server {
         };
         self.check_nonce(request, nonce)?;
         if self.bears_token(request) {
-            return self.authenticate_bearer(request, &claim, realm, owner).map(Sender::Known);
+            return self.authenticate_bearer(request, &claim, realm, owner);
         }
-        let credentials = self.config.credentials_for(request).clone();
+        let credentials = self.credentials_for(request).clone();
         let Some(digest) = credentials.offer().chosen(&request.message) else {
             return Err(Refusal::plain(ErrorNumber::BAD_REQUEST, Reason::PasswordAlgorithms));
         };
@@ -86,7 +86,7 @@ impl Server {
 
     /// A nonce for whoever sends from `client`.
     pub(crate) fn nonce_for(&self, request: &Request<'_>) -> [u8; crate::nonce::LENGTH] {
-        let offer = self.config.credentials_for(request).offer();
+        let offer = self.credentials_for(request).offer();
         self.nonce_key.issue(request.now.unix, &request.client.tuple.client, offer)
     }
 
@@ -101,7 +101,7 @@ impl Server {
         let holder =
             if binds && request.client.tuple.transport.is_stream() { Holder::Address } else { Holder::Port };
         let lifetime = self.config.nonce_lifetime;
-        let offer = self.config.credentials_for(request).offer();
+        let offer = self.credentials_for(request).offer();
         match self.nonce_key.check(nonce, request.now.unix, (client, holder), lifetime, offer) {
             Ok(()) => {
                 self.budget.refund(client.ip());

@@ -163,7 +163,7 @@ impl Credentials {
         let bearers_alone = self.oauth.is_some() && self.users.is_empty();
         let directory = self.directory.as_ref();
         Offer {
-            sha256: self.md5_only == 0 && directory.is_none_or(|directory| directory.all_have_sha256()),
+            sha256: self.md5_only == 0 && directory.is_none_or(|it| it.all_have_sha256(&self.realm)),
             // A database is not asked for hashes.
             anonymity: self.secrets.is_empty() && directory.is_none() && !bearers_alone,
         }
@@ -172,6 +172,11 @@ impl Credentials {
     /// What opens access tokens, where these are accepted.
     pub(crate) fn oauth(&self) -> Option<&OAuthKeys> {
         self.oauth.as_ref()
+    }
+
+    /// Whether there are users, secrets or keys that cannot be asked for now.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.directory.as_ref().is_some_and(|directory| directory.is_unreachable())
     }
 
     /// Whose access token this is, if it is good and the request is signed with the key in it.

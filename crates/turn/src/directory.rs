@@ -13,8 +13,15 @@ pub trait Directory: fmt::Debug + Send + Sync {
     /// What is known of this user; whoever cannot wait is told what was known of him last.
     fn find(&self, realm: &str, name: &str, may_wait: bool) -> Found;
 
-    /// Whether every user there is has a SHA-256 key, so that challenges may offer it.
-    fn all_have_sha256(&self) -> bool {
+    /// Whether every user of this realm has a SHA-256 key, so that challenges may offer it. When that changes, nonces
+    /// that were issued before are good no more.
+    fn all_have_sha256(&self, realm: &str) -> bool {
+        let _ = realm;
+        false
+    }
+
+    /// Whether the store cannot be asked now, so that what it would say of anybody is not known.
+    fn is_unreachable(&self) -> bool {
         false
     }
 }

@@ -20,10 +20,10 @@ use turnpike_wire::{AttributeType, Integrity, Message, Method};
 
 pub use token::{MacKey, Token, TokenCipher, TokenError, TokenKey};
 
-use crate::auth::{Claim, WRONG_REALM, name_claimed, shown};
+use crate::auth::{Claim, Sender, WRONG_REALM, name_claimed, shown};
 use crate::credentials::{CredentialRefusal, User};
 use crate::reason::Reason;
-use crate::requests::{Refusal, Request};
+use crate::requests::{Answer, Refusal, Request};
 use crate::server::Server;
 use crate::time::UnixTime;
 use crate::tuple::RelayId;
@@ -160,20 +160,20 @@ impl SessionKey {
 impl Server {
     /// Whether a request comes with an access token, and these are accepted.
     pub(crate) fn bears_token(&self, request: &Request<'_>) -> bool {
-        request.message.has(AttributeType::ACCESS_TOKEN)
-            && self.config.credentials_for(request).oauth().is_some()
+        request.message.has(AttributeType::ACCESS_TOKEN) && self.credentials_for(request).oauth().is_some()
     }
 
-    /// The bearer of the request's token. The nonce is good.
+    /// The bearer of the request's token. The nonce is good. Whose key may be in a database that cannot be asked now is
+    /// not refused.
     pub(crate) fn authenticate_bearer(
         &mut self,
         request: &Request<'_>,
         claim: &Claim<'_>,
         realm: &[u8],
         owner: Option<Arc<User>>,
-    ) -> Result<Arc<User>, Refusal> {
+    ) -> Result<Sender, Refusal> {
         let Request { now, message, .. } = request;
-        let credentials = self.config.credentials_for(request).clone();
+        let credentials = self.credentials_for(request).clone();
         let name = name_claimed(&credentials, claim, owner.as_deref());
         let short_way = !matches!(message.method(), Method::ALLOCATE | Method::REFRESH);
         let signs = |owner: &Arc<User>| owner.session_key().is_some_and(|key| key.signs(message, now.unix));
@@ -187,7 +187,10 @@ impl Server {
             credentials.authenticate_bearer(message, name.as_deref(), access, now.unix)
         };
         match verified {
-            Ok(user) => Ok(user),
+            Ok(user) => Ok(Sender::Known(user)),
+            Err(refusal) if refusal.reason == Reason::UnknownKid && credentials.is_incomplete() => {
+                Ok(Sender::Asked(Answer::Unavailable(Reason::StoreUnavailable)))
+            }
             Err(refusal) => {
                 let username = shown(name.as_deref(), claim);
                 Err(self.refuse_credentials(request, username, refusal))

@@ -2,7 +2,9 @@
 //!
 //! The offer is made before anybody is known, so it holds only what every user of the realm can use: SHA-256 where
 //! no user is known by an MD5 key alone, USERHASH where every user is in a list. A client that took up more than its
-//! user has would be refused for good, because RFC 8489 lets it fall back to nothing weaker.
+//! user has would be refused for good, because RFC 8489 lets it fall back to nothing weaker. Of users in a database that
+//! others change this can be believed wrongly for a moment: when one without the key is seen, the offer is taken back, and
+//! with it every nonce it came with, so that his request is challenged anew rather than refused.
 //!
 //! Invariant: the whole offer is part of what a nonce proves, so a request that comes with a valid nonce can be
 //! compared with the offer of today: it is the one that came with the nonce.

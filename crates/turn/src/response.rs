@@ -109,7 +109,7 @@ impl Server {
             Reason::TryAlternate => self.next_alternate(&request.client.tuple),
             _ => None,
         };
-        let credentials = self.config.credentials_for(request).clone();
+        let credentials = self.credentials_for(request).clone();
         let challenge = refusal.challenge.then_some((&*credentials, &nonce[..]));
         self.write_error(&request.reply(), refusal, challenge, &unknown, alternate.as_ref())
     }

@@ -3,7 +3,7 @@
 //! Contract: after any `handle_` call drain [`Server::poll_effect`], then re-read [`Server::poll_timeout`].
 //! A verdict is used before the next call; the borrow enforces it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,6 +71,8 @@ pub struct Server {
     pub(crate) proxy_refusal_told: Timestamp,
     /// Everybody, where no password is asked for.
     pub(crate) nobody: Arc<User>,
+    /// The realms of those whose TLS or DTLS sessions have named one of several servers.
+    pub(crate) named_links: HashMap<Link, Box<str>>,
 }
 
 impl Server {
@@ -108,6 +110,7 @@ impl Server {
             alternate_turns: Turns::new(init.worker),
             sessions: 0,
             proxy_refusal_told: Timestamp(0),
+            named_links: HashMap::new(),
         }
     }
 
@@ -139,6 +142,9 @@ impl Server {
     /// A client's connection has ended: ends its allocation, unless that has a ticket, and the one that is being made.
     /// Where proxies name the clients, the same 5-tuple may have come by another connection since.
     pub fn handle_link_closed(&mut self, now: Now, client: Client) {
+        if !self.named_links.is_empty() {
+            self.forget_server_name(client.link);
+        }
         self.waiting.abandon(&client);
         self.inquiries.abandon(&client);
         let relay = self.allocations.find(&client.tuple);

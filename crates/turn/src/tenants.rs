@@ -1,7 +1,7 @@
 //! Several realms on one server: each with its own users and secrets, quotas, bandwidth and peers.
 //!
-//! The realm of whoever wants to allocate is found by the name's suffix, the address he came to, or ORIGIN (as in
-//! coturn), in this order; else it is the server's own. Whoever names another one is told which it is. What comes after
+//! The realm of whoever wants to allocate is found by the name's suffix, the name that his TLS or DTLS session asked for
+//! (RFC 6066 §3), the address he came to, or ORIGIN (as in coturn), in this order; else it is the server's own. Whoever names another one is told which it is. What comes after
 //! is of the realm it names: ORIGIN comes with the first request alone, and a session that moves may come to another
 //! address; and nobody does anything there but to what he has allocated in that realm.
 
@@ -16,6 +16,8 @@ use crate::config::Config;
 use crate::credentials::{Credentials, User};
 use crate::peers::IpRange;
 use crate::requests::Request;
+use crate::server::Server;
+use crate::tuple::Link;
 
 /// The realms there are besides the server's own, what is special about each, and how they are told apart.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +28,8 @@ pub struct Tenants {
     pub origins: HashMap<Box<str>, Box<str>>,
     /// Realm by the address that clients send to.
     pub addresses: HashMap<IpAddr, Box<str>>,
+    /// Realm by the server's name, in lower case, as clients of TLS and DTLS give it.
+    pub server_names: HashMap<Box<str>, Box<str>>,
     /// What stands in a username before the name of its realm; `None` where names say nothing of it.
     pub suffix: Option<char>,
 }
@@ -64,13 +68,33 @@ impl Tenants {
     }
 }
 
-impl Config {
+impl Server {
+    /// Whether it matters which server a client of TLS or DTLS has asked for.
+    pub fn heeds_server_names(&self) -> bool {
+        !self.config.tenants.server_names.is_empty()
+    }
+
+    /// A client of TLS or DTLS has said which server it wants: to be told before its first message.
+    pub fn handle_server_name(&mut self, link: Link, name: &str) {
+        let realm = self.config.tenants.server_names.get(name.to_ascii_lowercase().as_str());
+        // Links are as few as connections, and each is forgotten when it is closed.
+        if let Some(realm) = realm.cloned() {
+            self.named_links.insert(link, realm);
+        }
+    }
+
+    /// What came by this link comes by another worker's from now on.
+    pub fn forget_server_name(&mut self, link: Link) {
+        self.named_links.remove(&link);
+    }
+
     /// Whose credentials a request is judged by.
     pub(crate) fn credentials_for(&self, request: &Request<'_>) -> &Arc<Credentials> {
-        if self.tenants.is_empty() {
-            return &self.credentials;
+        let tenants = &self.config.tenants;
+        if tenants.is_empty() {
+            return &self.config.credentials;
         }
-        let (message, tenants) = (&request.message, &self.tenants);
+        let message = &request.message;
         let continues = !matches!(message.method(), Method::ALLOCATE | Method::BINDING);
         let by_realm = || {
             let Realm(realm) = message.get().ok()?.filter(|_| continues)?;
@@ -81,15 +105,19 @@ impl Config {
             let (_, realm) = core::str::from_utf8(name).ok()?.rsplit_once(tenants.suffix?)?;
             tenants.credentials(realm)
         };
+        let by_server_name = || tenants.credentials(self.named_links.get(&request.client.link)?);
         let by_address = || tenants.credentials(tenants.addresses.get(&request.client.tuple.server.ip())?);
         let by_origin = || {
             let Origin(origin) = message.get().ok()??;
             let origin = core::str::from_utf8(origin).ok()?.to_ascii_lowercase();
             tenants.credentials(tenants.origins.get(origin.as_str())?)
         };
-        by_realm().or_else(by_name).or_else(by_address).or_else(by_origin).unwrap_or(&self.credentials)
+        let found = by_realm().or_else(by_name).or_else(by_server_name).or_else(by_address);
+        found.or_else(by_origin).unwrap_or(&self.config.credentials)
     }
+}
 
+impl Config {
     /// What this user's realm has of its own.
     pub(crate) fn tenant(&self, user: &User) -> Option<&Tenant> {
         self.tenants.realms.get(user.realm())

@@ -1,6 +1,5 @@
 //! The database that the configuration names: connecting to it, and making rules of what it says.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -55,11 +54,16 @@ fn named(config: &config::Config) -> anyhow::Result<Option<(&config::Database, S
 /// The key that decrypts the password of a MySQL connection, if there is to be one.
 pub(crate) fn password_key(config: &config::Config) -> anyhow::Result<Option<[u8; 16]>> {
     let Some(name) = &config.databases.secret_key_file else { return Ok(None) };
+    password_key_in(name).map(Some)
+}
+
+/// The key in this file.
+pub(crate) fn password_key_in(name: &str) -> anyhow::Result<[u8; 16]> {
     let path = locate(&SystemEnvironment, name);
     let bytes =
         std::fs::read(&path).with_context(|| format!("secret-key-file: cannot read {}", path.display()))?;
     let key = bytes.get(..16).and_then(|key| key.try_into().ok());
-    key.map(Some).with_context(|| {
+    key.with_context(|| {
         format!(
             "secret-key-file: {} has {} bytes, not 16: make one with turnadmin -x",
             path.display(),
@@ -78,6 +82,8 @@ pub(crate) fn start(
     rulebook: Arc<Rulebook>,
     log: Arc<Log>,
 ) -> std::io::Result<()> {
+    let known = rulebook.clone();
+    let realms = move || known.read(|parts| realms(&parts.settings));
     let answer = move |Asker { worker, inquiry }| workers.answer(worker, inquiry);
     let changed = move |outside: &Outside| {
         rulebook.change(|parts| {
@@ -87,8 +93,25 @@ pub(crate) fn start(
         });
         log.info(&format!("Database: read again; {}", summary(outside)));
     };
-    inquirer.start(Listeners { answer: Box::new(answer), changed: Box::new(changed) })?;
+    inquirer.start(Listeners {
+        realms: Box::new(realms),
+        answer: Box::new(answer),
+        changed: Box::new(changed),
+    })?;
     Ok(())
+}
+
+/// The realms that the configuration names.
+fn realms(settings: &config::Config) -> Vec<Box<str>> {
+    let databases = &settings.databases;
+    let by_address = databases.realm_of_address.iter().map(|(_, realm)| realm);
+    let by_name = databases.realm_of_server_name.iter().map(|(_, realm)| realm);
+    [&settings.realm]
+        .into_iter()
+        .chain(by_address)
+        .chain(by_name)
+        .map(|realm| realm.as_str().into())
+        .collect()
 }
 
 /// What a database holds for all, in a few words.
@@ -115,7 +138,14 @@ pub(crate) fn apply(
     tenants.suffix = databases.realm_in_username;
     tenants.addresses =
         databases.realm_of_address.iter().map(|(ip, realm)| (*ip, realm.as_str().into())).collect();
-    let mut names: Vec<&str> = databases.realm_of_address.iter().map(|(_, realm)| realm.as_str()).collect();
+    tenants.server_names = databases
+        .realm_of_server_name
+        .iter()
+        .map(|(name, realm)| (name.as_str().into(), realm.as_str().into()))
+        .collect();
+    let named = realms(settings);
+    let mut names: Vec<&str> =
+        named.iter().map(|realm| &**realm).filter(|name| *name != settings.realm).collect();
     if databases.realms {
         tenants.origins = outside
             .settings
@@ -135,6 +165,8 @@ pub(crate) fn apply(
         tenant.credentials = (name != settings.realm).then(|| Arc::new(of_realm(name)));
         tenants.realms.insert(name.into(), tenant);
     }
+    // Nobody is relayed to the database itself.
+    rules.peers.denied.extend(outside.hosts.iter().map(|ip| IpRange { first: *ip, last: *ip }));
     // The empty realm's ranges hold for everybody.
     if let Some(everybody) = outside.settings.realms.get("").filter(|_| databases.peers) {
         rules.peers.allowed.extend(ranges(&everybody.allowed_peers, log));
@@ -207,10 +239,4 @@ fn ranges<'r>(written: impl IntoIterator<Item = &'r String>, log: &Log) -> impl 
             None
         }
     })
-}
-
-/// The database's own hosts, which nobody may be relayed to.
-pub(crate) fn hosts(inquirer: &Inquirer) -> Vec<IpRange> {
-    let addresses = inquirer.hosts().into_iter().filter_map(|host| host.parse::<IpAddr>().ok());
-    addresses.map(|ip| IpRange { first: ip, last: ip }).collect()
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use anyhow::Context;
 use turnpike_config::{Config, Database, DatabaseKind};
 use turnpike_control::{
-    DatabaseKeeper, FileKeeper, Keeper, Log, Records, Statsdb, StatsdbServer, UsagePage, UsageSender, Watcher,
-    WebhookKeeper,
+    DatabaseKeeper, FileKeeper, Keeper, Log, Records, Statsdb, StatsdbServer, UsagePage, UsageSender,
+    Watcher, WebhookKeeper,
 };
 use turnpike_store::{ConnectOptions, StoreKind};
 use turnpike_worker::{Command, Mailbox, Visit};
@@ -37,7 +37,8 @@ pub(crate) fn open(config: &Config, log: &Arc<Log>) -> anyhow::Result<(Recording
     let statsdb = match &config.records.statsdb {
         None => None,
         Some(connection) => {
-            let statsdb = Statsdb::open(connection.expose(), log.clone()).context("redis-statsdb is of no use")?;
+            let statsdb =
+                Statsdb::open(connection.expose(), log.clone()).context("redis-statsdb is of no use")?;
             log.info(&format!("Status of sessions: to {}", statsdb.name()));
             watchers.push(Box::new(statsdb.watcher()));
             Some(statsdb)
@@ -119,7 +120,8 @@ fn is_ours(local: &str, listening: &[SocketAddr]) -> bool {
     let Ok(address) = local.parse::<SocketAddr>() else { return false };
     listening.iter().any(|listener| {
         listener.port() == address.port()
-            && (listener.ip() == address.ip() || listener.ip().is_unspecified() && is_of_this_machine(address.ip()))
+            && (listener.ip() == address.ip()
+                || listener.ip().is_unspecified() && is_of_this_machine(address.ip()))
     })
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use turnpike_config as config;
 use turnpike_control::{Inquirer, Log, Outside, StoredUsers};
-use turnpike_turn::{Config, IpRange};
+use turnpike_turn::Config;
 use turnpike_worker::{Command, Siblings};
 
 use crate::addresses::Addresses;
@@ -40,8 +40,6 @@ pub(crate) struct Parts {
 pub(crate) struct Said {
     pub(crate) users: Arc<StoredUsers>,
     pub(crate) outside: Outside,
-    /// The database's own hosts, which nobody may be relayed to.
-    pub(crate) hosts: Vec<IpRange>,
 }
 
 impl Rulebook {
@@ -84,8 +82,7 @@ impl Parts {
         let mut rules = rules(&self.settings, &self.addresses);
         rules.worker_connections = self.worker_connections;
         rules.flows = self.flows;
-        if let Some(Said { users, outside, hosts }) = &self.database {
-            rules.peers.denied.extend(hosts.iter().copied());
+        if let Some(Said { users, outside }) = &self.database {
             database::apply(&mut rules, &self.settings, (outside, users.clone()), log);
         }
         rules
@@ -95,10 +92,6 @@ impl Parts {
 impl Said {
     /// What it said when it was first asked.
     pub(crate) fn at_first(database: &Inquirer) -> Self {
-        Said {
-            users: database.users(),
-            outside: database.outside().clone(),
-            hosts: database::hosts(database),
-        }
+        Said { users: database.users(), outside: database.outside().clone() }
     }
 }

@@ -25,9 +25,9 @@ use crate::links::Links;
 use crate::mailbox::Siblings;
 use crate::peer_connections::PeerConnections;
 use crate::relay_sockets::RelaySockets;
+use crate::security::add_security;
 use crate::stream_limits::StreamCounters;
 use crate::streams::Streams;
-use crate::security::add_security;
 use crate::worker::{Ask, Dropped};
 
 /// Everything a packet meets.
@@ -369,10 +369,20 @@ impl Datapath {
 
 /// Whether a datagram is dropped for what it is, and not for what its sender may do.
 fn is_worth_showing(reason: Reason, tuple: &FiveTuple) -> bool {
-    use Reason::{BadChannelData, Empty, Malformed, NoMagicCookie, NotStun, UnexpectedResponse, UnknownMethod, WrongFingerprint};
+    use Reason::{
+        BadChannelData, Empty, Malformed, NoMagicCookie, NotStun, UnexpectedResponse, UnknownMethod,
+        WrongFingerprint,
+    };
     let is_odd = matches!(
         reason,
-        Empty | NotStun | Malformed | NoMagicCookie | WrongFingerprint | UnexpectedResponse | UnknownMethod | BadChannelData
+        Empty
+            | NotStun
+            | Malformed
+            | NoMagicCookie
+            | WrongFingerprint
+            | UnexpectedResponse
+            | UnknownMethod
+            | BadChannelData
     );
     is_odd && !tuple.transport.is_stream()
 }

@@ -317,6 +317,11 @@ impl Dtls {
         Some(turnpike_turn::Security { version, cipher })
     }
 
+    /// The server that an association's client has asked for.
+    pub(crate) fn server_name(&self, link: Link) -> Option<&str> {
+        self.associations.get(link)?.session.server_name()
+    }
+
     /// The way to an association's client.
     pub(crate) fn carrier(&self, link: Link) -> Option<Client> {
         self.associations.get(link).map(|association| association.carrier)

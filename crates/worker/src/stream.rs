@@ -97,6 +97,14 @@ impl Stream {
         self.unsent.len() + self.queued
     }
 
+    /// The server that the client's TLS session has asked for.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        match &self.security {
+            Security::Tls(session) => session.server_name(),
+            Security::Unknown | Security::None => None,
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn unread(&self) -> usize {
         self.unread.len()

@@ -265,6 +265,11 @@ impl Streams {
         self.get(link).is_some_and(|stream| stream.has_begun)
     }
 
+    /// The server that a connection's TLS session has asked for.
+    pub(crate) fn server_name(&self, link: Link) -> Option<&str> {
+        self.get(link)?.server_name()
+    }
+
     /// What to say to whoever begins with anything but STUN.
     pub(crate) fn http_answer(&self, client: &Client, bytes: &[u8]) -> HttpAnswer {
         self.http.judge(bytes, client.tuple.transport == Transport::Tcp)

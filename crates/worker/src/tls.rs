@@ -35,6 +35,11 @@ pub(crate) struct TlsSession {
 }
 
 impl TlsSession {
+    /// The server that the client has asked for (RFC 6066 §3).
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        self.connection.server_name()
+    }
+
     /// Plain text, from what was read before or, if `reading`, from the socket.
     ///
     /// # Errors

@@ -100,6 +100,27 @@ pub(super) const DATABASES: &[OptionSpec] = &[
     .repeats()
     .ours(),
     OptionSpec::set(
+        &["realm-of-server-name"],
+        "NAME/REALM",
+        |config, value| {
+            let (name, realm) = value.split_once('/').ok_or("it is given as NAME/REALM")?;
+            let is_name = |label: &str| {
+                !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+            };
+            if !name.split('.').all(is_name) {
+                return Err(format!("{name:?} is no host's name, in the letters that DNS has"));
+            }
+            if realm.is_empty() {
+                return Err("the realm is empty".into());
+            }
+            config.databases.realm_of_server_name.push((name.to_ascii_lowercase(), realm.to_owned()));
+            Ok(())
+        },
+        "Clients whose TLS or DTLS session asks for the server of this name are of this realm; may be repeated.",
+    )
+    .repeats()
+    .ours(),
+    OptionSpec::set(
         &["realm-in-username"],
         "CHARACTER",
         |config, value| {

@@ -35,7 +35,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         |config, value| {
             let is_url = ["http://", "https://"].iter().any(|scheme| value.starts_with(scheme));
             if !is_url && !value.is_empty() {
-                return Err(format!("{value:?} begins with neither http:// nor https://"));
+                return Err("it begins with neither http:// nor https://".into());
             }
             config.records.webhook = Some(Secret::new(value)).filter(|_| is_url);
             Ok(())

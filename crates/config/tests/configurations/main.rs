@@ -1,5 +1,6 @@
 //! Configurations as people write them.
 
+mod log_and_records;
 mod modes;
 mod world;
 
@@ -58,6 +59,33 @@ fn a_character_that_cannot_be_seen_is_refused_and_no_part_of_a_password_is_told(
     let password = refusal("-n --user ada:s\u{E9}cret\u{200B}");
     assert!(password.contains("ada") && password.contains("OpaqueString"), "{password}");
     assert!(!password.contains("200") && !password.contains("cret\u{200B}"), "{password}");
+}
+
+#[test]
+fn realms_go_by_addresses_and_by_server_names_in_either_case() {
+    let databases = run(
+        "-n --userdb=/var/db/turndb --realm-of-address=192.0.2.1/north --realm-of-server-name=Turn.South.Example/south \
+         --realm-of-server-name=b/north",
+    )
+    .unwrap()
+    .config
+    .databases;
+    assert_eq!(databases.realm_of_address, [("192.0.2.1".parse().unwrap(), "north".to_owned())]);
+    let named = [("turn.south.example", "south"), ("b", "north")];
+    assert_eq!(
+        databases.realm_of_server_name,
+        named.map(|(name, realm)| (name.to_owned(), realm.to_owned()))
+    );
+    for (value, why) in [
+        ("turn.example", "NAME/REALM"),
+        ("turn.example/", "the realm is empty"),
+        ("/north", "no host's name"),
+        ("turn..example/north", "no host's name"),
+        ("caf\u{E9}.example/north", "no host's name"),
+    ] {
+        let text = refusal(&format!("-n --user=a:b --realm-of-server-name={value}"));
+        assert!(text.contains(why), "{value}: {text}");
+    }
 }
 
 #[test]

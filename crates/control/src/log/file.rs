@@ -184,8 +184,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("turn.log");
         let now = ZonedDateTime::now();
-        let mut file =
-            LogFile::open(&path, false, Some(SizeRotation { bytes: 20, kept: 2 })).unwrap();
+        let mut file = LogFile::open(&path, false, Some(SizeRotation { bytes: 20, kept: 2 })).unwrap();
         for line in ["first line\n", "second line\n", "third line\n", "fourth line\n"] {
             file.append(line, &now).unwrap();
         }

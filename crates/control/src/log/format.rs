@@ -208,11 +208,8 @@ mod tests {
     #[test]
     fn a_record_is_time_level_and_message() {
         let record = |level, message| record(level, message);
-        let ready = line(
-            LogFormat::Coturn,
-            Some("%FT%T.%f%z"),
-            &record(Level::Info, "Total auth threads: 1"),
-        );
+        let ready =
+            line(LogFormat::Coturn, Some("%FT%T.%f%z"), &record(Level::Info, "Total auth threads: 1"));
         assert_eq!(ready, "2026-11-24T10:20:30.500+0100 INFO Total auth threads: 1\n");
         assert_eq!(line(LogFormat::Coturn, None, &record(Level::Error, "x")), "0: ERROR x\n");
     }

@@ -59,7 +59,9 @@ fn row(record: &SessionRecord) -> Vec<Datum> {
         Value::Number(number) => Datum::Integer(i64::try_from(*number).unwrap_or(i64::MAX)),
         Value::Text(text) => {
             let text = text.chars().take(width(*field));
-            Datum::Text(text.map(|character| if character == '\0' { '\u{fffd}' } else { character }).collect())
+            Datum::Text(
+                text.map(|character| if character == '\0' { '\u{fffd}' } else { character }).collect(),
+            )
         }
     };
     RecordField::ALL.iter().zip(record.values()).map(datum).collect()

@@ -151,7 +151,8 @@ impl Work {
                 Err(Failure::Later(why)) => self.tell_down(&why),
                 Err(Failure::Never(why)) => {
                     let (count, name) = (batch.len(), &self.counters.name);
-                    self.log.error(&format!("Session records: {name} refuses {count} of them for good: {why}"));
+                    self.log
+                        .error(&format!("Session records: {name} refuses {count} of them for good: {why}"));
                     break;
                 }
             }
@@ -197,7 +198,7 @@ const LAST_CHANCE: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{LogDestination, LogFormat, LogOptions, Level, Value};
+    use crate::log::{Level, LogDestination, LogFormat, LogOptions, Value};
     use std::sync::mpsc::{Sender, channel};
 
     /// Refuses so many times, then takes all; tells what it was given.
@@ -223,7 +224,9 @@ mod tests {
 
     fn log() -> Arc<Log> {
         let (destination, format) = (LogDestination::Stderr, LogFormat::Coturn);
-        Arc::new(Log::open(LogOptions { destination, format, min_level: Level::Error, timestamp: None }).unwrap())
+        Arc::new(
+            Log::open(LogOptions { destination, format, min_level: Level::Error, timestamp: None }).unwrap(),
+        )
     }
 
     fn record() -> Arc<SessionRecord> {

@@ -45,7 +45,8 @@ impl WebhookKeeper {
 
     fn token(&self) -> anyhow::Result<Option<String>> {
         let Some(path) = &self.token_file else { return Ok(None) };
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let token = text.trim();
         let is_one = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
         if !is_one {
@@ -60,7 +61,8 @@ impl WebhookKeeper {
         if let Some(token) = token {
             request = request.header("Authorization", token);
         }
-        let mut response = request.send(body.as_bytes()).map_err(|error| Failure::Later(error.to_string()))?;
+        let mut response =
+            request.send(body.as_bytes()).map_err(|error| Failure::Later(error.to_string()))?;
         // Read to its end, so that the connection can be used again.
         let _ = response.body_mut().with_config().limit(ANSWER_BYTES).read_to_vec();
         judge(response.status().as_u16())

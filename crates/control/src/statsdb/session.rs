@@ -63,12 +63,7 @@ impl Session {
         self.remote = tuple.client.to_string();
     }
 
-    pub(super) fn tell_status(
-        &mut self,
-        word: &str,
-        lifetime: Duration,
-        commands: &mut Vec<StatusCommand>,
-    ) {
+    pub(super) fn tell_status(&mut self, word: &str, lifetime: Duration, commands: &mut Vec<StatusCommand>) {
         let (kind, otherwise) = match self.transport {
             Transport::Udp => ("UDP", "NONE"),
             Transport::Tcp => ("TCP", "NONE"),

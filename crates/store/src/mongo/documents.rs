@@ -162,6 +162,17 @@ pub(super) fn put(rows: &[Row]) -> Vec<Document> {
     };
     for kind in Kind::ALL {
         let of_kind = || rows.iter().filter(move |row| row.kind() == kind);
+        // First, so that nobody is ever there without the key that he is to have: what goes wrong in between leaves a key
+        // that accompanies nothing yet, which nobody heeds.
+        for row in of_kind() {
+            if let Row::User { user, .. } = row {
+                // Without one it accompanies nothing.
+                let hmackey = if user.sha256.is_some() { hex::encode(&user.hmackey) } else { String::new() };
+                let sha256 = user.sha256.map(|sha256| hex::encode(&sha256)).unwrap_or_default();
+                let keys = doc! { "$set": { "hmackey": hmackey, "sha256key": sha256 } };
+                add(USER_KEYS, doc! { "q": filter(&row.key()), "u": keys, "upsert": true });
+            }
+        }
         for row in of_kind() {
             if let Row::Origin { origin, realm } = row {
                 let others = doc! { "origin": origin, "realm": { "$ne": realm } };
@@ -174,15 +185,6 @@ pub(super) fn put(rows: &[Row]) -> Vec<Document> {
                 add("realm", doc! { "q": { "realm": row.realm() }, "u": made, "upsert": true });
             }
             add(collection(kind), doc! { "q": filter_to_put(row), "u": change(row), "upsert": true });
-        }
-        for row in of_kind() {
-            if let Row::User { user, .. } = row {
-                // Without one it accompanies nothing.
-                let hmackey = if user.sha256.is_some() { hex::encode(&user.hmackey) } else { String::new() };
-                let sha256 = user.sha256.map(|sha256| hex::encode(&sha256)).unwrap_or_default();
-                let keys = doc! { "$set": { "hmackey": hmackey, "sha256key": sha256 } };
-                add(USER_KEYS, doc! { "q": filter(&row.key()), "u": keys, "upsert": true });
-            }
         }
     }
     let command =
@@ -304,3 +306,20 @@ fn list(document: &Document, field: &str) -> impl Iterator<Item = String> {
 
 /// So many statements travel together: each such message is to be answered in time.
 const STATEMENTS: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There is no transaction around them: a server that dies between two commands must leave nothing wrong.
+    #[test]
+    fn a_users_sha256_key_is_written_before_the_user_and_removed_after_him() {
+        let user = StoredUser { hmackey: [1; 16], sha256: Some([2; 32]) };
+        let row = Row::User { realm: "r".into(), name: "alice".into(), user };
+        let into = |command: &Document| text(command, "update") + &text(command, "delete");
+        let written: Vec<String> = put(std::slice::from_ref(&row)).iter().map(into).collect();
+        assert_eq!(written, [USER_KEYS, "turnusers_lt"]);
+        let removed: Vec<String> = remove(&row.key()).iter().map(into).collect();
+        assert_eq!(removed, ["turnusers_lt", USER_KEYS]);
+    }
+}

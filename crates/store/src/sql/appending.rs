@@ -10,8 +10,11 @@ use crate::{Appended, Datum, ErrorKind, Result};
 impl<D: Driver> SqlStore<D> {
     /// Adds rows, and makes the table if it is missing and this user may.
     pub(super) async fn add(&self, appended: &Appended<'_>) -> Result<()> {
-        let queries: Vec<Query> =
-            appended.rows.chunks(ROWS_OF_A_STATEMENT).map(|rows| self.statements.append(appended, rows)).collect();
+        let queries: Vec<Query> = appended
+            .rows
+            .chunks(ROWS_OF_A_STATEMENT)
+            .map(|rows| self.statements.append(appended, rows))
+            .collect();
         match self.pool.batch(&queries).await {
             Ok(_) => return Ok(()),
             Err(Fault::MissingTable) => {}

@@ -7,6 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mysql_async::prelude::Queryable;
 use mysql_async::{ClientIdentity, Conn, Error, OptsBuilder, Params, SslOpts, TxOpts};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 use super::pool::{Connection, Driver, Fault};
 use super::statements::Dialect;
@@ -98,7 +100,8 @@ struct Mysql {
 }
 
 struct MysqlConnection {
-    connection: Conn,
+    /// There until it is dropped.
+    connection: Option<Conn>,
     usable: bool,
     target: Target,
 }
@@ -125,7 +128,7 @@ impl Driver for Mysql {
             Fault::Lost(error) | Fault::Other(error) => error,
             Fault::MissingTable | Fault::Schema(_) => self.target.error(ErrorKind::Schema, error),
         })?;
-        Ok(MysqlConnection { connection, usable: true, target: self.target.clone() })
+        Ok(MysqlConnection { connection: Some(connection), usable: true, target: self.target.clone() })
     }
 }
 
@@ -140,18 +143,33 @@ impl Connection for MysqlConnection {
     }
 
     async fn rows(&mut self, query: &Query) -> Result<Vec<Vec<Value>>, Fault> {
-        let rows = self.connection.exec::<mysql_async::Row, _, _>(&query.sql, parameters(query)).await;
+        let Some(connection) = &mut self.connection else { return Err(self.gone()) };
+        let rows = connection.exec::<mysql_async::Row, _, _>(&query.sql, parameters(query)).await;
         let rows = rows.map_err(|error| self.fault(&error))?;
         Ok(rows.into_iter().map(|row| row.unwrap().into_iter().map(Value::from).collect()).collect())
     }
 
     async fn batch(&mut self, queries: &[Query]) -> Result<Vec<u64>, Fault> {
-        let done = execute(&mut self.connection, queries).await;
+        let Some(connection) = &mut self.connection else { return Err(self.gone()) };
+        let done = execute(connection, queries).await;
         done.map_err(|error| self.fault(&error))
     }
 }
 
+impl Drop for MysqlConnection {
+    /// Says goodbye. The library would first wait for the answer to what was asked, as long as the network says nothing.
+    fn drop(&mut self) {
+        if let (Some(connection), Ok(runtime)) = (self.connection.take(), Handle::try_current()) {
+            runtime.spawn(timeout(GOODBYE, connection.disconnect()));
+        }
+    }
+}
+
 impl MysqlConnection {
+    fn gone(&self) -> Fault {
+        Fault::Lost(self.target.too_late())
+    }
+
     fn fault(&mut self, error: &Error) -> Fault {
         let fault = explain(&self.target, error);
         self.usable &= !matches!(fault, Fault::Lost(_));
@@ -258,3 +276,5 @@ const NAMES: &[&[&str]] = &[
 const DEFAULT_PORT: u16 = 3306;
 const LOCAL_SOCKETS: [&str; 3] = ["/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.sock"];
 const CONNECTIONS: usize = 8;
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(1);

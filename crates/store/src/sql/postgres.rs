@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::task::AbortHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
@@ -93,6 +94,10 @@ struct Postgres {
 
 struct PostgresConnection {
     client: Client,
+    /// What reads and writes the socket.
+    task: AbortHandle,
+    /// Whether an answer is on its way.
+    asking: bool,
     abandoned: bool,
     target: Target,
 }
@@ -114,20 +119,18 @@ impl Driver for Postgres {
             Fault::Lost(error) | Fault::Other(error) => error,
             Fault::MissingTable | Fault::Schema(_) => self.target.error(ErrorKind::Schema, "cannot connect"),
         };
-        // The client ends its connection's task by being dropped.
-        let client = match &self.tls {
+        let (client, task) = match &self.tls {
             Some(tls) => {
                 let (client, connection) = self.config.connect(tls.clone()).await.map_err(explain)?;
-                tokio::spawn(connection);
-                client
+                (client, tokio::spawn(connection).abort_handle())
             }
             None => {
                 let (client, connection) = self.config.connect(NoTls).await.map_err(explain)?;
-                tokio::spawn(connection);
-                client
+                (client, tokio::spawn(connection).abort_handle())
             }
         };
-        Ok(PostgresConnection { client, abandoned: false, target: self.target.clone() })
+        let target = self.target.clone();
+        Ok(PostgresConnection { client, task, asking: false, abandoned: false, target })
     }
 }
 
@@ -136,7 +139,7 @@ impl Driver for Postgres {
 #[async_trait]
 impl Connection for PostgresConnection {
     fn is_usable(&self) -> bool {
-        !self.abandoned && !self.client.is_closed()
+        !self.abandoned && !self.asking && !self.client.is_closed()
     }
 
     fn abandon(&mut self) {
@@ -144,22 +147,40 @@ impl Connection for PostgresConnection {
     }
 
     async fn rows(&mut self, query: &Query) -> Result<Vec<Vec<Value>>, Fault> {
+        self.asking = true;
         let rows = self.client.query_typed(&query.sql, &parameters(query)).await;
+        self.asking = false;
         let rows = rows.map_err(|error| explain(&self.target, error))?;
         let read = |row: &tokio_postgres::Row| (0..row.len()).map(|column| row.try_get(column)).collect();
         rows.iter().map(read).collect::<Result<_, _>>().map_err(|error| Fault::Schema(error.to_string()))
     }
 
     async fn batch(&mut self, queries: &[Query]) -> Result<Vec<u64>, Fault> {
-        let explain = |error| explain(&self.target, error);
-        let transaction = self.client.transaction().await.map_err(explain)?;
-        let mut counts = Vec::with_capacity(queries.len());
-        for query in queries {
-            counts.push(transaction.execute_typed(&query.sql, &parameters(query)).await.map_err(explain)?);
-        }
-        transaction.commit().await.map_err(explain)?;
-        Ok(counts)
+        self.asking = true;
+        let done = execute(&mut self.client, queries).await;
+        self.asking = false;
+        done.map_err(|error| explain(&self.target, error))
     }
+}
+
+impl Drop for PostgresConnection {
+    /// The client ends its connection's task by being dropped: with a goodbye, behind all answers. One that never comes
+    /// would be waited for as long as the network says nothing.
+    fn drop(&mut self) {
+        if self.asking {
+            self.task.abort();
+        }
+    }
+}
+
+async fn execute(client: &mut Client, queries: &[Query]) -> Result<Vec<u64>, tokio_postgres::Error> {
+    let transaction = client.transaction().await?;
+    let mut counts = Vec::with_capacity(queries.len());
+    for query in queries {
+        counts.push(transaction.execute_typed(&query.sql, &parameters(query)).await?);
+    }
+    transaction.commit().await?;
+    Ok(counts)
 }
 
 fn parameters(query: &Query) -> Vec<(&(dyn ToSql + Sync), Type)> {

@@ -18,11 +18,30 @@ pub(crate) struct Database {
     /// The most users it is good for: what only speaks another's protocol may be slow.
     #[allow(dead_code, reason = "only the test of many users asks")]
     pub(crate) most_users: u64,
-    _server: Server,
+    server: Server,
 }
 
 impl Database {
+    /// Where it listens.
+    #[allow(dead_code, reason = "only tests of outages ask")]
+    pub(crate) fn port(&self) -> u16 {
+        self.server.port
+    }
+
+    /// Ends it in the middle of whatever it does.
+    #[allow(dead_code, reason = "only tests of outages do")]
+    pub(crate) fn kill(&mut self) {
+        self.server.kill();
+    }
+
+    /// Starts it again, with what it has on its disk.
+    #[allow(dead_code, reason = "only tests of outages do")]
+    pub(crate) fn start(&mut self) {
+        self.server.start();
+    }
+
     /// As `turnpike migrate` takes it.
+    #[allow(dead_code, reason = "tests of outages do without")]
     pub(crate) fn endpoint(&self) -> String {
         match self.scheme {
             "mongodb" => self.connection.clone(),
@@ -32,6 +51,7 @@ impl Database {
 }
 
 /// All that are installed, one after the other.
+#[allow(dead_code, reason = "tests of outages have each one by itself")]
 pub(crate) fn all(test: &str) -> impl Iterator<Item = Database> {
     [postgres, mariadb, redis, mongo].into_iter().filter_map(move |start| start(test))
 }
@@ -42,7 +62,7 @@ pub(crate) fn sql(test: &str) -> impl Iterator<Item = Database> {
     [postgres, mariadb].into_iter().filter_map(move |start| start(test))
 }
 
-fn postgres(test: &str) -> Option<Database> {
+pub(crate) fn postgres(test: &str) -> Option<Database> {
     let program = installed(
         test,
         &[
@@ -75,11 +95,11 @@ fn postgres(test: &str) -> Option<Database> {
         scheme: "postgresql",
         connection,
         most_users: u64::MAX,
-        _server: server,
+        server,
     })
 }
 
-fn mariadb(test: &str) -> Option<Database> {
+pub(crate) fn mariadb(test: &str) -> Option<Database> {
     let program = installed(test, &["/usr/sbin/mariadbd", "/usr/sbin/mysqld"])?;
     let mut server = Server::prepare(program, "mysql", "ready for connections");
     let data = format!("--datadir={}", path_in(&server, "data"));
@@ -101,7 +121,8 @@ fn mariadb(test: &str) -> Option<Database> {
         &format!("--socket={socket}"),
         "--bind-address=127.0.0.1",
     ]);
-    server.arguments(&["--innodb-flush-log-at-trx-commit=0", &first]);
+    // What was confirmed is with the kernel, and outlives the server.
+    server.arguments(&["--innodb-flush-log-at-trx-commit=2", &first]);
     server.start();
     let schema = include_str!("../../../../deploy/turndb/mysql.sql");
     let mut client = server.command("mariadb");
@@ -109,36 +130,23 @@ fn mariadb(test: &str) -> Option<Database> {
     let output = client.args(arguments).output().expect("mariadb");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let connection = format!("host=127.0.0.1 port={} dbname=turn user=turn password={PASSWORD}", server.port);
-    Some(Database {
-        name: "MariaDB",
-        flag: "-M",
-        scheme: "mysql",
-        connection,
-        most_users: u64::MAX,
-        _server: server,
-    })
+    Some(Database { name: "MariaDB", flag: "-M", scheme: "mysql", connection, most_users: u64::MAX, server })
 }
 
-fn redis(test: &str) -> Option<Database> {
+pub(crate) fn redis(test: &str) -> Option<Database> {
     let program = installed(test, &["/usr/bin/redis-server"])?;
     let mut server = Server::prepare(program, "redis", "Ready to accept connections");
     let (port, directory) = (server.port.to_string(), path_in(&server, ""));
     server.arguments(&["--port", &port, "--bind", "127.0.0.1", "--dir", &directory, "--save", ""]);
-    server.arguments(&["--requirepass", PASSWORD]);
+    // What was confirmed is still there when it comes back.
+    server.arguments(&["--requirepass", PASSWORD, "--appendonly", "yes"]);
     server.start();
     let connection = format!("ip=127.0.0.1 port={port} dbname=2 password={PASSWORD}");
-    Some(Database {
-        name: "Redis",
-        flag: "-N",
-        scheme: "redis",
-        connection,
-        most_users: u64::MAX,
-        _server: server,
-    })
+    Some(Database { name: "Redis", flag: "-N", scheme: "redis", connection, most_users: u64::MAX, server })
 }
 
 /// MongoDB itself, or a server that speaks its protocol, which the store's tests use too.
-fn mongo(test: &str) -> Option<Database> {
+pub(crate) fn mongo(test: &str) -> Option<Database> {
     // This program is target/debug/deps/NAME.
     let target = std::env::current_exe().ok()?.ancestors().nth(3)?.join("mongo-servers/bin/secantusd-py");
     let program = installed(test, &["/usr/bin/mongod", target.to_str()?])?;
@@ -156,7 +164,7 @@ fn mongo(test: &str) -> Option<Database> {
     server.start();
     let most_users = if is_mongod { u64::MAX } else { 2000 };
     let connection = format!("mongodb://127.0.0.1:{port}/turndb");
-    Some(Database { name: "MongoDB", flag: "-J", scheme: "mongodb", connection, most_users, _server: server })
+    Some(Database { name: "MongoDB", flag: "-J", scheme: "mongodb", connection, most_users, server })
 }
 
 fn path_in(server: &Server, name: &str) -> String {

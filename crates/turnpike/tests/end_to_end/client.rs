@@ -67,7 +67,8 @@ impl TurnClient {
         TurnClient::over(socket, ClientConfig { credentials, keep_alive: false, ..ClientConfig::default() })
     }
 
-    fn over(socket: UdpSocket, config: ClientConfig) -> Self {
+    /// As this configuration has it.
+    pub(crate) fn over(socket: UdpSocket, config: ClientConfig) -> Self {
         let seed = unique().to_be_bytes();
         TurnClient {
             socket,

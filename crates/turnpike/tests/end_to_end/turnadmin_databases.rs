@@ -62,9 +62,34 @@ fn rows_of_every_kind_go_to_every_database_and_come_back_as_they_were() {
             }
         }
         assert_eq!(back.admin("--export -").stdout, from.admin("--export -").stdout, "{}", database.name);
+        if database.scheme == "mysql" {
+            an_encrypted_password_opens(&database);
+        }
         let exported = admin(&database, "--export -").stdout;
         assert_eq!(sorted(&exported), sorted(&from.admin("--export -").stdout), "{}", database.name);
     }
+}
+
+/// The password of a MySQL connection may be encrypted: in a configuration with its key file, and by a flag.
+fn an_encrypted_password_opens(database: &Database) {
+    let file = File::new();
+    let key = file.directory.file("key");
+    assert_eq!(run(TURNADMIN, &["-x", &key]).code, Some(0));
+    let sealed = run(TURNADMIN, &["-E", "-f", &key, "-p", "northwind"]);
+    assert_eq!(sealed.code, Some(0), "{}", sealed.stderr);
+    let connection = database.connection.replace("northwind", sealed.stdout.trim());
+    let text = format!("realm=example.org\nmysql-userdb=\"{connection}\"\nsecret-key-file={key}\n");
+    let conf = file.directory.write("turnserver.conf", &text);
+    let report = run(TURNPIKE, &["migrate", "-c", &conf]);
+    assert!(report.stdout.contains("Database: MySQL 127.0.0.1"), "{}{}", report.stdout, report.stderr);
+    let from = format!("mysql:{connection}");
+    let with_key = run(TURNPIKE, &["migrate", "--from", &from, "--secret-key-file", &key]);
+    assert_eq!(with_key.code, Some(0), "{}{}", with_key.stdout, with_key.stderr);
+    assert_eq!(
+        run(TURNPIKE, &["migrate", "--from", &from]).code,
+        Some(1),
+        "its password is no password as it is"
+    );
 }
 
 const WRITTEN: &[&str] = &[

@@ -43,7 +43,8 @@ fn the_filter_finds_refused_credentials_in_every_form_and_nothing_else() {
         assert!(friend.permit([192, 168, 1, 5].into()).is_err());
         // A name that says it were another line, of another client.
         let forged = "x (client 203.0.113.9:5, reason: unknown_user)";
-        let forged_json = "x\",\"client\":\"203.0.113.9:5\",\"server\":\"a\",\"transport\":\"UDP\",\"reason\":\"x\"}";
+        let forged_json =
+            "x\",\"client\":\"203.0.113.9:5\",\"server\":\"a\",\"transport\":\"UDP\",\"reason\":\"x\"}";
         let forged_pairs = "x client=203.0.113.9:5 server=a transport=UDP reason=x";
         let names = ["hello", "nobody", "1700000000:expired", forged, forged_json, forged_pairs];
         for name in names {
@@ -51,7 +52,12 @@ fn the_filter_finds_refused_credentials_in_every_form_and_nothing_else() {
             assert!(stranger.try_allocate(Default::default()).is_err());
         }
         assert_eq!(server.program.stop("TERM").code, Some(0));
-        assert_eq!(found(&log), vec!["127.0.0.1"; names.len()], "{format}: {}", std::fs::read_to_string(&log).unwrap());
+        assert_eq!(
+            found(&log),
+            vec!["127.0.0.1"; names.len()],
+            "{format}: {}",
+            std::fs::read_to_string(&log).unwrap()
+        );
     }
 }
 

@@ -77,8 +77,7 @@ fn syslog_gets_every_record_with_facility_severity_and_name() {
     let directory = Directory::new();
     let path = directory.file("log");
     let daemon = Daemon::at(&path);
-    let server =
-        Server::start(&["--syslog", "--syslog-facility=LOG_LOCAL3", "--syslog-socket", &path]);
+    let server = Server::start(&["--syslog", "--syslog-facility=LOG_LOCAL3", "--syslog-socket", &path]);
     let ready = daemon.expect("Total auth threads: 1");
     // LOG_LOCAL3 is 19, and informational 6 (RFC 5424 §6.2.1).
     assert!(ready.starts_with(&format!("<{}>", 19 * 8 + 6)), "{ready}");
@@ -135,12 +134,18 @@ fn the_journal_gets_fields_where_it_reads_standard_output() {
     let program = Program::start("unshare", &["-rm", "sh", "-c", &script]);
     let ready = journal.expect("Total auth threads: 1");
     assert_eq!(ready.lines().next(), Some("MESSAGE=Total auth threads: 1"));
-    assert!(ready.contains("\nPRIORITY=6\n") && ready.contains("\nSYSLOG_IDENTIFIER=turnserver\n"), "{ready}");
+    assert!(
+        ready.contains("\nPRIORITY=6\n") && ready.contains("\nSYSLOG_IDENTIFIER=turnserver\n"),
+        "{ready}"
+    );
     let mut client = TurnClient::hello(SocketAddr::new(ip, 3478));
     client.allocate();
     client.refresh(Some(0)).unwrap();
     let ended = journal.expect("TURNPIKE_EVENT=session_ended");
-    assert!(ended.starts_with("MESSAGE=session 000000000000000001: closed (2nd stage), user <hello>"), "{ended}");
+    assert!(
+        ended.starts_with("MESSAGE=session 000000000000000001: closed (2nd stage), user <hello>"),
+        "{ended}"
+    );
     for field in ["USER=hello", "REALM=example.org", "REASON=deleted", "CLIENT_PACKETS=0"] {
         assert!(ended.contains(&format!("\nTURNPIKE_{field}\n")), "{field}: {ended}");
     }
@@ -198,7 +203,8 @@ fn a_full_disk_costs_lines_alone_and_they_are_counted_when_there_is_room() {
 #[test]
 fn a_reader_of_the_log_that_is_stuck_stops_neither_calls_nor_the_end() {
     let ip = loopback_address();
-    let arguments = ["-n", "-m", "1", "-V", "-r", "example.org", "-u", "hello:world", "--allow-loopback-peers", "-L"];
+    let arguments =
+        ["-n", "-m", "1", "-V", "-r", "example.org", "-u", "hello:world", "--allow-loopback-peers", "-L"];
     let mut child = Command::new(TURNSERVER)
         .args(arguments)
         .arg(ip.to_string())

@@ -68,10 +68,8 @@ fn json_has_one_object_for_each_event_with_its_fields() {
     let [peer] = of("peer_refused")[..] else { panic!("{events:?}") };
     assert_eq!((&peer["peer"], &peer["rule"]), (&"192.168.1.5".into(), &"private".into()));
     let failures = of("authentication_failed");
-    let told: Vec<(&str, &str)> = failures
-        .iter()
-        .map(|it| (it["user"].as_str().unwrap(), it["reason"].as_str().unwrap()))
-        .collect();
+    let told: Vec<(&str, &str)> =
+        failures.iter().map(|it| (it["user"].as_str().unwrap(), it["reason"].as_str().unwrap())).collect();
     assert_eq!(told, [("hello", "wrong_password"), ("no body\"=", "unknown_user")]);
     assert!(failures.iter().all(|it| it["client"].as_str().unwrap().starts_with("127.0.0.1:")));
     let refused: Vec<&Value> = of("request_refused");
@@ -83,17 +81,30 @@ fn json_has_one_object_for_each_event_with_its_fields() {
 fn logfmt_says_the_same_in_pairs() {
     let finished = log_of(&["--log-format=logfmt"]);
     for line in finished.stdout.lines() {
-        assert!(line.starts_with("time=20") && line.contains(" level=") && line.contains(" event="), "{line}");
+        assert!(
+            line.starts_with("time=20") && line.contains(" level=") && line.contains(" event="),
+            "{line}"
+        );
     }
     let ended = finished.stdout.lines().find(|line| line.contains(" event=session_ended ")).unwrap();
-    assert!(ended.contains(" reason=deleted ") && ended.contains(" client_packets=1 client_bytes=12 "), "{ended}");
+    assert!(
+        ended.contains(" reason=deleted ") && ended.contains(" client_packets=1 client_bytes=12 "),
+        "{ended}"
+    );
     assert!(finished.stdout.contains(" event=authentication_failed user=\"no body\\\"=\" client=127.0.0.1:"));
 }
 
 #[test]
 fn no_form_of_the_log_has_a_secret_whatever_is_switched_on() {
     const SECRETS: [&str; 9] = [
-        "world", "hmacsecret", "noncesecret", "sqlsecret", "redissecret", "hooksecret", "tokensecret", "clisecret",
+        "world",
+        "hmacsecret",
+        "noncesecret",
+        "sqlsecret",
+        "redissecret",
+        "hooksecret",
+        "tokensecret",
+        "clisecret",
         "a2V5c2VjcmV0a2V5c2VjcmV0a2V5c2VjcmV0a2V5c2U=",
     ];
     let directory = Directory::new();
@@ -118,9 +129,13 @@ fn no_form_of_the_log_has_a_secret_whatever_is_switched_on() {
             &records,
             "--redis-statsdb=ip=127.0.0.1 port=1 password=redissecret",
         ]);
-        let said = format!("{}{}{}", finished.stdout, finished.stderr, std::fs::read_to_string(&records).unwrap());
+        let said =
+            format!("{}{}{}", finished.stdout, finished.stderr, std::fs::read_to_string(&records).unwrap());
         assert!(said.contains("redis-statsdb: calls go on"), "{said}");
-        assert!(said.contains("PostgreSQL 127.0.0.1") && said.contains("the webhook at 127.0.0.1:1"), "{said}");
+        assert!(
+            said.contains("PostgreSQL 127.0.0.1") && said.contains("the webhook at 127.0.0.1:1"),
+            "{said}"
+        );
         for secret in SECRETS {
             assert!(!said.contains(secret), "{format} has {secret}: {said}");
         }

@@ -12,11 +12,15 @@ mod databases;
 #[allow(dead_code, reason = "the end-to-end tests use the rest")]
 #[path = "../end_to_end/harness.rs"]
 mod harness;
+#[path = "../outages/mod.rs"]
+mod outages;
 
+mod database_outages;
 mod fail2ban;
 mod log_destinations;
 mod log_formats;
 mod redis_status;
+mod server_names;
 mod session_records;
 #[allow(dead_code, reason = "the end-to-end tests use the rest")]
 #[path = "../end_to_end/network.rs"]
@@ -28,3 +32,4 @@ mod metadata_imitation;
 mod newcomer;
 mod one_to_one_nat;
 mod signals;
+mod stored_keys;

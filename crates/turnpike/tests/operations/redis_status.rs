@@ -40,7 +40,8 @@ impl Redis {
     }
 
     fn command(&self, words: &[&str]) -> String {
-        let output = Command::new("redis-cli").args(["-p", &self.port, "-n", "3"]).args(words).output().unwrap();
+        let output =
+            Command::new("redis-cli").args(["-p", &self.port, "-n", "3"]).args(words).output().unwrap();
         assert!(output.status.success());
         String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
     }
@@ -142,9 +143,29 @@ fn coturn_tells_of_the_same_call_in_the_same_words() {
     let address = SocketAddr::new(loopback_address(), 3478);
     let (ip, connection, pid) = (address.ip().to_string(), redis.connection(), directory.file("pid"));
     let arguments = [
-        "-n", "-m", "1", "-r", "example.org", "-a", "-u", "hello:world", "-L", &ip, "-E", &ip, "-v", "--no-cli",
-        "--no-tls", "--no-dtls", "--allow-loopback-peers", "--pidfile", &pid, "--log-file", "stdout",
-        "--redis-statsdb", &connection,
+        "-n",
+        "-m",
+        "1",
+        "-r",
+        "example.org",
+        "-a",
+        "-u",
+        "hello:world",
+        "-L",
+        &ip,
+        "-E",
+        &ip,
+        "-v",
+        "--no-cli",
+        "--no-tls",
+        "--no-dtls",
+        "--allow-loopback-peers",
+        "--pidfile",
+        &pid,
+        "--log-file",
+        "stdout",
+        "--redis-statsdb",
+        &connection,
     ];
     let mut coturn = Program::start_in(COTURN, &arguments, directory.path(), &[]);
     coturn.expect("IO method (admin thread)");
@@ -186,13 +207,13 @@ fn without_numbers(text: &str) -> String {
 
 #[test]
 fn two_servers_share_one_redis_and_each_cleans_up_after_itself_alone() {
-    let Some(redis) = Redis::start("two_servers_share_one_redis_and_each_cleans_up_after_itself_alone") else {
+    let Some(redis) = Redis::start("two_servers_share_one_redis_and_each_cleans_up_after_itself_alone")
+    else {
         return;
     };
     let connection = redis.connection();
     let start = |address| {
-        let arguments =
-            ["-u", "hello:world", "-v", "--allow-loopback-peers", "--redis-statsdb", &connection];
+        let arguments = ["-u", "hello:world", "-v", "--allow-loopback-peers", "--redis-statsdb", &connection];
         Server::start_at(address, &arguments)
     };
     let mut listener = redis.listen();
@@ -252,14 +273,24 @@ fn what_tls_agreed_on_is_told_as_openssl_names_it() {
     let connection = redis.connection();
     let address = SocketAddr::new(ip, 3478);
     let arguments = [
-        "-u", "hello:world", "-v", "--allow-loopback-peers", "--dtls", "--cert", &certificate, "--pkey", &key,
-        "--redis-statsdb", &connection,
+        "-u",
+        "hello:world",
+        "-v",
+        "--allow-loopback-peers",
+        "--dtls",
+        "--cert",
+        &certificate,
+        "--pkey",
+        &key,
+        "--redis-statsdb",
+        &connection,
     ];
     let mut server = Server::start_at(address, &arguments);
     let mut listener = redis.listen();
     for (kind, version, cipher) in [("TLS/TCP", "TLSv1.3", "TLS_"), ("DTLS", "DTLSv1.2", "ECDHE-ECDSA-")] {
         let ip = ip.to_string();
-        let mut words = vec!["-S", "-u", "hello", "-w", "world", "-p", "5349", "-y", "-n", "1", "-m", "2", "-c"];
+        let mut words =
+            vec!["-S", "-u", "hello", "-w", "world", "-p", "5349", "-y", "-n", "1", "-m", "2", "-c"];
         words.extend((kind != "DTLS").then_some("-t"));
         words.push(&ip);
         let finished = run(UCLIENT, &words);

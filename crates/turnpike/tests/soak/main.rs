@@ -1,5 +1,6 @@
 //! Ten million hostile packets against the real server, while an innocent client goes on being served; and twelve
-//! thousand clients that say nothing; and a hundred thousand users who move from database to database.
+//! thousand clients that say nothing; and a hundred thousand users who move from database to database; and databases
+//! that die, fall silent and answer after a minute.
 //!
 //! `TURNPIKE_SEED` repeats a run's packets, `TURNPIKE_SOAK_PACKETS` makes it shorter or longer. A packet counts once
 //! the server has read it: what the kernel dropped on the way is told apart, and made up for.
@@ -7,13 +8,23 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod attackers;
+#[allow(dead_code, reason = "the end-to-end tests use the rest")]
+#[path = "../end_to_end/client.rs"]
+mod client;
+mod database_outages;
 #[path = "../databases/mod.rs"]
 mod databases;
 mod flood;
+#[allow(dead_code, reason = "the end-to-end tests use the rest")]
+#[path = "../end_to_end/harness.rs"]
+mod harness;
 mod hostile;
 mod idle;
 mod innocent;
 mod migrate;
+#[allow(dead_code, reason = "the tests of operations use the rest")]
+#[path = "../outages/mod.rs"]
+mod outages;
 mod server;
 mod wire;
 

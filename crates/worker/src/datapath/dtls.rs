@@ -41,8 +41,12 @@ impl Datapath {
             self.send_dtls(carrier);
             match opened {
                 Opened::Message(client, length) => self.unsealed_packet(client, &room[..length]),
-                Opened::Established(None) => {}
-                Opened::Established(Some(displaced)) => self.close_dtls(displaced, Parting::Displaced),
+                Opened::Established(displaced) => {
+                    if let Some(displaced) = displaced {
+                        self.close_dtls(displaced, Parting::Displaced);
+                    }
+                    self.name_dtls_server(link);
+                }
                 Opened::Close(parting) => {
                     self.close_dtls(link, parting);
                     genuine = true;
@@ -54,6 +58,14 @@ impl Datapath {
         }
         self.plain_text = room;
         genuine
+    }
+
+    /// Tells which server a client of DTLS has asked for.
+    fn name_dtls_server(&mut self, link: Link) {
+        let heeded = self.dtls.as_ref().filter(|_| self.server.heeds_server_names());
+        if let Some(name) = heeded.and_then(|dtls| dtls.server_name(link)) {
+            self.server.handle_server_name(link, name);
+        }
     }
 
     /// A message by itself: one record holds one (RFC 7350 §4.1).

@@ -17,6 +17,7 @@ impl Datapath {
         // What was answered before goes before it.
         self.streams.flush(&self.poller);
         let Some(moved) = self.streams.release(link, &self.poller) else { return };
+        self.server.forget_server_name(link);
         if self.siblings.send(worker, Command::Adopt(moved)).is_err() {
             self.streams.count_refused();
         }
@@ -25,6 +26,7 @@ impl Datapath {
     /// Takes over a connection from another worker, and goes on where that one stopped.
     pub(crate) fn adopt(&mut self, moved: MovedStream) {
         let Some(link) = self.streams.adopt(moved, self.now.monotonic, &self.poller) else { return };
+        self.name_server(link);
         self.make_room(1);
         if let Some(span) = self.streams.take_unread(link, &mut self.pool)
             && !self.follow_stream(link, span)

@@ -56,6 +56,9 @@ impl Datapath {
     /// Cuts what came by a connection into messages.
     pub(super) fn stream_bytes(&mut self, link: Link, mut rest: Span) -> Followed {
         let Some(client) = self.streams.client(link) else { return Followed::Waits };
+        if self.server.heeds_server_names() && !self.streams.has_begun(link) {
+            self.name_server(link);
+        }
         // Nobody has a channel yet, and a request of HTTP would look like the beginning of much ChannelData.
         let begins_wrongly = self.pool.bytes(rest).first().is_some_and(|first| first & 0xC0 != 0);
         if begins_wrongly && !self.streams.has_begun(link) {
@@ -88,6 +91,14 @@ impl Datapath {
                 }
                 Frame::Invalid => return Followed::Invalid,
             }
+        }
+    }
+
+    /// Tells which server a client of TLS has asked for.
+    #[cold]
+    pub(super) fn name_server(&mut self, link: Link) {
+        if let Some(name) = self.streams.server_name(link) {
+            self.server.handle_server_name(link, name);
         }
     }
 

@@ -1,11 +1,12 @@
 //! Users who are kept outside: their requests wait, bounded, and nothing is done twice or for ever.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use turnpike_turn::{Directory, Found, InquiryId, Reason, StoredKeys};
-use turnpike_wire::attributes::RequestedTransport;
-use turnpike_wire::{LongTermKey, Method, PasswordDigest};
+use turnpike_turn::{Directory, Found, InquiryId, OAuthKeys, Reason, StoredKeys};
+use turnpike_wire::attributes::{PasswordAlgorithms, RequestedTransport};
+use turnpike_wire::{AttributeType, LongTermKey, Method, PasswordDigest};
 
 use crate::harness::{Caller, Outcome, SECOND, Setup, World, carry_out, credentials};
 
@@ -13,11 +14,20 @@ const CALLER: &str = "203.0.113.1:4000";
 
 /// What a database would have said by now.
 #[derive(Debug, Default)]
-struct Book(Mutex<HashMap<String, Found>>);
+struct Book(Mutex<HashMap<String, Found>>, AtomicBool, AtomicBool);
 
 impl Directory for Book {
     fn find(&self, realm: &str, name: &str, _: bool) -> Found {
         self.0.lock().expect("nobody panicked").get(&format!("{realm}/{name}")).cloned().unwrap_or(Found::Ask)
+    }
+
+    fn all_have_sha256(&self, realm: &str) -> bool {
+        assert_eq!(realm, "example.org");
+        self.1.load(Ordering::Relaxed)
+    }
+
+    fn is_unreachable(&self) -> bool {
+        self.2.load(Ordering::Relaxed)
     }
 }
 
@@ -178,4 +188,66 @@ fn what_opens_nothing_never_waits() {
     let channel = caller.bind(&mut world, 0x4000, "192.0.2.1:9");
     channel.expect_drop(Reason::StoreUnavailable);
     assert!(world.inquiries.is_empty());
+}
+
+/// RFC 8489 §9.2.4 has the offer made before anybody is known. Where it turns out to be more than somebody can take up,
+/// it is taken back while he waits, and his nonce with it: he hears of that, and not that his password is wrong.
+#[test]
+fn who_takes_up_sha256_without_such_a_key_is_challenged_anew_and_gets_in_with_the_other() {
+    let (mut world, book) = world();
+    book.1.store(true, Ordering::Relaxed);
+    let mut modern = erin().choosing(PasswordDigest::Sha256);
+    modern.fetch_nonce(&mut world);
+    let id = world.transaction();
+    let request = modern.signed(id, Method::ALLOCATE, |writer| {
+        writer.add(&RequestedTransport::UDP);
+    });
+    let Outcome::Asking(inquiry) = world.receive(modern.client, &request) else { panic!("she is asked for") };
+    book.note("erin", Found::Keys(keys("erin", "reindeer")));
+    book.1.store(false, Ordering::Relaxed);
+    let challenge = answered(&mut world, inquiry).expect_error(438);
+    let offered = challenge.expect::<PasswordAlgorithms<'_>>();
+    assert_eq!(offered, PasswordAlgorithms::MD5);
+    let mut modern = modern.choosing(PasswordDigest::Md5);
+    modern.take_nonce(&challenge);
+    modern.allocate_with(&mut world, |_| {}).expect_success();
+    assert_eq!(world.server.stats().refused(Reason::WrongPassword), 0);
+}
+
+#[test]
+fn where_everybody_has_a_sha256_key_it_is_offered_and_opens() {
+    let (mut world, book) = world();
+    book.1.store(true, Ordering::Relaxed);
+    let key = |digest| LongTermKey::derive(digest, b"erin", b"example.org", b"reindeer");
+    let (md5, sha256) = (key(PasswordDigest::Md5), key(PasswordDigest::Sha256));
+    let [md5, sha256] = [md5.bytes(), sha256.bytes()];
+    let both = StoredKeys::new(md5.try_into().expect("16 bytes"), Some(sha256.try_into().expect("32 bytes")));
+    book.note("erin", Found::Keys(both));
+    for (number, digest) in [PasswordDigest::Sha256, PasswordDigest::Md5].into_iter().enumerate() {
+        let mut caller = Caller::new(&format!("203.0.113.1:{}", 4000 + number));
+        caller = caller.named("erin", "reindeer").choosing(digest);
+        caller.allocate(&mut world);
+    }
+}
+
+/// RFC 7635: the key that a token was sealed with may be in a database that does not answer.
+#[test]
+fn a_bearer_whose_key_cannot_be_asked_for_is_left_to_try_again() {
+    let (book, mut known) = (Arc::new(Book::default()), credentials());
+    known.set_directory(book.clone());
+    known.set_oauth(OAuthKeys::new("turn.example.org"));
+    let mut world = Setup::with_credentials(known).build();
+    let mut bearer = Caller::new(CALLER).named("kid", "nothing");
+    // RFC 7635 §6.2: the length of the nonce, the nonce, and what is sealed.
+    let mut token = [7; 60];
+    token[..2].copy_from_slice(&[0, 12]);
+    let outcome = bearer.allocate_with(&mut world, |writer| {
+        writer.add_raw(AttributeType::ACCESS_TOKEN, &token);
+    });
+    outcome.expect_error(401);
+    book.2.store(true, Ordering::Relaxed);
+    let outcome = bearer.allocate_with(&mut world, |writer| {
+        writer.add_raw(AttributeType::ACCESS_TOKEN, &token);
+    });
+    outcome.expect_drop(Reason::StoreUnavailable);
 }

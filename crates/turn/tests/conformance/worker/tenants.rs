@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use turnpike_turn::{Config, Credentials, Limits, Reason, Tenant, Tenants, rest_password};
+use turnpike_turn::{Config, Credentials, Limits, Link, Reason, Tenant, Tenants, Transport, rest_password};
 use turnpike_wire::Method;
 use turnpike_wire::attributes::{Origin, Realm, RequestedTransport};
 
@@ -79,6 +79,35 @@ fn an_address_leads_to_its_realm_whose_limits_and_peers_hold() {
     again.client.tuple.client.set_port(4001);
     again.allocate_with(&mut world, |_| {}).expect_error(486);
     assert_eq!(world.server.stats().refused(Reason::UserQuota), 1);
+}
+
+/// RFC 6066 §3: which server a client of TLS or DTLS wants to talk to.
+#[test]
+fn a_server_name_leads_to_its_realm_before_an_address_and_is_forgotten_with_its_link() {
+    let mut world = world(|tenants| {
+        tenants.server_names.insert("turn.south.example".into(), "south".into());
+    });
+    let challenged = |world: &mut World, caller: &Caller| {
+        let bare = request(Method::ALLOCATE, |writer| {
+            writer.add(&RequestedTransport::UDP);
+        });
+        let challenge = world.receive(caller.client, &bare).expect_error(401);
+        String::from_utf8_lossy(challenge.expect::<Realm<'_>>().0).into_owned()
+    };
+    let mut carol = carol().over(Transport::Tls);
+    carol.client.link = Link(77);
+    assert_eq!(challenged(&mut world, &carol), "example.org", "she has not said which");
+    world.server.handle_server_name(carol.client.link, "Turn.South.Example");
+    assert_eq!(challenged(&mut world, &carol), "south");
+    carol.allocate(&mut world);
+    carol.refresh(&mut world, 600).expect_success();
+    let mut other = self::carol().over(Transport::Tls);
+    other.client.link = Link(78);
+    other.client.tuple.client.set_port(4001);
+    world.server.handle_server_name(other.client.link, "turn.nowhere.example");
+    assert_eq!(challenged(&mut world, &other), "example.org");
+    world.server.handle_link_closed(world.now, carol.client);
+    assert_eq!(challenged(&mut world, &carol), "example.org", "the link is somebody else's now");
 }
 
 #[test]

@@ -31,10 +31,10 @@ pub(super) fn report(file: Option<&str>) -> Result<Report> {
     if loaded.file.is_none() {
         return Err(anyhow!("no turnserver.conf was found: name it with -c, or a database with --from"));
     }
-    Ok(describe(&loaded))
+    describe(&loaded)
 }
 
-fn describe(loaded: &Loaded) -> Report {
+fn describe(loaded: &Loaded) -> Result<Report> {
     let mut text = String::new();
     let path = loaded.file.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
     let _ = writeln!(text, "Configuration: {path}");
@@ -52,8 +52,7 @@ fn describe(loaded: &Loaded) -> Report {
     section(&mut text, "Look at these", warnings.into_iter());
     let changes = CHANGES.iter().filter(|change| (change.concerns)(&loaded.config));
     section(&mut text, "Changes", changes.map(|change| change.text.to_owned()));
-    let database = database(loaded);
-    Report { text, sound, database }
+    Ok(Report { text, sound, database: database(loaded)? })
 }
 
 fn section(text: &mut String, title: &str, lines: impl Iterator<Item = String>) {
@@ -100,10 +99,10 @@ fn is_about(notice: &Notice, setting: &Setting) -> bool {
 }
 
 /// The last database counts, as in the server.
-fn database(loaded: &Loaded) -> Option<Endpoint> {
+fn database(loaded: &Loaded) -> Result<Option<Endpoint>> {
     use turnpike_config::DatabaseKind;
     use turnpike_store::StoreKind;
-    let database = loaded.config.databases.database.as_ref()?;
+    let Some(database) = &loaded.config.databases.database else { return Ok(None) };
     let kind = match database.kind {
         DatabaseKind::Sqlite => StoreKind::Sqlite,
         DatabaseKind::Postgres => StoreKind::Postgres,
@@ -111,7 +110,11 @@ fn database(loaded: &Loaded) -> Option<Endpoint> {
         DatabaseKind::Mongo => StoreKind::Mongo,
         DatabaseKind::Redis => StoreKind::Redis,
     };
-    Some(Endpoint { kind, connection: database.connection.expose().to_owned() })
+    let password_key = match kind {
+        StoreKind::Mysql => crate::database::password_key(&loaded.config)?,
+        _ => None,
+    };
+    Ok(Some(Endpoint { kind, connection: database.connection.expose().to_owned(), password_key }))
 }
 
 /// The configuration may be another machine's: who reads it here does not matter.

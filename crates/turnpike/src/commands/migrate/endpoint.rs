@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use turnpike_store::{Store, StoreKind, connect};
+use turnpike_store::{ConnectOptions, Store, StoreKind, connect_with};
 
 /// A kind of database and how to connect to it.
 #[derive(Clone, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub(super) struct Endpoint {
     pub(super) kind: StoreKind,
     /// May hold a password.
     pub(super) connection: String,
+    /// Decrypts the password in it, if it is encrypted.
+    pub(super) password_key: Option<[u8; 16]>,
 }
 
 impl Endpoint {
@@ -46,11 +48,12 @@ impl Endpoint {
         if connection.is_empty() {
             bail!("{scheme}: says which kind of database, but not which one");
         }
-        Ok(Endpoint { kind, connection: connection.to_owned() })
+        Ok(Endpoint { kind, connection: connection.to_owned(), password_key: None })
     }
 
     pub(super) fn open(&self) -> Result<Arc<dyn Store>> {
-        Ok(connect(self.kind, &self.connection)?)
+        let options = ConnectOptions { password_key: self.password_key };
+        Ok(connect_with(self.kind, &self.connection, &options)?)
     }
 
     /// Likewise, where nothing may be made: a file that is not there is a typing error.
@@ -87,7 +90,7 @@ mod tests {
             ("mongodb://h/turn", StoreKind::Mongo, "mongodb://h/turn"),
             ("mongodb+srv://h/turn", StoreKind::Mongo, "mongodb+srv://h/turn"),
         ] {
-            let expected = Endpoint { kind, connection: connection.to_owned() };
+            let expected = Endpoint { kind, connection: connection.to_owned(), password_key: None };
             assert_eq!(Endpoint::read(text).unwrap(), expected);
         }
     }

@@ -28,6 +28,7 @@ pub fn command() -> Command {
                 .short('c'),
             text("from", "DATABASE", "Database to report on, or to copy from [default: the one in the file]"),
             text("to", "DATABASE", "Database to copy to"),
+            text("secret-key-file", "FILE", "Key that decrypts the password in a mysql: DATABASE [default: the file's]"),
             flag("dry-run", "Say what would be copied, and write nothing"),
         ])
         .after_help(
@@ -47,7 +48,13 @@ pub fn command() -> Command {
 pub fn run(arguments: &ArgMatches) -> Result<ExitCode> {
     let named = |name: &str| arguments.get_one::<String>(name).map(String::as_str);
     let endpoint = |name: &str| named(name).map(Endpoint::read).transpose();
-    let (mut from, to) = (endpoint("from")?, endpoint("to")?);
+    let (mut from, mut to) = (endpoint("from")?, endpoint("to")?);
+    if let Some(file) = named("secret-key-file") {
+        let key = crate::database::password_key_in(file)?;
+        for named in [&mut from, &mut to].into_iter().flatten() {
+            named.password_key = Some(key);
+        }
+    }
     let mut sound = true;
     if named("config").is_some() || from.is_none() {
         let report = configuration::report(named("config"))?;
