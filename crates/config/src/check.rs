@@ -3,7 +3,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::config::{Config, Password, StaticUser};
+use crate::config::{AlternateSelection, Balancing, Config, Password, StaticUser};
+use crate::endpoints::AlternateLists;
 use crate::error::ConfigError;
 use crate::load::{Environment, Loaded, Setting, Severity};
 use crate::options;
@@ -50,6 +51,7 @@ impl Loaded {
         self.complete_discovery();
         self.check_address_discovery();
         self.check_auxiliary();
+        self.check_alternates();
         self.check_proxies();
         self.warn_of_modes();
         let Config { listening_port, min_port, max_port, stun_only, .. } = self.config;
@@ -115,6 +117,24 @@ impl Loaded {
             if is_idle && self.last(name).is_some() {
                 self.notice(Severity::Warning, name, why.to_owned());
             }
+        }
+    }
+
+    /// Ways to choose need something to choose by, and several to choose from.
+    fn check_alternates(&mut self) {
+        let Balancing { alternate_servers, check_interval, selection, .. } = &self.config.balancing;
+        let least_loaded = *selection == AlternateSelection::LeastLoaded;
+        let (none, never) = (alternate_servers == &AlternateLists::default(), check_interval.is_none());
+        if least_loaded && never {
+            let text = "has no effect with alternate-check=0: nobody is asked".to_owned();
+            self.notice(Severity::Warning, "alternate-selection", text);
+        } else if least_loaded && none {
+            let text = "has no effect without servers to choose from, such as alternate-server".to_owned();
+            self.notice(Severity::Warning, "alternate-selection", text);
+        }
+        if self.last("alternate-capacity-url").is_some() && !least_loaded {
+            let text = "has no effect without alternate-selection=least-loaded".to_owned();
+            self.notice(Severity::Warning, "alternate-capacity-url", text);
         }
     }
 
@@ -321,7 +341,7 @@ impl fmt::Display for Report<'_> {
             Some(path) => writeln!(formatter, "configuration file: {}", path.display())?,
             None => writeln!(formatter, "configuration file: none")?,
         }
-        for Setting { origin, name, value } in self.0.effective() {
+        for Setting { origin, name, value, .. } in self.0.effective() {
             writeln!(formatter, "  {name} = {value}  ({origin})")?;
         }
         for notice in notices {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::address_discovery::AddressDiscovery;
 use crate::databases::DatabaseSettings;
-use crate::endpoints::AlternateLists;
+use crate::endpoints::{AlternateLists, CapacityUrl};
 use crate::oauth_key::OAuthKey;
 use crate::records::RecordSettings;
 use crate::values::{PeerRange, Secret};
@@ -164,6 +164,8 @@ pub struct Config {
     pub log: LogSettings,
     /// Where to write the process id.
     pub pidfile: Option<PathBuf>,
+    /// What is done when the configuration file has changed.
+    pub config_watch: ConfigWatch,
     /// What is kept outside this configuration.
     pub databases: DatabaseSettings,
     /// Bytes of data a second for each relayed address and direction; zero for no limit.
@@ -218,7 +220,7 @@ pub struct LogSettings {
 }
 
 /// What shares the load with this server.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Balancing {
     /// Further addresses to listen on, without NAT behaviour discovery.
     pub auxiliary: Vec<SocketAddr>,
@@ -230,6 +232,37 @@ pub struct Balancing {
     pub proxies: Vec<PeerRange>,
     /// Other servers that clients are sent to.
     pub alternate_servers: AlternateLists,
+    /// How often they are asked whether they are there; `None` for never.
+    pub check_interval: Option<Duration>,
+    /// Which of them comes next.
+    pub selection: AlternateSelection,
+    /// Where each says how much it has to do.
+    pub capacity: CapacityUrl,
+}
+
+/// Which of the servers that clients are sent to comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum AlternateSelection {
+    /// One after the other.
+    #[default]
+    RoundRobin,
+    /// The one that has the least to do.
+    LeastLoaded,
+}
+
+impl Default for Balancing {
+    fn default() -> Self {
+        Balancing {
+            auxiliary: Vec::new(),
+            udp_self_balance: false,
+            proxy_port: None,
+            proxies: Vec::new(),
+            alternate_servers: AlternateLists::default(),
+            check_interval: Some(Duration::from_secs(5)),
+            selection: AlternateSelection::default(),
+            capacity: CapacityUrl::default(),
+        }
+    }
 }
 
 impl Config {
@@ -347,6 +380,7 @@ impl Default for Config {
             extra_verbose: false,
             log: LogSettings::default(),
             pidfile: None,
+            config_watch: ConfigWatch::default(),
             databases: DatabaseSettings::default(),
             max_bps: 0,
             bps_capacity: 0,
@@ -444,6 +478,18 @@ pub enum LogFormat {
     Json,
     /// `name=value` pairs.
     Logfmt,
+}
+
+/// What is done when the configuration file has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ConfigWatch {
+    /// It is read again.
+    #[default]
+    Apply,
+    /// The log says what reading it again would change.
+    Tell,
+    /// Nothing.
+    Off,
 }
 
 /// How much is logged.

@@ -26,6 +26,44 @@ pub struct AlternateServer {
     pub name: Option<String>,
 }
 
+/// Where a server says over HTTP how much it has to do: at the address that clients are sent to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CapacityUrl {
+    /// The TCP port.
+    pub port: u16,
+    /// The path, with its `/`.
+    pub path: String,
+}
+
+impl Default for CapacityUrl {
+    fn default() -> Self {
+        CapacityUrl { port: 9641, path: "/capacity".to_owned() }
+    }
+}
+
+impl std::str::FromStr for CapacityUrl {
+    type Err = String;
+
+    /// Reads `http://{ip}:PORT/PATH`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!("{text:?} is not of the form http://{{ip}}:PORT/PATH; {{ip}} is each server's address")
+        };
+        let rest = text.strip_prefix("http://{ip}").ok_or_else(wrong)?;
+        let (port, path) = rest.split_at(rest.find('/').ok_or_else(wrong)?);
+        let port = match port.strip_prefix(':') {
+            Some(port) => number(port, 1, u16::MAX, "a port")?,
+            None if port.is_empty() => 80,
+            None => return Err(wrong()),
+        };
+        // It stands in a request as it is.
+        if !path.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(wrong());
+        }
+        Ok(CapacityUrl { port, path: path.to_owned() })
+    }
+}
+
 /// Reads a server's address or name, with a port or without one. A name is resolved now, once, and stands for all its
 /// addresses.
 pub(crate) fn servers(text: &str, default_port: u16) -> Result<Vec<AlternateServer>, String> {

@@ -26,6 +26,14 @@ pub enum ConfigError {
         /// Why.
         problem: String,
     },
+    /// Something was probably meant otherwise: a start leaves it out with a warning, a running server does not take it up.
+    #[error("{origin}: {text}")]
+    Slip {
+        /// Where it stands.
+        origin: String,
+        /// What it is, and what may be meant.
+        text: String,
+    },
     /// Options contradict each other, or something necessary is missing.
     #[error("{0}")]
     Contradiction(String),

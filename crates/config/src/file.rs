@@ -78,6 +78,9 @@ fn parse_line(number: usize, line: &str) -> Option<Line> {
     if value.starts_with(SMART_QUOTES) || value.ends_with(SMART_QUOTES) {
         remarks.push(SMART_QUOTES_REMARK);
     }
+    if value.len() > 1 && value.starts_with('\'') && value.ends_with('\'') {
+        remarks.push(SINGLE_QUOTES_REMARK);
+    }
     let key = drop_semicolon(key, &mut remarks);
     Some(Line { number, key: key.into(), value: value.into(), commented, remarks })
 }
@@ -124,6 +127,8 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 const SMART_QUOTES: [char; 5] = ['\u{201C}', '\u{201D}', '\u{201E}', '\u{2018}', '\u{2019}'];
 const SMART_QUOTES_REMARK: &str =
     "the typographic quotes are part of the value; if that is not meant, use plain \" or none";
+const SINGLE_QUOTES_REMARK: &str =
+    "the single quotes are part of the value; if that is not meant, use double quotes or none";
 const SEMICOLON_REMARK: &str =
     "the `;` at the end was dropped; if it belongs to the value, put the value in double quotes";
 const UNCLOSED_QUOTE_REMARK: &str = "the opening quote is not closed; the value is the rest of the line";
@@ -193,6 +198,12 @@ mod tests {
     fn typographic_quotes_are_remarked() {
         let line = parse("user=\u{201C}a:b\u{201D}".as_bytes()).unwrap().remove(0);
         assert!(line.remarks[0].contains("typographic"), "{line:?}");
+    }
+
+    #[test]
+    fn single_quotes_are_remarked_where_they_enclose_the_value() {
+        let remarks = |text: &str| parse(text.as_bytes()).unwrap().remove(0).remarks.len();
+        assert_eq!((remarks("cert='/etc/cert.pem'"), remarks("user=a:it's"), remarks("user='")), (1, 0, 0));
     }
 
     #[test]

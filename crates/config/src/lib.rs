@@ -18,22 +18,26 @@ mod nearest;
 mod oauth_key;
 pub mod options;
 mod records;
+mod reload;
 mod search_path;
 mod values;
 
 pub use address_discovery::{AddressDiscovery, Cloud, MetadataChoice, stun_server};
 pub use check::Report;
 pub use config::{
-    Balancing, Config, DefaultFamily, ExternalAddress, FastPath, FastPathSettings, LogFormat, LogLevel,
-    LogSettings, Password, SYSLOG_FACILITIES, StaticUser,
+    AlternateSelection, Balancing, Config, ConfigWatch, DefaultFamily, ExternalAddress, FastPath,
+    FastPathSettings, LogFormat, LogLevel, LogSettings, Password, SYSLOG_FACILITIES, StaticUser,
 };
 pub use databases::{Database, DatabaseKind, DatabaseSettings};
-pub use endpoints::{AlternateLists, AlternateServer};
+pub use endpoints::{AlternateLists, AlternateServer, CapacityUrl};
 pub use error::ConfigError;
 pub use help::{coloured_help, help, sample};
-pub use load::{Command, Environment, Loaded, Notice, Setting, Severity, SystemEnvironment, load};
+pub use load::{
+    Command, CommandLineWords, Environment, Loaded, Notice, Setting, Severity, SystemEnvironment, load,
+};
 pub use nearest::nearest;
 pub use oauth_key::{OAuthCipher, OAuthKey};
 pub use records::RecordSettings;
+pub use reload::{Change, Difference, Reloaded, reload};
 pub use search_path::locate;
 pub use values::{PeerRange, Secret};

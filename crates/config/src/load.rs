@@ -2,6 +2,7 @@
 //! line; lists add up. This holds for the log options too, where coturn lets the file win.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use crate::getopt::{self, Item};
 use crate::nearest::nearest;
 use crate::options::{self, Effect, OptionSpec, Secrecy};
 use crate::search_path::{self, Found};
-use crate::values::boolean;
+use crate::values::{Secret, boolean};
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
@@ -41,6 +42,28 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// Everything that was set, in order; of an option that does not repeat, the last counts.
     pub settings: Vec<Setting>,
+    /// The command line, to read everything again by; `None` where there was none.
+    pub command_line: Option<CommandLineWords>,
+    /// Of the notices those about lines that were probably meant otherwise. Whoever starts a server is warned of them; a
+    /// running server does not take them up.
+    pub slips: Vec<Notice>,
+}
+
+/// The words of a command line. They may hold secrets, so their `Debug` form hides them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CommandLineWords(Vec<OsString>);
+
+impl CommandLineWords {
+    /// The words themselves.
+    pub fn expose(&self) -> &[OsString] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for CommandLineWords {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "[{} words]", self.0.len())
+    }
 }
 
 /// One thing that was set.
@@ -52,6 +75,8 @@ pub struct Setting {
     pub name: &'static str,
     /// Its value as it may be shown, secrets hidden.
     pub value: String,
+    /// Its value as it was written.
+    pub(crate) written: Secret,
 }
 
 /// Something the operator should know.
@@ -126,7 +151,8 @@ pub fn load(
     arguments: impl IntoIterator<Item = OsString>,
     environment: &dyn Environment,
 ) -> Result<Command, ConfigError> {
-    let line = CommandLine::read(arguments)?;
+    let words: Vec<OsString> = arguments.into_iter().collect();
+    let line = CommandLine::read(words.iter().cloned())?;
     match line.verb {
         Verb::Help => return Ok(Command::Help),
         Verb::Version => return Ok(Command::Version),
@@ -139,6 +165,7 @@ pub fn load(
     }
     loading.apply_line(&line);
     let Loading { mut loaded, mut problems } = loading;
+    loaded.command_line = Some(CommandLineWords(words));
     // What is wrong already would only be repeated in other words.
     if problems.is_empty() {
         problems = loaded.check(environment);
@@ -236,9 +263,9 @@ impl CommandLine {
 
 /// A configuration in the making, and what is wrong with it.
 #[derive(Default)]
-struct Loading {
-    loaded: Loaded,
-    problems: Vec<ConfigError>,
+pub(crate) struct Loading {
+    pub(crate) loaded: Loaded,
+    pub(crate) problems: Vec<ConfigError>,
 }
 
 impl Loading {
@@ -269,7 +296,7 @@ impl Loading {
 
     fn apply_file_line(&mut self, line: &file::Line, origin: &str) {
         for remark in &line.remarks {
-            self.loaded.notice(Severity::Warning, origin, (*remark).to_owned());
+            self.loaded.slip(origin, (*remark).to_owned());
         }
         let Some(option) = options::find(&line.key) else { return self.unknown_key(&line.key, origin) };
         if let Effect::Verb(_) = option.effect {
@@ -289,7 +316,7 @@ impl Loading {
     fn unknown_key(&mut self, key: &str, origin: &str) {
         let names = options::all().flat_map(|option| option.names.iter().copied());
         let hint = nearest(key, names).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-        self.loaded.notice(Severity::Warning, origin, format!("unknown option {key:?} was left out{hint}"));
+        self.loaded.slip(origin, format!("unknown option {key:?} was left out{hint}"));
     }
 
     fn apply_line(&mut self, line: &CommandLine) {
@@ -314,9 +341,14 @@ impl Loading {
         }
     }
 
-    fn apply(&mut self, option: &'static OptionSpec, value: &str, origin: &str) {
+    pub(crate) fn apply(&mut self, option: &'static OptionSpec, value: &str, origin: &str) {
         let name = option.name();
-        self.loaded.settings.push(Setting { origin: origin.to_owned(), name, value: option.shown(value) });
+        self.loaded.settings.push(Setting {
+            origin: origin.to_owned(),
+            name,
+            value: option.shown(value),
+            written: Secret::new(value),
+        });
         let value = if value.is_empty() { option.bare.unwrap_or_default() } else { value };
         if let Err(problem) = self.set(option, value, origin) {
             let option = name.to_owned();
@@ -363,6 +395,11 @@ impl Loading {
 impl Loaded {
     pub(crate) fn notice(&mut self, severity: Severity, origin: &str, text: String) {
         self.notices.push(Notice { severity, origin: origin.to_owned(), text });
+    }
+
+    fn slip(&mut self, origin: &str, text: String) {
+        self.notice(Severity::Warning, origin, text);
+        self.slips.extend(self.notices.last().cloned());
     }
 
     /// Where and to what an option was set last.

@@ -1,7 +1,7 @@
 //! The workers' reports, received on a thread of their own and written to the log.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -44,7 +44,7 @@ pub struct Reports {
     log: Arc<Log>,
     realm: Arc<str>,
     /// Whether lines about sessions are written, and not only refusals.
-    verbose: bool,
+    verbose: Arc<AtomicBool>,
     watchers: Vec<Box<dyn Watcher>>,
 }
 
@@ -53,7 +53,7 @@ impl Reports {
     pub fn channel(
         log: Arc<Log>,
         realm: Arc<str>,
-        verbose: bool,
+        verbose: Arc<AtomicBool>,
         watchers: Vec<Box<dyn Watcher>>,
     ) -> (ReportSender, Reports) {
         let (sender, queue) = sync_channel(QUEUE);
@@ -92,7 +92,7 @@ impl Reports {
     fn write(&self, event: &Event, throttles: &mut Throttles) {
         for (entry, limited) in entries_of(event, &self.realm, self.log.format()) {
             if !limited {
-                if self.verbose {
+                if self.verbose.load(Ordering::Relaxed) {
                     self.log.write_entry(entry);
                 }
                 continue;

@@ -34,6 +34,7 @@ mod reason;
 mod relay_data;
 mod requests;
 mod response;
+mod revocation;
 mod server;
 mod stats;
 mod tcp_relay;

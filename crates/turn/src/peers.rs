@@ -65,7 +65,7 @@ impl RelayAddress {
 }
 
 /// The operator's rules and the addresses of this server.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeerRules {
     /// Opened ranges; they win over everything but the server's own listeners and the unspecified address.
     pub allowed: Vec<IpRange>,

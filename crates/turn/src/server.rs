@@ -73,6 +73,8 @@ pub struct Server {
     pub(crate) nobody: Arc<User>,
     /// The realms of those whose TLS or DTLS sessions have named one of several servers.
     pub(crate) named_links: HashMap<Link, Box<str>>,
+    /// Whether other peers may be reached than when the permissions were granted.
+    pub(crate) peers_changed: bool,
 }
 
 impl Server {
@@ -111,6 +113,7 @@ impl Server {
             sessions: 0,
             proxy_refusal_told: Timestamp(0),
             named_links: HashMap::new(),
+            peers_changed: false,
         }
     }
 
@@ -196,8 +199,13 @@ impl Server {
         }
     }
 
-    /// New rules. Allocations and permissions that exist stay.
+    /// New rules. Allocations and permissions that exist stay, until [`Server::handle_revocation`] at least.
     pub fn handle_config(&mut self, config: Arc<Config>) {
+        self.peers_changed |= self.config.judges_peers_otherwise(&config);
+        if self.config.alternate_servers != config.alternate_servers {
+            // Whoever made the list may have put it into an order that counts.
+            self.alternate_turns = Turns::new(self.worker);
+        }
         self.nobody = config.credentials.nobody();
         self.budget.set_limits(config.challenge_rate, config.challenge_burst);
         self.config = config;

@@ -8,7 +8,7 @@
 //! says of a connection that has ended here means nothing.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -262,6 +262,19 @@ impl Server {
                 self.effects.push_back(Effect::ClosePeer { connection: *connection });
             }
         }
+    }
+
+    /// Closes the connections of a relayed address with these peers.
+    pub(crate) fn close_connections_with(&mut self, relay: RelayId, peers: &[IpAddr]) {
+        let Server { allocations, peer_connections, .. } = self;
+        let Some(tcp) = allocations.get_mut(relay).and_then(|it| it.tcp.as_deref_mut()) else { return };
+        let is_with = |connection: &PeerConnectionId| {
+            peer_connections.get(*connection).is_some_and(|found| peers.contains(&found.peer.ip()))
+        };
+        let listed = std::mem::take(&mut tcp.connections);
+        let (closing, staying): (Vec<_>, Vec<_>) = listed.into_iter().partition(is_with);
+        tcp.connections = staying;
+        self.close_connections(&closing);
     }
 
     /// RFC 6062 §5.2, §5.3: closes a connection that no ConnectionBind has claimed in time.

@@ -110,6 +110,40 @@ impl Addresses {
     }
 }
 
+impl Addresses {
+    /// These addresses as far as a running server can work with them in place of those it has: it listens at more and
+    /// tells other external ones, but relays from where it has relayed from the start. And what it cannot do.
+    pub(crate) fn followed_by(
+        &self,
+        before: &Config,
+        config: &Config,
+        found: Addresses,
+    ) -> (Addresses, Vec<String>) {
+        let mut remarks = Vec::new();
+        let mut addresses = self.clone();
+        addresses.own = found.own;
+        for relay in &mut addresses.relays {
+            let configured = relay_address(relay.address, config);
+            // What was found out in another way stays while nothing else is configured.
+            if configured != relay_address(relay.address, before) {
+                *relay = configured;
+            }
+        }
+        let ips = |relays: &[RelayAddress]| relays.iter().map(|relay| relay.address).collect::<Vec<_>>();
+        if ips(&self.relays) != ips(&found.relays) {
+            let wanted = ips(&found.relays).iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ");
+            remarks.push(format!("relaying from {wanted} needs a restart"));
+        }
+        let is_new = |address: &&SocketAddr| !self.listening.contains(address);
+        match config.rfc5780 && found.listening.iter().any(|address| is_new(&address)) {
+            // Which goes with which is known by the order of the listeners.
+            true => remarks.push("listening at further addresses needs a restart with rfc5780".to_owned()),
+            false => addresses.listening = found.listening,
+        }
+        (addresses, remarks)
+    }
+}
+
 /// The configured relay addresses; else the listening ones, without loopback where there is anything better.
 fn relay_ips(config: &Config, listening: &[IpAddr], usable: &[IpAddr]) -> Vec<IpAddr> {
     let expand = |ips: &[IpAddr]| -> Vec<IpAddr> {

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Receiver;
 use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
@@ -24,12 +25,14 @@ use crate::crew::{Crew, stream_limits};
 use crate::database;
 use crate::external_address::{self, Survey};
 use crate::fast_path;
+use crate::fleet::{self, Availability, Fleet};
 use crate::listeners::Listeners;
 use crate::logging::log_options;
 use crate::operations::{Operations, Request, Requests, Serving, Stage, WorkerHandle};
 use crate::proxies::tell_proxies;
 use crate::recording;
 use crate::redirection::Redirection;
+use crate::reload::{self, Reloads};
 use crate::rulebook::{Parts, Rulebook, Said};
 use crate::shared_ports;
 use crate::startup_lines::{tell_discovery, tell_notices, tell_ready, tell_rules, tell_transports};
@@ -95,10 +98,10 @@ impl Running {
         doctor::tell_at_start(&log, config, &addresses, &survey);
         Redirection::find(config, &addresses).tell(&log);
         tell_proxies(&log, config);
-        let verbose = config.verbose || config.extra_verbose;
+        let verbose = Arc::new(AtomicBool::new(config.verbose || config.extra_verbose));
         let (recording, watchers) = recording::open(config, &log)?;
         let (sender, reports) =
-            Reports::channel(log.clone(), config.realm.as_str().into(), verbose, watchers);
+            Reports::channel(log.clone(), config.realm.as_str().into(), verbose.clone(), watchers);
         let descriptors = limit.map_or(1024, |limit| limit.now);
         let limits = stream_limits(descriptors, threads, config.idle_connection);
         let siblings = Siblings::default();
@@ -109,6 +112,7 @@ impl Running {
             // Of the descriptors that are not for clients' connections, half.
             worker_connections: limits.total as usize / 2,
             flows: fast_path.is_some(),
+            availability: Availability::default(),
         };
         let rulebook = Arc::new(Rulebook::new(parts, siblings.clone(), log.clone()));
         let common = (&*rulebook, siblings.clone());
@@ -129,13 +133,12 @@ impl Running {
             database::start(database, siblings, rulebook.clone(), log.clone())?;
         }
         drop(sender);
-        if let Some(certificates) = &certificates {
-            certificates.clone().watch(log.clone())?;
-        }
         let reports = thread::Builder::new().name("reports".into()).spawn(move || reports.run())?;
         let (requests, asked) = Requests::channel();
         pass_signals_on(signals, requests.clone())?;
         let Crew { ports, quotas, .. } = crew;
+        let (fleet, woken) = Fleet::new();
+        let (reloads, asked_to_reload) = Reloads::new(loaded, listeners.wanted, verbose);
         let operations = Arc::new(Operations {
             log: log.clone(),
             rulebook,
@@ -146,7 +149,11 @@ impl Running {
             started: SystemTime::now(),
             stage: Stage::new(),
             requests,
+            reloads,
+            fleet,
         });
+        reload::start(operations.clone(), asked_to_reload)?;
+        fleet::start(operations.clone(), woken)?;
         let pidfile = config.pidfile.clone().filter(|path| write_pid(path, &log));
         external_address::watch(&operations)?;
         tell_ready(&log, &addresses, threads);
@@ -200,14 +207,11 @@ impl Running {
 
     /// A signal that does not end the server.
     fn heed(&self, signal: i32) {
-        let Operations { log, certificates, .. } = &*self.operations;
+        let Operations { log, reloads, .. } = &*self.operations;
         match signal {
             SIGHUP => log.reopen(),
             SIGUSR1 => log.warning("SIGUSR1: draining is not in this version; nothing is done"),
-            _ => match certificates {
-                Some(certificates) => certificates.reload(log),
-                None => log.warning("SIGUSR2: TLS is off, so there is no certificate to read again"),
-            },
+            _ => reloads.ask(),
         }
     }
 

@@ -1,9 +1,9 @@
-//! The certificate that TLS and DTLS clients see: read at start, and again when its files change or somebody says so.
+//! The certificate that TLS and DTLS clients see: read at start, and again with the configuration or when its files
+//! change (see `reload`).
 
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
-use std::{fs, thread};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, bail};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -22,13 +22,26 @@ use crate::private_key;
 /// The files, and who is told when they have new contents.
 #[derive(Debug)]
 pub(crate) struct Certificates {
+    files: Mutex<Files>,
+    tls: Option<Arc<TlsAcceptor>>,
+    dtls: Option<Arc<DtlsAcceptor>>,
+}
+
+/// Where the certificate is, and what else there is to agree on with clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Files {
     chain: PathBuf,
     key: PathBuf,
     passphrase: Option<Secret>,
     client_authorities: Option<PathBuf>,
     tls12: bool,
-    tls: Option<Arc<TlsAcceptor>>,
-    dtls: Option<Arc<DtlsAcceptor>>,
+}
+
+/// What was read of the files and can be used, but is not yet.
+pub(crate) struct Fresh {
+    files: Files,
+    tls: Option<ServerConfig>,
+    dtls: Option<ServerContext>,
 }
 
 /// Which clients the certificate is for.
@@ -41,23 +54,19 @@ pub(crate) struct Served {
 impl Certificates {
     /// Reads what is configured. `None` where neither TLS nor DTLS is wanted or cannot be had; the log says why.
     pub(crate) fn open(config: &Config, log: &Log) -> Option<Self> {
-        let (Some(chain), Some(key), true) =
-            (&config.certificate, &config.private_key, config.tls || config.dtls)
-        else {
+        if !config.tls && !config.dtls {
             return None;
-        };
-        let located = |name: &String| locate(&SystemEnvironment, name);
+        }
         let certificates = Certificates {
-            chain: located(chain),
-            key: located(key),
-            passphrase: config.private_key_passphrase.clone(),
-            client_authorities: config.client_authorities.as_ref().map(located),
-            tls12: config.tls12,
+            files: Mutex::new(Files::of(config)?),
             tls: config.tls.then(Arc::default),
             dtls: config.dtls.then(Arc::default),
         };
-        match certificates.load() {
-            Ok(()) => Some(certificates),
+        match certificates.read(config) {
+            Ok(fresh) => {
+                certificates.take(fresh);
+                Some(certificates)
+            }
             Err(error) => {
                 let what = match (config.tls, config.dtls) {
                     (true, true) => "TLS and DTLS are off",
@@ -86,63 +95,70 @@ impl Certificates {
     }
 
     /// Where the chain is.
-    pub(crate) fn chain(&self) -> &Path {
-        &self.chain
+    pub(crate) fn chain(&self) -> PathBuf {
+        self.files().chain.clone()
     }
 
-    /// Reads the files again. What is wrong with them leaves the certificate as it was, and is said.
-    pub(crate) fn reload(&self, log: &Log) {
-        match self.load() {
-            Ok(()) => log.info(&format!(
-                "The certificate {} was read again; new connections get it",
-                self.chain.display()
-            )),
-            Err(error) => {
-                log.error(&format!("The certificate was not read again, the old one stays: {error:#}"))
-            }
-        }
+    /// Every file that something is read from.
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        let Files { chain, key, client_authorities, .. } = self.files().clone();
+        [Some(chain), Some(key), client_authorities].into_iter().flatten().collect()
     }
 
-    /// Reads the files again whenever they change, until the process ends.
+    /// Reads the files that a configuration names; without names those that are in use stay. Nothing is used yet.
     ///
     /// # Errors
-    /// No thread can be had.
-    pub(crate) fn watch(self: Arc<Self>, log: Arc<Log>) -> std::io::Result<()> {
-        let mut seen = self.stamps();
-        thread::Builder::new().name("certificates".into()).spawn(move || {
-            loop {
-                thread::sleep(LOOK_EVERY);
-                if self.stamps() != seen {
-                    // Whoever replaces them writes one after the other.
-                    thread::sleep(SETTLE);
-                    seen = self.stamps();
-                    self.reload(&log);
-                }
-            }
-        })?;
-        Ok(())
-    }
-
-    fn stamps(&self) -> Vec<Option<(SystemTime, u64)>> {
-        let files = [Some(&self.chain), Some(&self.key), self.client_authorities.as_ref()];
-        let stamp = |path: &PathBuf| {
-            let metadata = fs::metadata(path).ok()?;
-            Some((metadata.modified().ok()?, metadata.len()))
-        };
-        files.into_iter().flatten().map(stamp).collect()
-    }
-
-    fn load(&self) -> anyhow::Result<()> {
+    /// What is wrong with them.
+    pub(crate) fn read(&self, config: &Config) -> anyhow::Result<Fresh> {
+        let files = Files::of(config).unwrap_or_else(|| self.files().clone());
         // Both or neither: they are not to show different certificates.
-        let tls = self.tls.as_ref().map(|_| self.read()).transpose()?;
-        let dtls = self.dtls.as_ref().map(|_| self.read_for_dtls()).transpose()?;
+        let tls = self.tls.as_ref().map(|_| files.read()).transpose()?;
+        let dtls = self.dtls.as_ref().map(|_| files.read_for_dtls()).transpose()?;
+        Ok(Fresh { files, tls, dtls })
+    }
+
+    /// Shows new connections what was read.
+    pub(crate) fn take(&self, Fresh { files, tls, dtls }: Fresh) {
         if let (Some(acceptor), Some(config)) = (&self.tls, tls) {
             acceptor.set(Arc::new(config));
         }
         if let (Some(acceptor), Some(context)) = (&self.dtls, dtls) {
             acceptor.set(context);
         }
-        Ok(())
+        *self.files() = files;
+    }
+
+    /// What a configuration says of the files, as text.
+    #[cfg(test)]
+    pub(crate) fn description(config: &Config) -> String {
+        let Some(files) = Files::of(config) else { return String::new() };
+        let passphrase = files.passphrase.as_ref().map(Secret::expose);
+        format!("{files:?} {passphrase:?}")
+    }
+
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Fresh {
+    /// Where the chain is.
+    pub(crate) fn chain(&self) -> &Path {
+        &self.files.chain
+    }
+}
+
+impl Files {
+    /// What a configuration names, if it names what is needed.
+    fn of(config: &Config) -> Option<Self> {
+        let located = |name: &String| locate(&SystemEnvironment, name);
+        Some(Files {
+            chain: located(config.certificate.as_ref()?),
+            key: located(config.private_key.as_ref()?),
+            passphrase: config.private_key_passphrase.clone(),
+            client_authorities: config.client_authorities.as_ref().map(located),
+            tls12: config.tls12,
+        })
     }
 
     fn read_for_dtls(&self) -> anyhow::Result<ServerContext> {
@@ -221,5 +237,3 @@ fn client_verifier(
 
 /// What may be spoken inside TLS (RFC 7443). A client that names others alone is refused; one that names none is not.
 const PROTOCOLS: [&str; 2] = ["stun.turn", "stun.nat-discovery"];
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-const SETTLE: Duration = Duration::from_secs(1);

@@ -13,8 +13,8 @@ use turnpike_dtls::DtlsAcceptor;
 use turnpike_net::{TcpListener, UdpOptions};
 use turnpike_turn::{Init, NonceKey, Ports, Quotas};
 use turnpike_worker::{
-    Ask, DtlsInit, DtlsLimits, HeldPorts, HttpAnswers, Listener, Siblings, StreamLimits, TlsAcceptor, Worker,
-    WorkerInit,
+    Adjustment, Ask, DtlsInit, DtlsLimits, HeldPorts, HttpAnswers, Listener, Siblings, StreamLimits,
+    TlsAcceptor, Worker, WorkerInit,
 };
 use turnpike_xdp::FlowTable;
 
@@ -116,10 +116,7 @@ impl Crew {
             tls: self.tls.clone(),
             dtls: dtls.transpose()?,
             stream_limits: self.stream_limits,
-            http: HttpAnswers {
-                acme_redirect: config.acme_redirect.as_deref().map(Into::into),
-                say_unsupported: config.say_http_unsupported,
-            },
+            http: adjustment(config).http,
             proxies: proxy_rules(config),
             relay_options: UdpOptions {
                 device: config.relay_device.clone(),
@@ -141,6 +138,19 @@ impl Crew {
             worker.run()
         })?;
         Ok((handle, thread))
+    }
+}
+
+/// What a worker does by the configuration beside its server's rules, and may do otherwise while it runs.
+pub(crate) fn adjustment(config: &Config) -> Adjustment {
+    Adjustment {
+        idle: config.idle_connection,
+        http: HttpAnswers {
+            acme_redirect: config.acme_redirect.as_deref().map(Into::into),
+            say_unsupported: config.say_http_unsupported,
+        },
+        proxies: proxy_rules(config),
+        receive_errors: config.icmp_errors,
     }
 }
 

@@ -18,6 +18,17 @@ pub(crate) struct Listeners {
     /// Whether plain UDP is served there as well.
     pub(crate) plain_beside_dtls: bool,
     pub(crate) tcp: Vec<Vec<TcpListener>>,
+    /// All that are wanted, these and those that were bound before.
+    pub(crate) wanted: Vec<Bound>,
+    /// Those that were bound before.
+    before: Vec<Bound>,
+}
+
+/// What is listened on: over UDP or TCP, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bound {
+    pub(crate) transport: &'static str,
+    pub(crate) address: SocketAddr,
 }
 
 impl Listeners {
@@ -31,13 +42,26 @@ impl Listeners {
         threads: u16,
         secure: Served,
     ) -> anyhow::Result<Self> {
-        let mut listeners = Listeners { plain_beside_dtls: config.udp, ..Listeners::default() };
+        Listeners::bind_beside(Vec::new(), config, addresses, (threads, secure))
+    }
+
+    /// Likewise, but for those that were bound before.
+    ///
+    /// # Errors
+    /// One cannot be bound; the message says who holds it.
+    pub(crate) fn bind_beside(
+        before: Vec<Bound>,
+        config: &Config,
+        addresses: &[SocketAddr],
+        (threads, secure): (u16, Served),
+    ) -> anyhow::Result<Self> {
+        let mut listeners = Listeners { plain_beside_dtls: config.udp, before, ..Listeners::default() };
         for address in addresses {
             if config.udp {
-                listeners.udp.push(bind_udp(config, *address, threads)?);
+                listeners.add_udp(config, *address, threads)?;
             }
             if config.tcp {
-                listeners.tcp.push(bind_tcp(config, *address, threads)?);
+                listeners.add_tcp(config, *address, threads)?;
             }
         }
         // Behind all of these: a worker's links are numbered in this order, which is that of `addresses`.
@@ -49,13 +73,39 @@ impl Listeners {
         }
         for address in &config.balancing.auxiliary {
             if config.udp {
-                listeners.udp.push(bind_udp(config, *address, threads)?);
+                listeners.add_udp(config, *address, threads)?;
             }
             if config.tcp {
-                listeners.tcp.push(bind_tcp(config, *address, threads)?);
+                listeners.add_tcp(config, *address, threads)?;
             }
         }
         Ok(listeners)
+    }
+
+    /// Whether an address is to be bound now, and not bound already.
+    fn is_new(&mut self, transport: &'static str, address: SocketAddr) -> bool {
+        let bound = Bound { transport, address };
+        self.wanted.push(bound);
+        !self.before.contains(&bound)
+    }
+
+    fn add_udp(&mut self, config: &Config, address: SocketAddr, threads: u16) -> anyhow::Result<()> {
+        if self.is_new("UDP", address) {
+            self.udp.push(bind_udp(config, address, threads)?);
+        }
+        Ok(())
+    }
+
+    fn add_tcp(&mut self, config: &Config, address: SocketAddr, threads: u16) -> anyhow::Result<()> {
+        if self.is_new("TCP", address) {
+            self.tcp.push(bind_tcp(config, address, threads)?);
+        }
+        Ok(())
+    }
+
+    /// Whether there is nothing among them to hand out.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.udp.is_empty() && self.dtls.is_empty() && self.tcp.is_empty()
     }
 
     /// The port for TLS and DTLS beside one for TCP and UDP, and a second one where that has a second port.
@@ -75,9 +125,9 @@ impl Listeners {
         let for_tls = SocketAddr::new(address.ip(), port);
         let is_other = !addresses.contains(&for_tls);
         if secure.tls && (is_other || !config.tcp) {
-            self.tcp.push(bind_tcp(config, for_tls, threads)?);
+            self.add_tcp(config, for_tls, threads)?;
         }
-        if secure.dtls && is_first && (is_other || !config.udp) {
+        if secure.dtls && is_first && (is_other || !config.udp) && self.is_new("UDP", for_tls) {
             self.dtls.push(bind_udp(config, for_tls, threads)?);
         }
         Ok(())
@@ -93,9 +143,9 @@ impl Listeners {
     ) -> anyhow::Result<()> {
         for ip in addresses.iter().map(SocketAddr::ip) {
             let address = SocketAddr::new(ip, port);
-            let bound = self.tcp.iter().flatten().any(|listener| listener.local_address() == address);
+            let bound = self.wanted.contains(&Bound { transport: "TCP", address });
             if !bound {
-                self.tcp.push(bind_tcp(config, address, threads)?);
+                self.add_tcp(config, address, threads)?;
             }
         }
         Ok(())

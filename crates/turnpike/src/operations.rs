@@ -12,6 +12,8 @@ use turnpike_turn::{Ports, Quotas};
 use turnpike_worker::{Mailbox, Snapshot};
 
 use crate::certificates::Certificates;
+use crate::fleet::Fleet;
+use crate::reload::Reloads;
 use crate::rulebook::Rulebook;
 
 /// A running server, to be looked at and asked from any thread.
@@ -28,6 +30,10 @@ pub(crate) struct Operations {
     pub(crate) started: SystemTime,
     pub(crate) stage: Stage,
     pub(crate) requests: Requests,
+    /// What the configuration was read from, and how it is read again.
+    pub(crate) reloads: Reloads,
+    /// Who asks the servers that clients are sent to.
+    pub(crate) fleet: Fleet,
 }
 
 /// A worker, as other threads know it.

@@ -10,6 +10,7 @@ use turnpike_worker::{Command, Siblings};
 
 use crate::addresses::Addresses;
 use crate::database;
+use crate::fleet::Availability;
 use crate::rules::rules;
 
 /// Everything that has a say, and the workers who are told.
@@ -33,6 +34,8 @@ pub(crate) struct Parts {
     pub(crate) worker_connections: usize,
     /// Whether bound channels are offered to the kernel.
     pub(crate) flows: bool,
+    /// Which of the servers that clients are sent to can be.
+    pub(crate) availability: Availability,
 }
 
 /// What a database says.
@@ -82,6 +85,7 @@ impl Parts {
         let mut rules = rules(&self.settings, &self.addresses);
         rules.worker_connections = self.worker_connections;
         rules.flows = self.flows;
+        self.availability.apply(&mut rules.alternate_servers, self.settings.udp);
         if let Some(Said { users, outside }) = &self.database {
             database::apply(&mut rules, &self.settings, (outside, users.clone()), log);
         }

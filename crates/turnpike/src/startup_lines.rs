@@ -43,7 +43,8 @@ pub(crate) fn tell_transports(log: &Log, config: &Config, certificates: Option<&
     match (certificates, config.tls) {
         (Some(certificates), true) => {
             let also = if config.tcp { format!(" and {port}") } else { String::new() };
-            let chain = certificates.chain().display();
+            let chain = certificates.chain();
+            let chain = chain.display();
             tell("TLS", &format!("on, port {}{also}, certificate {chain}", config.tls_port));
         }
         (_, false) => tell("TLS", "off (no-tls)"),
@@ -53,7 +54,8 @@ pub(crate) fn tell_transports(log: &Log, config: &Config, certificates: Option<&
     match (certificates, config.dtls) {
         (Some(certificates), true) => {
             let also = if config.udp { format!(" and {port}") } else { String::new() };
-            let (chain, library) = (certificates.chain().display(), library_version());
+            let (chain, library) = (certificates.chain(), library_version());
+            let chain = chain.display();
             tell("DTLS", &format!("on, port {}{also}, certificate {chain}, by {library}", config.tls_port));
             log.info(&format!("DTLS cipher suite: {DTLS_CIPHERS}"));
         }

@@ -4,6 +4,7 @@
 //! A turn of the loop: wait for sockets, read the clock once, take in a batch from each ready socket, ask the
 //! server about each packet, send everything out at once, then do what is due.
 
+mod adjustment;
 mod associations;
 mod datapath;
 mod dtls;
@@ -25,6 +26,7 @@ mod streams;
 mod tls;
 mod worker;
 
+pub use adjustment::{Adjustment, FurtherListeners};
 pub use dtls::{DtlsCounters, DtlsInit, DtlsLimits};
 pub use http::HttpAnswers;
 pub use links::Listener;

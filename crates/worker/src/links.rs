@@ -48,13 +48,30 @@ impl Links {
         first_token: u64,
     ) -> io::Result<Self> {
         let mut links = Links { listeners: Vec::new(), proxies, proxied: Proxied::default(), abroad };
-        for (index, Listener { socket, plain }) in listeners.into_iter().enumerate() {
-            poller.add(&socket, first_token - index as u64)?;
-            let local = socket.local_address();
-            let socket = sockets.insert(socket);
-            links.listeners.push(Open { socket, gro: GroPolicy::default(), plain, local });
+        for listener in listeners {
+            links.add(listener, sockets, poller, first_token)?;
         }
         Ok(links)
+    }
+
+    /// Takes over one more listener and watches it. It has the next number whether or not that can be done.
+    pub(crate) fn add(
+        &mut self,
+        Listener { socket, plain }: Listener,
+        sockets: &mut Sockets,
+        poller: &Poller,
+        first_token: u64,
+    ) -> io::Result<()> {
+        let watched = poller.add(&socket, first_token - self.listeners.len() as u64);
+        let local = socket.local_address();
+        let socket = sockets.insert(socket);
+        self.listeners.push(Open { socket, gro: GroPolicy::default(), plain, local });
+        watched
+    }
+
+    /// Believes these proxies from here on.
+    pub(crate) fn follow(&mut self, proxies: ProxyRules) {
+        self.proxies = proxies;
     }
 
     pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Open> {

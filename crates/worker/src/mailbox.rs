@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use turnpike_net::Waker;
 use turnpike_turn::{Config, InquiryId, Now, Server};
 
+use crate::adjustment::{Adjustment, FurtherListeners};
 use crate::migration::Mail;
 use crate::streams::MovedStream;
 
@@ -21,6 +22,10 @@ pub enum Command {
     Adopt(MovedStream),
     /// Let somebody look at the allocations, or change them.
     Visit(Visit),
+    /// Do otherwise what is not among the server's rules.
+    Adjust(Arc<Adjustment>),
+    /// Listen at further addresses. Every worker has to get the same in the same order: links are numbered alike.
+    Listen(FurtherListeners),
     /// End every allocation and return.
     Stop,
 }

@@ -54,6 +54,11 @@ impl RelaySockets {
         RelaySockets { open: Vec::new(), options, held, shared: Vec::new() }
     }
 
+    /// Whether sockets that are opened from here on hear of ICMP errors.
+    pub(crate) fn set_receive_errors(&mut self, receive: bool) {
+        self.options.receive_errors = receive;
+    }
+
     /// Opens and watches the socket of a relayed address, and holds that of the next port if it is to be reserved.
     pub(crate) fn open(
         &mut self,

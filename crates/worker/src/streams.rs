@@ -104,6 +104,22 @@ impl Streams {
         })
     }
 
+    /// Takes over one more listener. It has the next number whether or not it can be watched.
+    pub(crate) fn add_listener(&mut self, listener: TcpListener, poller: &Poller) -> std::io::Result<()> {
+        let token = self.first_token - self.listeners.len() as u64;
+        // One that comes in a pause is watched with the others when that is over.
+        let watched = if self.paused.is_some() { Ok(()) } else { poller.add(&listener, token) };
+        self.listeners.push(listener);
+        watched
+    }
+
+    /// Treats connections so from here on.
+    pub(crate) fn follow(&mut self, idle: Duration, http: HttpAnswers, proxies: ProxyRules) {
+        self.limits.idle = idle;
+        self.http = http;
+        self.proxies = proxies;
+    }
+
     pub(crate) fn counters(&self) -> StreamCounters {
         self.counters
     }

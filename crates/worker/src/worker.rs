@@ -24,7 +24,7 @@ use crate::tls::TlsAcceptor;
 
 /// One data-plane thread's work.
 pub struct Worker {
-    datapath: Datapath,
+    pub(crate) datapath: Datapath,
     events: Events,
     mailbox: Mailbox,
     snapshot: Snapshot,
@@ -219,10 +219,15 @@ impl Worker {
         }
         while let Some(command) = self.mailbox.take() {
             match command {
-                Command::Configure(config) => self.datapath.server.handle_config(config),
+                Command::Configure(config) => {
+                    self.datapath.server.handle_config(config);
+                    self.datapath.server.handle_revocation();
+                }
                 Command::Answered(inquiry) => self.datapath.go_on(inquiry),
                 Command::Adopt(moved) => self.datapath.adopt(moved),
                 Command::Visit(visit) => visit.pay(&mut self.datapath.server, self.datapath.now),
+                Command::Adjust(adjustment) => self.adjust(&adjustment),
+                Command::Listen(listeners) => self.listen(listeners),
                 Command::Stop => {
                     self.datapath.server.handle_shutdown(self.datapath.now);
                     self.datapath.close_all_streams();
@@ -255,7 +260,7 @@ impl Worker {
 
 /// Tokens that no relay's name can be: generations do not count that far.
 const WAKER: u64 = u64::MAX;
-const FIRST_LISTENER: u64 = u64::MAX - 1;
+pub(crate) const FIRST_LISTENER: u64 = u64::MAX - 1;
 const LAST_LISTENER: u64 = u64::MAX - 65_536;
 const FIRST_STREAM_LISTENER: u64 = LAST_LISTENER - 1;
 const LAST_STREAM_LISTENER: u64 = FIRST_STREAM_LISTENER - 65_536;

@@ -36,7 +36,7 @@ fn beginning(bytes: &[u8]) -> &[u8] {
 
 fn check_error(error: &ConfigError, bytes: &[u8]) {
     match error {
-        ConfigError::Value { origin, .. } => check_line(origin, bytes),
+        ConfigError::Value { origin, .. } | ConfigError::Slip { origin, .. } => check_line(origin, bytes),
         ConfigError::File { path, problem } => {
             assert_eq!(path, PATH);
             assert!(problem.starts_with("line "), "{problem}");

@@ -2,6 +2,7 @@
 
 use super::Effect::{Later, Obsolete, Settled};
 use super::{OptionSpec, Secrecy};
+use crate::config::ConfigWatch;
 
 pub(super) const OPTIONS: &[OptionSpec] = &[
     OptionSpec::set(
@@ -13,6 +14,23 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         },
         "Where to write the process id.",
     ),
+    OptionSpec::set(
+        &["config-watch"],
+        "WHAT",
+        |config, value| {
+            config.config_watch = match value {
+                "apply" => ConfigWatch::Apply,
+                "tell" => ConfigWatch::Tell,
+                "off" => ConfigWatch::Off,
+                _ => return Err(format!("{value:?} is none of apply, tell, off")),
+            };
+            Ok(())
+        },
+        "When the configuration file changes: apply what can be, tell in the log what would change, or off. SIGUSR2 applies it in any case.",
+    )
+    .default("apply")
+    .reloadable()
+    .ours(),
     OptionSpec::with(
         &["daemon"],
         Later("detaching; let systemd or another supervisor run it"),
@@ -58,7 +76,8 @@ pub(super) const OBSOLETE: &[OptionSpec] = &[
         &["no-software-attribute"],
         |config, on| config.software = !on,
         "Do not tell clients what software this is; they are not told unless asked for.",
-    ),
+    )
+    .reloadable(),
     OptionSpec::with(
         &["no-loopback-peers"],
         Settled("loopback peers are refused unless allow-loopback-peers opens them"),

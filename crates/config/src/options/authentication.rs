@@ -16,6 +16,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         |config, on| config.long_term = on,
         "Long-term credentials: the users given by user=. Works together with use-auth-secret.",
     )
+    .reloadable()
     .short('a'),
     OptionSpec::set(
         &["user"],
@@ -51,7 +52,8 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         &["use-auth-secret"],
         |config, on| config.use_auth_secret = on,
         "TURN REST credentials: time-limited names, passwords made from a shared secret.",
-    ),
+    )
+    .reloadable(),
     OptionSpec::set(
         &["static-auth-secret"],
         "SECRET",
@@ -83,6 +85,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         },
         "What stands between time and user in a REST name.",
     )
+    .reloadable()
     .short('C')
     .default(":"),
     OptionSpec::switch(
@@ -90,6 +93,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         |config, on| config.no_auth = on,
         "Let everybody relay without a password. An open relay: for closed networks alone.",
     )
+    .reloadable()
     .short('z'),
     OptionSpec::set(
         &["stale-nonce"],
@@ -101,6 +105,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         },
         "How long a nonce is good; 0 for ever.",
     )
+    .reloadable()
     .bare("600")
     .default("600"),
     OptionSpec::with(
@@ -125,12 +130,14 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         &["secure-stun"],
         |config, on| config.secure_stun = on,
         "Demand credentials for Binding too.",
-    ),
+    )
+    .reloadable(),
     OptionSpec::switch(
         &["oauth"],
         |config, on| config.oauth = on,
         "Third-party authorisation (RFC 7635): access tokens sealed with one of the keys given by oauth-key.",
-    ),
+    )
+    .reloadable(),
     OptionSpec::set(
         &["oauth-key"],
         "KID:BASE64[:ALGORITHM[:TIMESTAMP[:LIFETIME[:REALM]]]]",
@@ -158,12 +165,14 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         },
         "This server's name: what clients are told, and what access tokens are sealed for.",
     )
+    .reloadable()
     .default("the realm"),
     OptionSpec::switch(
         &["check-origin-consistency"],
         |config, on| config.check_origin = on,
         "Demand that whatever a session asks bears the ORIGIN, or none, that it began with.",
-    ),
+    )
+    .reloadable(),
 ];
 
 /// Reads `name:password` or `name:0xKEY`.

@@ -77,12 +77,14 @@ pub(super) const DATABASES: &[OptionSpec] = &[
         &["no-dynamic-ip-list"],
         |config, on| config.databases.peers = !on,
         "Do not read peer ranges from the database.",
-    ),
+    )
+    .reloadable(),
     OptionSpec::switch(
         &["no-dynamic-realms"],
         |config, on| config.databases.realms = !on,
         "Do not read realms, their origins and their limits from the database.",
-    ),
+    )
+    .reloadable(),
     OptionSpec::set(
         &["realm-of-address"],
         "IP/REALM",
@@ -97,6 +99,7 @@ pub(super) const DATABASES: &[OptionSpec] = &[
         },
         "Clients that come to this listening address are of this realm; may be repeated.",
     )
+    .reloadable()
     .repeats()
     .ours(),
     OptionSpec::set(
@@ -133,12 +136,14 @@ pub(super) const DATABASES: &[OptionSpec] = &[
         },
         "What follows the last of these characters in a username is its realm, if there is one of that name.",
     )
+    .reloadable()
     .ours(),
     OptionSpec::switch(
         &["strict-expiry"],
         |config, on| config.databases.strict_expiry = on,
         "End a session when the time in its REST username has come; else it may be refreshed for ever.",
     )
+    .reloadable()
     .ours(),
 ];
 

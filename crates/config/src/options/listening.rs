@@ -19,6 +19,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         },
         "Address to listen on; may be repeated.",
     )
+    .reloadable()
     .short('L')
     .repeats()
     .default("every address of this machine that is not link-local"),
@@ -89,6 +90,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         },
         "Load balancers (ADDRESS, RANGE or CIDR) that say by the PROXY protocol whose each connection is, on every TCP and TLS port, and each datagram (2); may be repeated.",
     )
+    .reloadable()
     .default("none; for tcp-proxy-port loopback and private addresses")
     .repeats()
     .ours(),
@@ -104,6 +106,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         },
         "Further address to listen on, for UDP and TCP, and TLS where it is served; may be repeated.",
     )
+    .reloadable()
     .repeats(),
     OptionSpec::with(
         &["udp-recvmmsg"],
@@ -139,7 +142,8 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         &["respond-http-unsupported"],
         |config, on| config.say_http_unsupported = on,
         "Answer HTTP requests on TCP and TLS ports with 400 rather than closing the connection.",
-    ),
+    )
+    .reloadable(),
     OptionSpec::set(
         &["acme-redirect"],
         "URL",
@@ -148,7 +152,8 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
             Ok(())
         },
         "Redirect ACME HTTP-01 challenges that come by plain TCP to this URL with the token behind it.",
-    ),
+    )
+    .reloadable(),
 ];
 
 pub(super) const TLS: &[OptionSpec] = &[
@@ -193,13 +198,15 @@ pub(super) const TLS: &[OptionSpec] = &[
         "FILE",
         |config, value| file(&mut config.certificate, value),
         "Certificate chain, PEM, the server's own first; read again when it changes and on SIGUSR2.",
-    ),
+    )
+    .reloadable(),
     OptionSpec::set(
         &["pkey"],
         "FILE",
         |config, value| file(&mut config.private_key, value),
         "Private key of the certificate, PEM.",
-    ),
+    )
+    .reloadable(),
     OptionSpec::set(
         &["pkey-pwd"],
         "TEXT",
@@ -209,13 +216,15 @@ pub(super) const TLS: &[OptionSpec] = &[
         },
         "Passphrase of the private key, if it is encrypted (PKCS #8).",
     )
+    .reloadable()
     .secrecy(Secrecy::Secret),
     OptionSpec::set(
         &["CA-file"],
         "FILE",
         |config, value| file(&mut config.client_authorities, value),
         "Certificates, PEM, one of which must have signed a client's; without it clients need none.",
-    ),
+    )
+    .reloadable(),
     OptionSpec::with(&["cipher-list"], Settled(CIPHERS), "TLS ciphers.").value("LIST"),
     OptionSpec::with(&["ec-curve-name"], Settled(CIPHERS), "TLS curve.").value("NAME"),
     OptionSpec::with(&["dh-file"], Settled(NO_DH), "Diffie-Hellman parameters, PEM.").value("FILE"),
@@ -227,7 +236,8 @@ pub(super) const TLS: &[OptionSpec] = &[
         &["no-tlsv1_2"],
         |config, on| config.tls12 = !on,
         "Do not speak TLS 1.2, but 1.3 alone.",
-    ),
+    )
+    .reloadable(),
     OptionSpec::with(&["raw-public-keys"], Later("raw public keys"), "Allow raw public keys (RFC 7250)."),
 ];
 

@@ -7,8 +7,10 @@ use crate::values::{bytes, number};
 
 pub(super) const OPTIONS: &[OptionSpec] = &[
     OptionSpec::switch(&["verbose"], |config, on| config.verbose = on, "Log sessions and requests.")
+    .reloadable()
         .short('v'),
     OptionSpec::switch(&["Verbose"], |config, on| config.extra_verbose = on, "Log all there is to log.")
+    .reloadable()
         .short('V'),
     OptionSpec::set(
         &["log-file"],
@@ -109,7 +111,8 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         &["log-binding"],
         |config, on| config.extra_verbose |= on,
         "Log Binding requests too.",
-    ),
+    )
+    .reloadable(),
     OptionSpec::switch(&["syslog"], |config, on| config.log.syslog = on, "Log to syslog in place of a file."),
     OptionSpec::set(
         &["syslog-facility"],

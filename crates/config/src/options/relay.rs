@@ -44,6 +44,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         },
         "Address clients are told, behind a one-to-one NAT: for all relay addresses, or for one; may be repeated. `auto` finds it out: from the cloud's metadata service, and from the servers of external-ip-stun.",
     )
+    .reloadable()
     .short('X')
     .repeats(),
     OptionSpec::set(
@@ -140,8 +141,10 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         },
         "Cores to count on when relay-threads is not set.",
     ),
-    OptionSpec::switch(&["no-udp-relay"], |config, on| config.udp_relay = !on, "Do not relay UDP."),
-    OptionSpec::switch(&["no-tcp-relay"], |config, on| config.tcp_relay = !on, "Do not relay TCP (RFC 6062)."),
+    OptionSpec::switch(&["no-udp-relay"], |config, on| config.udp_relay = !on, "Do not relay UDP.")
+    .reloadable(),
+    OptionSpec::switch(&["no-tcp-relay"], |config, on| config.tcp_relay = !on, "Do not relay TCP (RFC 6062).")
+    .reloadable(),
     OptionSpec::set(
         &["allocation-default-address-family"],
         "FAMILY",
@@ -156,6 +159,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         },
         "Family of the relay address when the client names none: ipv4, ipv6, or keep (the client's own).",
     )
+    .reloadable()
     .short('A')
     .default("ipv4"),
     OptionSpec::switch(
@@ -163,6 +167,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         |config, on| config.default_family = if on { DefaultFamily::Keep } else { DefaultFamily::Ipv4 },
         "The same as allocation-default-address-family=keep.",
     )
+    .reloadable()
     .short('K'),
     OptionSpec::set(
         &["fast-path"],
@@ -219,12 +224,14 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         },
         "Most peers that a session may have then.",
     )
+    .reloadable()
     .default("256"),
     OptionSpec::switch(
         &["server-relay"],
         |config, on| config.server_relay = on,
         "Relay without permissions, so that a server can be reached at a relayed address. Dangerous.",
-    ),
+    )
+    .reloadable(),
 ];
 
 /// STUN servers that an address is compared among.

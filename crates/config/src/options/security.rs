@@ -40,6 +40,7 @@ pub(super) const LIMITS: &[OptionSpec] = &[
         },
         "Bytes of data a second for each relayed address and direction; 0 for no limit.",
     )
+    .reloadable()
     .default("0")
     .short('s'),
     OptionSpec::set(
@@ -51,6 +52,7 @@ pub(super) const LIMITS: &[OptionSpec] = &[
         },
         "Bytes a second granted in all: max-bps to each session, the rest to the last; 0 for no limit.",
     )
+    .reloadable()
     .default("0")
     .short('B'),
     OptionSpec::set(
@@ -63,6 +65,7 @@ pub(super) const LIMITS: &[OptionSpec] = &[
         },
         "Longest lifetime a client is granted, 600 or more.",
     )
+    .reloadable()
     .bare("3600")
     .default("3600"),
     OptionSpec::set(
@@ -75,6 +78,7 @@ pub(super) const LIMITS: &[OptionSpec] = &[
         },
         "Lifetime of a channel. RFC 8656 says 600.",
     )
+    .reloadable()
     .bare("600")
     .default("600"),
     OptionSpec::set(
@@ -87,6 +91,7 @@ pub(super) const LIMITS: &[OptionSpec] = &[
         },
         "Lifetime of a permission. RFC 8656 says 300.",
     )
+    .reloadable()
     .bare("300")
     .default("300"),
     OptionSpec::set(
@@ -98,13 +103,15 @@ pub(super) const LIMITS: &[OptionSpec] = &[
         },
         "How long a connection without an allocation may be silent, 1 to 86400.",
     )
+    .reloadable()
     .bare("60")
     .default("60"),
     OptionSpec::switch(
         &["unauthorized-ratelimit"],
         |config, on| config.limit_unauthorized = on,
         "Set the limit on answers to unauthenticated requests; without it 100 a second and source, bursts of 200.",
-    ),
+    )
+    .reloadable(),
     OptionSpec::set(
         &["unauthorized-ratelimit-rps"],
         "COUNT",
@@ -114,6 +121,7 @@ pub(super) const LIMITS: &[OptionSpec] = &[
         },
         "That limit, for each source address; a nonce that comes back is refunded.",
     )
+    .reloadable()
     .bare("10")
     .default("10"),
 ];
@@ -145,16 +153,19 @@ pub(super) const PEERS: &[OptionSpec] = &[
         &["allow-loopback-peers"],
         |config: &mut Config, on| config.allow_loopback_peers = on,
         "Let clients reach loopback addresses of this machine. For tests alone.",
-    ),
+    )
+    .reloadable(),
     OptionSpec::switch(
         &["no-multicast-peers"],
         |config, on| config.no_multicast_peers = on,
         "Refuse multicast peers; they are refused by default.",
-    ),
+    )
+    .reloadable(),
     OptionSpec::switch(
         &["icmp-errors"],
         |config, on| config.icmp_errors = on,
         "Tell clients of ICMP errors from peers (RFC 8656 §11.5), which those of Go's pion/turn break on.",
     )
+    .reloadable()
     .ours(),
 ];

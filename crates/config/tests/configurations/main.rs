@@ -2,6 +2,7 @@
 
 mod log_and_records;
 mod modes;
+mod reloading;
 mod world;
 
 use std::ffi::OsString;

@@ -77,6 +77,29 @@ impl Permissions {
         }
     }
 
+    /// Takes out what new rules refuse, and tells of each; of the others they may have changed the access.
+    pub(crate) fn judge_again(
+        &mut self,
+        judge: impl Fn(IpAddr) -> Result<PeerAccess, &'static str>,
+        mut refused: impl FnMut(IpAddr, &'static str),
+    ) {
+        let before = self.entries.len();
+        self.entries.retain_mut(|permission| match judge(permission.ip) {
+            Ok(access) => {
+                permission.access = access;
+                true
+            }
+            Err(rule) => {
+                refused(permission.ip, rule);
+                false
+            }
+        });
+        if self.entries.len() != before {
+            self.index = None;
+            self.reindex();
+        }
+    }
+
     pub(crate) fn next_expiry(&self) -> Option<Timestamp> {
         self.entries.iter().map(|permission| permission.expires).min()
     }

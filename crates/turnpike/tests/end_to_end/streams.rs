@@ -195,7 +195,7 @@ fn a_certificate_that_cannot_be_used_leaves_tls_off_and_says_why() {
     stranger.write(&[22, 3, 1, 0, 200]);
     assert_eq!(stranger.read_to_end(), b"");
     server.program.signal("USR2");
-    server.expect("SIGUSR2: TLS is off");
+    server.expect("Reload (SIGUSR2): read again, without a configuration file");
 }
 
 #[test]

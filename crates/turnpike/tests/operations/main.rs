@@ -16,11 +16,15 @@ mod harness;
 mod outages;
 
 mod database_outages;
+mod call;
 mod fail2ban;
+mod fleet;
+mod haproxy;
 mod log_destinations;
 mod log_formats;
 mod redis_status;
 mod server_names;
+mod reload;
 mod session_records;
 #[allow(dead_code, reason = "the end-to-end tests use the rest")]
 #[path = "../end_to_end/network.rs"]

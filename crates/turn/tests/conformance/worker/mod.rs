@@ -4,5 +4,6 @@ mod answers;
 mod directory;
 mod events;
 mod flows;
+mod revocation;
 mod tenants;
 mod usage;

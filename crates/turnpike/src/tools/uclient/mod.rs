@@ -13,7 +13,7 @@ mod summary;
 mod tcp_relay;
 mod tokens;
 mod traffic;
-mod transport;
+pub(crate) mod transport;
 mod usage;
 
 use std::process::ExitCode;

@@ -12,7 +12,7 @@ mod tcp;
 mod tls;
 mod tls_settings;
 mod udp;
-mod verification;
+pub(crate) mod verification;
 
 use std::fmt;
 use std::io::{self, Write};

@@ -1,0 +1,67 @@
+//! Permissions that new rules do not grant any more.
+//!
+//! RFC 8656 §9 lets a permission last for five minutes, whatever happens meanwhile. Who refuses a range of peers while
+//! the server runs does so because of what goes there now, so what is refused ends at once: the permission, what of its
+//! channels is relayed elsewhere, and connections with the peer (RFC 6062). The allocation stays, with everything else
+//! it has. A channel stays bound without a permission, as one whose permission has lapsed does; neither can be renewed.
+
+use std::net::IpAddr;
+
+use crate::allocation::Allocation;
+use crate::config::Config;
+use crate::effect::{Effect, Event};
+use crate::flows::{FlowOwner, withdraw};
+use crate::reason::Reason;
+use crate::server::Server;
+use crate::tuple::RelayId;
+
+impl Server {
+    /// Ends what the rules about peers refuse by now, if they have changed. Apart from [`Server::handle_config`] because
+    /// it looks at every permission.
+    pub fn handle_revocation(&mut self) {
+        if std::mem::take(&mut self.peers_changed) {
+            self.allocations.names().into_iter().for_each(|relay| self.revoke(relay));
+        }
+    }
+
+    fn revoke(&mut self, relay: RelayId) {
+        let Server { allocations, config, effects, stats, .. } = self;
+        let Some(allocation) = allocations.get_mut(relay) else { return };
+        let Allocation { permissions, channels, user, session, client, .. } = allocation;
+        let (session, tuple) = (*session, client.tuple);
+        let mut refused: Vec<IpAddr> = Vec::new();
+        permissions.judge_again(
+            |ip| config.peers.judge_for(config.tenant_opens(user, ip), ip),
+            |peer, rule| {
+                stats.count(Reason::PeerRefused);
+                effects.push_back(Effect::Report(Event::PeerRefused { tuple, session, peer, rule }));
+                refused.push(peer);
+            },
+        );
+        if refused.is_empty() {
+            return;
+        }
+        let owner = FlowOwner { relay, session };
+        for binding in channels.iter_mut().filter(|binding| refused.contains(&binding.peer.ip())) {
+            withdraw(effects, relay, owner, binding);
+        }
+        self.close_connections_with(relay, &refused);
+    }
+}
+
+impl Config {
+    /// Whether other peers may be reached by other rules.
+    pub(crate) fn judges_peers_otherwise(&self, other: &Config) -> bool {
+        let ranges = |config: &Config| {
+            let mut realms: Vec<_> = config
+                .tenants
+                .realms
+                .iter()
+                .map(|(realm, tenant)| (realm.clone(), tenant.allowed.clone(), tenant.denied.clone()))
+                .collect();
+            realms.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+            realms
+        };
+        self.peers != other.peers || ranges(self) != ranges(other)
+    }
+}
