@@ -54,6 +54,7 @@ impl Loaded {
         self.check_alternates();
         self.check_proxies();
         self.warn_of_modes();
+        self.check_console();
         let Config { listening_port, min_port, max_port, stun_only, .. } = self.config;
         if !stun_only && (min_port..=max_port).contains(&listening_port) {
             let text = format!(

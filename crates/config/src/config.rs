@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::address_discovery::AddressDiscovery;
+use crate::administration::Administration;
 use crate::databases::DatabaseSettings;
 use crate::endpoints::{AlternateLists, CapacityUrl};
 use crate::oauth_key::OAuthKey;
@@ -176,6 +177,8 @@ pub struct Config {
     pub balancing: Balancing,
     /// What is kept of sessions that ended, and told of those that live.
     pub records: RecordSettings,
+    /// How it is looked after while it runs.
+    pub administration: Administration,
 }
 
 /// Where bound channels are relayed, if not by the server itself.
@@ -386,6 +389,7 @@ impl Default for Config {
             bps_capacity: 0,
             balancing: Balancing::default(),
             records: RecordSettings::default(),
+            administration: Administration::default(),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! unknown flag value, a typing error in an address), this crate says so instead.
 
 mod address_discovery;
+mod administration;
 mod check;
 mod config;
 mod databases;
@@ -23,6 +24,7 @@ mod search_path;
 mod values;
 
 pub use address_discovery::{AddressDiscovery, Cloud, MetadataChoice, stun_server};
+pub use administration::{Administration, Console, ControlSocket, DrainSettings};
 pub use check::Report;
 pub use config::{
     AlternateSelection, Balancing, Config, ConfigWatch, DefaultFamily, ExternalAddress, FastPath,

@@ -250,6 +250,18 @@ impl Allocations {
         self.by_tuple.len() + self.away
     }
 
+    /// How many places the table has, taken or not.
+    pub(crate) fn places(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    /// What is at a place of the table.
+    pub(crate) fn at(&self, place: u32) -> Option<(RelayId, &Allocation)> {
+        let slot = self.slots.get(place as usize)?;
+        let relay = RelayId { slot: place, generation: slot.generation };
+        Some((relay, slot.allocation.as_deref()?))
+    }
+
     /// The names of all live relayed addresses.
     pub(crate) fn names(&self) -> Vec<RelayId> {
         let live = self.slots.iter().enumerate().filter(|(_, slot)| slot.allocation.is_some());

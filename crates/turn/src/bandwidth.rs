@@ -27,6 +27,11 @@ impl BandwidthLimit {
         (rate > 0).then_some(BandwidthLimit { rate, second: 0, spent: [0; 2] })
     }
 
+    /// Bytes a second, each way.
+    pub(crate) fn rate(&self) -> u64 {
+        self.rate
+    }
+
     /// Whether so many bytes may pass now; if so, they are spent.
     pub(crate) fn admits(&mut self, now: Timestamp, way: Way, bytes: u64) -> bool {
         self.begin_second(now);

@@ -10,6 +10,7 @@ use turnpike_wire::Family;
 use crate::alternate::AlternateServers;
 use crate::credentials::Credentials;
 use crate::discovery::Alternates;
+use crate::drain::Drain;
 use crate::multiplex::Multiplex;
 use crate::nonce::NonceKey;
 use crate::peers::{PeerAccess, PeerRules};
@@ -92,6 +93,8 @@ pub struct Config {
     pub verbose: bool,
     /// Whether Binding requests are among them. Everybody can send those, in any number.
     pub log_binding: bool,
+    /// Whether new allocations are refused because the server is about to end.
+    pub drain: Option<Drain>,
 }
 
 impl Config {
@@ -133,6 +136,7 @@ impl Config {
             mobility: false,
             verbose: false,
             log_binding: false,
+            drain: None,
         }
     }
 }

@@ -311,6 +311,8 @@ pub enum EndCause {
     Shutdown,
     /// Its socket could not be taken over by another worker.
     Lost,
+    /// Somebody who looks after the server ended it.
+    Killed,
 }
 
 impl EndCause {
@@ -323,6 +325,7 @@ impl EndCause {
             EndCause::Dissociated => "DTLS association closed by client",
             EndCause::Shutdown => "Forceful shutdown",
             EndCause::Lost => "the relay socket could not be watched",
+            EndCause::Killed => "Forceful shutdown by an operator",
         }
     }
 
@@ -335,6 +338,7 @@ impl EndCause {
             EndCause::Dissociated => "dissociated",
             EndCause::Shutdown => "shutdown",
             EndCause::Lost => "lost",
+            EndCause::Killed => "killed",
         }
     }
 }

@@ -141,6 +141,8 @@ reasons! {
     NotTheOwner = "not_the_owner";
     /// Request: another server is to serve this client.
     TryAlternate = "try_alternate";
+    /// Request: the server is about to end and takes nobody in any more.
+    Draining = "draining";
     /// Request: another ORIGIN than that of the Allocate that made the session.
     OriginMismatch = "origin_mismatch";
     /// Request: a transport towards peers that is not offered.

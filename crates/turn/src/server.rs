@@ -260,6 +260,7 @@ impl Server {
     pub fn check_invariants(&self) {
         self.allocations.check_invariants();
         self.check_connections();
+        self.check_sessions();
         self.inquiries.check_invariants();
         self.claims.check_invariants(|relay| self.allocations.get(relay).is_some());
         assert_eq!(self.allocations.count() as u64, self.stats.allocations(), "counted right");

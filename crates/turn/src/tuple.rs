@@ -147,6 +147,13 @@ impl SessionId {
         self.0
     }
 
+    /// Reads what [`fmt::Display`] writes, with leading zeros or without.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_number =
+            !text.is_empty() && text.len() <= 20 && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|_| is_number).map(SessionId)
+    }
+
     /// Back from a number.
     pub(crate) const fn from_number(number: u64) -> Self {
         SessionId(number)

@@ -21,8 +21,11 @@ use turnpike_xdp::FastPath;
 use crate::addresses::Addresses;
 use crate::certificates::Certificates;
 use crate::commands::doctor;
+use crate::console;
+use crate::control::ControlHandle;
 use crate::crew::{Crew, stream_limits};
 use crate::database;
+use crate::drain::{Draining, Order};
 use crate::external_address::{self, Survey};
 use crate::fast_path;
 use crate::fleet::{self, Availability, Fleet};
@@ -53,6 +56,8 @@ pub struct Running {
     pidfile: Option<PathBuf>,
     /// The program in the kernel, taken off with this.
     fast_path: Option<FastPath>,
+    /// Where it is spoken with, taken away with this.
+    control: ControlHandle,
 }
 
 impl Running {
@@ -113,6 +118,7 @@ impl Running {
             worker_connections: limits.total as usize / 2,
             flows: fast_path.is_some(),
             availability: Availability::default(),
+            drain: None,
         };
         let rulebook = Arc::new(Rulebook::new(parts, siblings.clone(), log.clone()));
         let common = (&*rulebook, siblings.clone());
@@ -151,11 +157,14 @@ impl Running {
             requests,
             reloads,
             fleet,
+            draining: Draining::default(),
         });
         reload::start(operations.clone(), asked_to_reload)?;
         fleet::start(operations.clone(), woken)?;
         let pidfile = config.pidfile.clone().filter(|path| write_pid(path, &log));
         external_address::watch(&operations)?;
+        let control = ControlHandle::open(&operations);
+        console::open(&operations);
         tell_ready(&log, &addresses, threads);
         // For a unit of Type=notify, as Debian's for coturn is; nothing happens where nobody listens.
         let _ = sd_notify::notify(&[NotifyState::Ready]);
@@ -170,6 +179,7 @@ impl Running {
             on_terminal,
             pidfile,
             fast_path,
+            control,
         })
     }
 
@@ -190,6 +200,11 @@ impl Running {
     pub fn wait(self) -> anyhow::Result<()> {
         while let Ok(request) = self.requests.recv() {
             match request {
+                Request::Signal(SIGTERM) if self.drains_first() => {}
+                Request::Stop(why) => {
+                    self.operations.log.info(&why);
+                    break;
+                }
                 Request::Signal(signal @ (SIGINT | SIGTERM)) => {
                     self.operations.log.info(&format!("Terminating on signal {signal}"));
                     break;
@@ -205,12 +220,26 @@ impl Running {
         outcome
     }
 
+    /// Whether SIGTERM is to let sessions end first, which it then begins to: with `drain-timeout`, and only once.
+    fn drains_first(&self) -> bool {
+        let timeout = self.operations.rulebook.read(|parts| parts.settings.administration.drain.timeout);
+        let told_already = self.operations.draining.progress().is_some_and(|progress| progress.ends_process);
+        if timeout.is_zero() || told_already {
+            return false;
+        }
+        self.operations.drain(
+            Order { timeout: Some(timeout), ends_process: true },
+            "SIGTERM; another one ends it at once",
+        );
+        true
+    }
+
     /// A signal that does not end the server.
     fn heed(&self, signal: i32) {
         let Operations { log, reloads, .. } = &*self.operations;
         match signal {
             SIGHUP => log.reopen(),
-            SIGUSR1 => log.warning("SIGUSR1: draining is not in this version; nothing is done"),
+            SIGUSR1 => self.operations.drain(Order { timeout: None, ends_process: false }, "SIGUSR1"),
             _ => reloads.ask(),
         }
     }
@@ -218,6 +247,7 @@ impl Running {
     fn stop(self) -> anyhow::Result<()> {
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
         self.operations.stage.set(Serving::Stopping);
+        drop(self.control);
         self.operations.workers.iter().for_each(|worker| worker.mailbox.send(Command::Stop));
         let mut outcome = Ok(());
         for thread in self.threads {

@@ -28,6 +28,7 @@ pub fn command() -> Command {
             explain(),
             completions(),
         ])
+        .subcommands(commands::control::commands())
 }
 
 fn up() -> Command {

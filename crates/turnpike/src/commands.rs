@@ -1,5 +1,6 @@
 //! The verbs of `turnpike`.
 
+pub mod control;
 pub mod credentials;
 pub mod doctor;
 pub mod explain;

@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context;
-use signal_hook::consts::SIGTERM;
+use signal_hook::consts::SIGINT;
 use turnpike_config::Config;
 use turnpike_control::{Asker, Log, ReportSender, StoredUsers, dropped_lines};
 use turnpike_dtls::DtlsAcceptor;
@@ -25,12 +25,12 @@ use crate::proxies::proxy_rules;
 use crate::rulebook::Rulebook;
 
 /// Ends the process when a worker does: whoever supervises it starts it anew, and no client is left to a worker that is
-/// not there. When all stop together it changes nothing.
+/// not there. When all stop together it changes nothing. SIGTERM might let the other workers' sessions end first.
 struct EndsProcess;
 
 impl Drop for EndsProcess {
     fn drop(&mut self) {
-        let _ = signal_hook::low_level::raise(SIGTERM);
+        let _ = signal_hook::low_level::raise(SIGINT);
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::SystemTime;
 
+use signal_hook::consts::SIGUSR2;
 use turnpike_control::Log;
 use turnpike_turn::{Ports, Quotas};
 use turnpike_worker::{Mailbox, Snapshot};
@@ -14,6 +15,7 @@ use turnpike_worker::{Mailbox, Snapshot};
 use crate::certificates::Certificates;
 use crate::fleet::Fleet;
 use crate::reload::Reloads;
+use crate::drain::Draining;
 use crate::rulebook::Rulebook;
 
 /// A running server, to be looked at and asked from any thread.
@@ -34,6 +36,8 @@ pub(crate) struct Operations {
     pub(crate) reloads: Reloads,
     /// Who asks the servers that clients are sent to.
     pub(crate) fleet: Fleet,
+    /// How it is coming to its end, if it is.
+    pub(crate) draining: Draining,
 }
 
 /// A worker, as other threads know it.
@@ -70,6 +74,18 @@ pub(crate) struct Requests(SyncSender<Request>);
 pub(crate) enum Request {
     /// A signal came.
     Signal(i32),
+    /// It is time to end, for this reason.
+    Stop(String),
+}
+
+impl Operations {
+    /// Has everything read again that a running server can take anew; says what came of it.
+    pub(crate) fn ask_for_reload(&self) -> Result<serde_json::Value, String> {
+        match self.requests.send(Request::Signal(SIGUSR2)) {
+            Ok(()) => Ok(serde_json::json!({ "asked": true })),
+            Err(_) => Err("too much is asked of the server already, or it is ending".to_owned()),
+        }
+    }
 }
 
 impl Stage {

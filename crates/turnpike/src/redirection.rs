@@ -43,6 +43,27 @@ impl Redirection {
         redirection
     }
 
+    /// Where clients are sent by a server that takes nobody in any more: to the servers named for that, and to all
+    /// others of a fleet that shares a list with this one.
+    pub(crate) fn while_draining(config: &Config, addresses: &Addresses) -> AlternateServers {
+        let own = own_addresses(config, addresses);
+        let others = |servers: &[config::AlternateServer]| {
+            servers.iter().filter(|server| !own.contains(&server.address)).map(alternate).collect::<Vec<_>>()
+        };
+        let AlternateLists { udp, tcp, tls, any } = &config.balancing.alternate_servers;
+        let named = &config.administration.drain.alternate_servers;
+        let any = others(if named.is_empty() { any } else { named });
+        // Whoever was named for this comes before all lists, which are for other times.
+        let unless_named = |servers| if named.is_empty() { others(servers) } else { Vec::new() };
+        AlternateServers {
+            udp: unless_named(udp),
+            tcp: unless_named(tcp),
+            own: Vec::new(),
+            tls: unless_named(tls),
+            any,
+        }
+    }
+
     /// Says where clients are sent.
     pub(crate) fn tell(&self, log: &Log) {
         let AlternateServers { udp, tcp, own, tls, any } = &self.servers;

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use turnpike_config as config;
 use turnpike_control::{Inquirer, Log, Outside, StoredUsers};
-use turnpike_turn::Config;
+use turnpike_turn::{Config, Drain};
 use turnpike_worker::{Command, Siblings};
 
 use crate::addresses::Addresses;
 use crate::database;
 use crate::fleet::Availability;
+use crate::redirection::Redirection;
 use crate::rules::rules;
 
 /// Everything that has a say, and the workers who are told.
@@ -36,6 +37,8 @@ pub(crate) struct Parts {
     pub(crate) flows: bool,
     /// Which of the servers that clients are sent to can be.
     pub(crate) availability: Availability,
+    /// Whether nobody new is taken in.
+    pub(crate) drain: Option<Drain>,
 }
 
 /// What a database says.
@@ -85,6 +88,10 @@ impl Parts {
         let mut rules = rules(&self.settings, &self.addresses);
         rules.worker_connections = self.worker_connections;
         rules.flows = self.flows;
+        rules.drain = self.drain;
+        if self.drain.is_some() {
+            rules.alternate_servers = Redirection::while_draining(&self.settings, &self.addresses);
+        }
         self.availability.apply(&mut rules.alternate_servers, self.settings.udp);
         if let Some(Said { users, outside }) = &self.database {
             database::apply(&mut rules, &self.settings, (outside, users.clone()), log);

@@ -1,8 +1,13 @@
 //! The process, and names that have had their day.
 
+use std::time::Duration;
+
 use super::Effect::{Later, Obsolete, Settled};
 use super::{OptionSpec, Secrecy};
 use crate::config::ConfigWatch;
+use crate::administration::ControlSocket;
+use crate::endpoints::servers;
+use crate::values::{Secret, ip, number};
 
 pub(super) const OPTIONS: &[OptionSpec] = &[
     OptionSpec::set(
@@ -49,16 +54,104 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         "Group to become.",
     )
     .value("NAME"),
-    OptionSpec::with(&["drain-min-allocations"], Later("draining"), "Allocations at which draining ends.")
-        .value("COUNT"),
-    OptionSpec::with(&["cli"], Later("the telnet console"), "Telnet console."),
-    OptionSpec::with(&["cli-ip"], Later("the telnet console"), "Its address.").value("IP"),
-    OptionSpec::with(&["cli-port"], Later("the telnet console"), "Its port.").value("PORT"),
-    OptionSpec::with(&["cli-password"], Later("the telnet console"), "Its password.")
-        .value("TEXT")
-        .secrecy(Secrecy::Secret),
-    OptionSpec::with(&["cli-max-output-sessions"], Later("the telnet console"), "Sessions it prints.")
-        .value("COUNT"),
+    OptionSpec::set(
+        &["control-socket"],
+        "PATH",
+        |config, value| {
+            config.administration.control_socket = match value {
+                "" | "off" | "none" => ControlSocket::Off,
+                path => ControlSocket::At(path.into()),
+            };
+            Ok(())
+        },
+        "Unix socket for `turnpike sessions`, `top`, `kill`, `drain`, `reload`, `log-level` and `status`; only root and the server's own user are heard there. `off` for none.",
+    )
+    .default("control.sock in the unit's runtime directory; for root in /run/turnpike")
+    .ours(),
+    OptionSpec::set(
+        &["drain-timeout"],
+        "SECONDS",
+        |config, value| {
+            let seconds = number(value, 0, MOST_DRAIN, "a number of seconds")?;
+            config.administration.drain.timeout = Duration::from_secs(seconds);
+            Ok(())
+        },
+        "How long sessions may go on after SIGTERM, while nobody new is taken in; 0 ends them at once. A second signal ends them in any case.",
+    )
+    .default("0")
+    .reloadable()
+    .ours(),
+    OptionSpec::set(
+        &["drain-min-allocations"],
+        "COUNT",
+        |config, value| {
+            config.administration.drain.least_allocations =
+                number(value, 0, u64::from(u32::MAX), "a number of allocations")?;
+            Ok(())
+        },
+        "Draining (SIGUSR1, SIGTERM with drain-timeout, `turnpike drain`) is over when no more allocations than these are left.",
+    )
+    .default("0")
+    .reloadable(),
+    OptionSpec::set(
+        &["drain-alternate-server"],
+        "HOST[:PORT]",
+        |config, value| {
+            let list = &mut config.administration.drain.alternate_servers;
+            let found = servers(value, 3478)?;
+            list.extend(found.into_iter().filter(|server| !list.contains(server)).collect::<Vec<_>>());
+            Ok(())
+        },
+        "Server that clients are sent to (300) while this one drains; several take turns. Without one they are refused (403).",
+    )
+    .repeats()
+    .reloadable()
+    .ours(),
+    OptionSpec::switch(
+        &["cli"],
+        |config, on| config.administration.console.on = on,
+        "Serve coturn's telnet console; needs cli-password. What is typed there can be read on the way: prefer the control socket.",
+    ),
+    OptionSpec::set(
+        &["cli-ip"],
+        "IP",
+        |config, value| {
+            config.administration.console.ip = ip(value)?;
+            Ok(())
+        },
+        "Address of the telnet console.",
+    )
+    .default("127.0.0.1"),
+    OptionSpec::set(
+        &["cli-port"],
+        "PORT",
+        |config, value| {
+            config.administration.console.port = number(value, 1, u16::MAX, "a port")?;
+            Ok(())
+        },
+        "Port of the telnet console.",
+    )
+    .default("5766"),
+    OptionSpec::set(
+        &["cli-password"],
+        "TEXT",
+        |config, value| {
+            config.administration.console.password = Secret::new(value);
+            Ok(())
+        },
+        "Password of the telnet console: in clear, or hashed by turnadmin or coturn. Without one there is no console.",
+    )
+    .secrecy(Secrecy::Secret),
+    OptionSpec::set(
+        &["cli-max-output-sessions"],
+        "COUNT",
+        |config, value| {
+            config.administration.console.most_sessions = number(value, 0, u32::MAX, "a number of sessions")?;
+            Ok(())
+        },
+        "Sessions that `ps` of the telnet console prints.",
+    )
+    .default("256"),
     OptionSpec::with(&["web-admin"], Later("the web console"), "Web console."),
     OptionSpec::with(&["web-admin-ip"], Later("the web console"), "Its address.").value("IP"),
     OptionSpec::with(&["web-admin-port"], Later("the web console"), "Its port.").value("PORT"),
@@ -70,7 +163,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
 ];
 
 pub(super) const OBSOLETE: &[OptionSpec] = &[
-    OptionSpec::with(&["no-cli"], Settled("there is no telnet console"), "No telnet console."),
+    OptionSpec::with(&["no-cli"], Settled("there is none unless cli asks for it"), "No telnet console."),
     OptionSpec::with(&["prod"], Obsolete("what it hid is hidden by default"), "Formerly: hide the version."),
     OptionSpec::switch(
         &["no-software-attribute"],
@@ -105,3 +198,6 @@ pub(super) const OBSOLETE: &[OptionSpec] = &[
         "Short-term credentials.",
     ),
 ];
+
+/// A year, in seconds.
+const MOST_DRAIN: u64 = 365 * 24 * 3600;

@@ -1,6 +1,6 @@
 //! Ways to serve clients that have to be asked for: what they need, and what they warn of.
 
-use turnpike_config::{Notice, Severity};
+use turnpike_config::{ControlSocket, Notice, Severity};
 
 use crate::world::{refusal, run};
 
@@ -134,4 +134,54 @@ fn what_auxiliary_listeners_and_proxies_lack_is_said() {
     assert!(severity == Severity::Info && text.contains("name the load balancers with proxy-from"), "{text}");
     assert!(said("-n --no-auth --tcp-proxy-port=8080 --proxy-from=10.0.0.2", "tcp-proxy-port").is_none());
     assert!(refusal("-n --no-auth --proxy-from=10.0.0.2/33").contains("proxy-from"));
+}
+
+#[test]
+fn the_telnet_console_is_off_and_cannot_be_had_without_a_password() {
+    let console = |line: &str| {
+        let loaded = run(&format!("-n --user a:b {line}")).unwrap();
+        let told: Vec<String> =
+            loaded.notices.into_iter().filter(|it| it.origin == "cli").map(|it| it.text).collect();
+        (loaded.config.administration.console, told.join("; "))
+    };
+    let (off, told) = console("--cli-password=x");
+    assert!(!off.on && told.is_empty() && off.ip.is_loopback());
+    assert_eq!((off.port, off.most_sessions), (5766, 256));
+    let hash = "$5$2f482a58cf39c2dd$a137b16e8ea39443756c1b3c8a75fd46e18f062650355892ad48388ce5a0bbba";
+    for line in ["--cli --cli-password=x".to_owned(), format!("--cli --cli-password={hash}")] {
+        let (on, told) = console(&line);
+        assert!(on.on && told.is_empty(), "{line}: {told}");
+    }
+    for (line, why) in [
+        ("--cli", "without cli-password"),
+        ("--cli --cli-password=", "without cli-password"),
+        ("--cli --allow-loopback-peers", "without cli-password"),
+        ("--cli --cli-password=$5$00$00", "begins like a hash"),
+    ] {
+        let (refused, told) = console(line);
+        assert!(!refused.on && told.contains(why), "{line}: {told}");
+    }
+    let (abroad, told) = console("--cli --cli-password=x --cli-ip=192.0.2.1");
+    assert!(abroad.on && told.contains("not encrypted"), "{told}");
+}
+
+#[test]
+fn how_a_server_is_looked_after_and_ends_is_read() {
+    let administration = |line: &str| run(&format!("-n --user a:b {line}")).unwrap().config.administration;
+    let usual = administration("");
+    assert_eq!(usual.control_socket, ControlSocket::Usual);
+    assert_eq!((usual.drain.timeout.as_secs(), usual.drain.least_allocations), (0, 0));
+    for word in ["off", "none"] {
+        assert_eq!(administration(&format!("--control-socket={word}")).control_socket, ControlSocket::Off);
+    }
+    let set = administration(
+        "--control-socket=/x/y.sock --drain-timeout=3600 --drain-min-allocations=5 \
+         --drain-alternate-server=203.0.113.7 --drain-alternate-server=[2001:db8::7]:99",
+    );
+    assert_eq!(set.control_socket, ControlSocket::At("/x/y.sock".into()));
+    assert_eq!((set.drain.timeout.as_secs(), set.drain.least_allocations), (3600, 5));
+    let servers: Vec<String> = set.drain.alternate_servers.iter().map(|it| it.address.to_string()).collect();
+    assert_eq!(servers, ["203.0.113.7:3478", "[2001:db8::7]:99"]);
+    assert!(refusal("-n --user a:b --drain-timeout=-1").contains("number of seconds"));
+    assert!(refusal("-n --user a:b --drain-alternate-server=1.2.3").contains("drain-alternate-server"));
 }

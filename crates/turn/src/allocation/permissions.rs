@@ -45,6 +45,11 @@ impl Permissions {
         permission.is_some_and(|permission| !std::mem::replace(&mut permission.told, true))
     }
 
+    /// All of them, including those that expired since the last sweep.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Permission> {
+        self.entries.iter()
+    }
+
     /// How many there are, including those that expired since the last sweep.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()

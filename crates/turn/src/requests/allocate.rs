@@ -18,7 +18,7 @@ use crate::ports::{Parity, RelayedPort};
 use crate::reason::Reason;
 use crate::server::Server;
 use crate::tcp_relay::PeerTransport;
-use crate::time::UnixTime;
+use crate::time::Now;
 use crate::tuple::{Client, Transport};
 use crate::waiting::{Half, PendingAllocation, PortChoice};
 
@@ -65,6 +65,7 @@ impl Server {
         if self.config.alternate_servers.are_for(&request.client.tuple) {
             return Err(refused(ErrorNumber::TRY_ALTERNATE, Reason::TryAlternate));
         }
+        self.refuse_if_draining()?;
         let wish = Wish::read(&request.message, request.client.tuple.transport, &self.config)?;
         if wish.mobile && !self.offers_mobility() {
             return Err(refused(ErrorNumber::MOBILITY_FORBIDDEN, Reason::MobilityForbidden));
@@ -103,7 +104,7 @@ impl Server {
             choice: wish.token.map_or(PortChoice::Free(wish.parity), PortChoice::Reserved),
             transport: wish.transport,
             attempts: 1,
-            lifetime: self.granted_lifetime(wish.lifetime, request.now.unix, user),
+            lifetime: self.granted_lifetime(wish.lifetime, request.now, user),
             // Connections with peers stay where they are, and so does what they come from; a port that sessions share
             // is one worker's.
             mobile: wish.mobile && wish.transport == PeerTransport::Udp && !shared,
@@ -116,13 +117,16 @@ impl Server {
     }
 
     /// Seconds to grant: at least ten minutes, at most what is configured (RFC 8656 §7.2), and no more than an access
-    /// token is good for (RFC 7635 §9).
-    pub(super) fn granted_lifetime(&self, asked: Option<u32>, now: UnixTime, user: &User) -> u32 {
+    /// token is good for (RFC 7635 §9). A server that is about to end grants less.
+    pub(super) fn granted_lifetime(&self, asked: Option<u32>, now: Now, user: &User) -> u32 {
         let longest = self.config.max_lifetime.as_secs().min(u64::from(u32::MAX)) as u32;
         let granted = asked.unwrap_or(DEFAULT_LIFETIME).min(longest).max(DEFAULT_LIFETIME);
-        let granted = user.session_key().map_or(granted, |key| granted.min(key.left(now)));
+        let granted = user.session_key().map_or(granted, |key| granted.min(key.left(now.unix)));
+        let granted = self.config.drain.map_or(granted, |drain| drain.shorten(granted, now.monotonic));
         match user.expires().filter(|_| self.config.strict_expiry) {
-            Some(expires) => granted.min(expires.0.saturating_sub(now.0).clamp(1, u32::MAX.into()) as u32),
+            Some(expires) => {
+                granted.min(expires.0.saturating_sub(now.unix.0).clamp(1, u32::MAX.into()) as u32)
+            }
             None => granted,
         }
     }

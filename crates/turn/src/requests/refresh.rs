@@ -65,7 +65,7 @@ impl Server {
             tuple: request.client.tuple,
             transaction: request.message.transaction_id(),
             user: user.clone(),
-            granted: if asked == Some(0) { 0 } else { self.granted_lifetime(asked, request.now.unix, user) },
+            granted: if asked == Some(0) { 0 } else { self.granted_lifetime(asked, request.now, user) },
             family: family.map(|family| family.0),
         })
     }

@@ -25,6 +25,9 @@ fn main() -> ExitCode {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Some((verb, arguments)) if commands::control::VERBS.contains(&verb) => {
+            commands::control::run(verb, arguments)
+        }
         // Clap demands one of the verbs above.
         _ => Ok(ExitCode::from(2)),
     };

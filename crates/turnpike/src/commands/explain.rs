@@ -165,6 +165,10 @@ const MEANINGS: &[(Reason, &str)] = &[
         "the client is sent to another server (300): see alternate-server and its relatives, and udp-self-balance",
     ),
     (
+        Reason::Draining,
+        "the server drains (SIGUSR1, SIGTERM with drain-timeout, `turnpike drain`): it takes no new allocations and ends when those it has are gone; clients should know another server",
+    ),
+    (
         Reason::OriginMismatch,
         "another web origin than the session began with: see check-origin-consistency; sessions must not be shared by pages",
     ),

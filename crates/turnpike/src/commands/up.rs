@@ -9,8 +9,8 @@ use anyhow::bail;
 use clap::ArgMatches;
 use serde_json::json;
 use turnpike_config::{
-    Config, Database, DatabaseKind, DatabaseSettings, ExternalAddress, Loaded, LogLevel, LogSettings, Secret,
-    stun_server,
+    Config, ControlSocket, Database, DatabaseKind, DatabaseSettings, ExternalAddress, Loaded, LogLevel,
+    LogSettings, Secret, stun_server,
 };
 use turnpike_control::in_words;
 use turnpike_net::{default_route_source, holder_of_tcp_address, holder_of_udp_address};
@@ -18,6 +18,7 @@ use turnpike_net::{default_route_source, holder_of_tcp_address, holder_of_udp_ad
 use super::credentials::{as_json, parse_duration, snippet, time_of, unix_now};
 use crate::addresses::Addresses;
 use crate::boot::Running;
+use crate::control::NAME as CONTROL_SOCKET;
 use crate::external_address::{Survey, is_public, whom_to_ask};
 use crate::rest::RestCredential;
 use crate::state::{KeptSecret, StateDirectory};
@@ -118,6 +119,10 @@ impl Found {
             "                                                add a user who lasts; asks for a password"
         );
         line!(text, "  turnpike probe URI --secret-file FILE         try it from another machine");
+        line!(
+            text,
+            "  turnpike top                                  watch it; also: sessions, kill, drain, status"
+        );
         line!(text, "  turnserver -h                                 every option, as coturn has them");
         line!(text, "  Ctrl-C                                        stop\n");
         text
@@ -168,6 +173,7 @@ fn config(arguments: &ArgMatches, kept: &KeptSecret) -> anyhow::Result<Config> {
         log: LogSettings { min_level: LogLevel::Warning, ..LogSettings::default() },
         ..Config::default()
     };
+    config.administration.control_socket = ControlSocket::At(kept.path.with_file_name(CONTROL_SOCKET));
     if config.min_port > config.max_port {
         bail!("--min-port {} is above --max-port {}", config.min_port, config.max_port);
     }

@@ -129,7 +129,7 @@ fn a_configuration_is_reported_on_with_its_database_and_without_its_secrets() {
     assert_eq!(report.code, Some(1), "there is something to look at: {}", report.stderr);
     for said in [
         "Carries over\n  listening-port = 3478 (",
-        "no-cli: there is no telnet console",
+        "no-cli: there is none unless cli asks for it",
         "Not supported\n",
         "prometheus",
         "did you mean allowed-peer-ip?",

@@ -13,6 +13,8 @@ use crate::harness::PATIENCE;
 
 /// A call under way. It is hung up by [`Call::hang_up`], and ends with the value.
 pub(crate) struct Call {
+    /// Where the peer reaches the client: the relayed transport address.
+    pub(crate) relayed: SocketAddr,
     shared: Arc<Shared>,
     client: Option<JoinHandle<Way>>,
     peer: Option<JoinHandle<Way>>,
@@ -47,7 +49,7 @@ impl Call {
         let (of_client, of_peer) = (shared.clone(), shared.clone());
         let client = thread::spawn(move || speak(&of_client, &of_client.at_client, ClientEnd(client)));
         let peer = thread::spawn(move || speak(&of_peer, &of_peer.at_peer, PeerEnd(peer)));
-        let call = Call { shared, client: Some(client), peer: Some(peer) };
+        let call = Call { relayed, shared, client: Some(client), peer: Some(peer) };
         call.goes_on(3);
         call
     }

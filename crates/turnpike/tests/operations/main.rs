@@ -17,6 +17,11 @@ mod outages;
 
 mod database_outages;
 mod call;
+mod call;
+mod console;
+mod control;
+mod controlled;
+mod draining;
 mod fail2ban;
 mod fleet;
 mod haproxy;

@@ -2,6 +2,7 @@
 
 mod bandwidth;
 mod classic;
+mod draining;
 mod fingerprint;
 mod multiplex;
 mod origin;

@@ -5,5 +5,6 @@ mod directory;
 mod events;
 mod flows;
 mod revocation;
+mod sessions;
 mod tenants;
 mod usage;

@@ -7,6 +7,7 @@ use super::generator::Task;
 use super::ramp::Step;
 use super::recorder::Interval;
 use super::words::{bits, count, duration, percent, seconds};
+use crate::drawing::{CYAN, GREEN, History, MAGENTA, Paint, RED, YELLOW, bar, cut};
 use crate::terminal::shows_colour;
 
 /// The view of a run.
@@ -54,10 +55,6 @@ enum Style {
     /// A line now and then.
     Plain,
 }
-
-/// The last values of something, for a sparkline.
-#[derive(Clone, Debug, Default)]
-struct History(Vec<f64>);
 
 impl Live {
     /// On standard error, so that standard output holds the results alone.
@@ -177,7 +174,12 @@ impl Live {
         let loss_colour = if total.loss() > 0.01 { RED } else { GREEN };
         let latency = format!("{}   p50 {}", duration(p99), duration(total.latency.quantile(0.5)));
         let mut rows = vec![
-            (self.unit, bar(level, self.full.max(glance.level), room), CYAN, format!("{of}   {phase}")),
+            (
+                self.unit,
+                bar(level.into(), self.full.max(glance.level).into(), room),
+                CYAN,
+                format!("{of}   {phase}"),
+            ),
             (self.items, self.rates.sparkline(room), CYAN, format!("{}/s{bits}", count(rate.round() as u64))),
             ("loss", self.losses.sparkline(room), loss_colour, percent(total.loss())),
             ("p99", self.p99s.sparkline(room), YELLOW, latency),
@@ -215,89 +217,11 @@ impl Live {
     }
 }
 
-impl History {
-    fn push(&mut self, value: f64) {
-        if self.0.len() == MOST_HISTORY {
-            self.0.remove(0);
-        }
-        self.0.push(value);
-    }
-
-    /// The last values, the newest at the right; as wide as asked for.
-    fn sparkline(&self, width: usize) -> String {
-        let values = &self.0[self.0.len().saturating_sub(width)..];
-        let most = values.iter().copied().fold(0.0, f64::max);
-        let bars = values.iter().map(|value| {
-            let height =
-                if most > 0.0 { (value / most * (BLOCKS.len() - 1) as f64).round() as usize } else { 0 };
-            // Whatever is not nothing is seen.
-            BLOCKS[height.clamp(usize::from(*value > 0.0), BLOCKS.len() - 1)]
-        });
-        " ".repeat(width - values.len()) + &bars.collect::<String>()
-    }
-}
-
-/// Escape sequences, or none.
-#[derive(Clone, Copy)]
-struct Paint(bool);
-
-impl Paint {
-    fn bold(self, text: &str) -> String {
-        if self.0 { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_owned() }
-    }
-
-    fn in_colour(self, text: &str, colour: u8) -> String {
-        if self.0 { format!("\u{1b}[{colour}m{text}\u{1b}[0m") } else { text.to_owned() }
-    }
-}
-
-fn bar(value: u32, full: u32, width: usize) -> String {
-    let filled = (f64::from(value.min(full)) / f64::from(full.max(1)) * width as f64).round() as usize;
-    "█".repeat(filled) + &"░".repeat(width - filled.min(width))
-}
-
 /// `12 %` of a core, `1.5 cores`.
 pub(super) fn cores(busy: f64) -> String {
     if busy < 0.9995 { format!("{:.0} % CPU", busy * 100.0) } else { format!("{busy:.2} cores") }
 }
 
-fn cut(text: &str, width: usize) -> String {
-    match text.char_indices().nth(width) {
-        Some((end, _)) => text[..end].to_owned(),
-        None => text.to_owned(),
-    }
-}
-
-const BLOCKS: [char; 9] = ['·', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-const MOST_HISTORY: usize = 240;
 /// Columns of the longest label, and of what stands behind the pictures.
 const LABEL: usize = 10;
 const WORDS: usize = 40;
-const RED: u8 = 31;
-const GREEN: u8 = 32;
-const YELLOW: u8 = 33;
-const MAGENTA: u8 = 35;
-const CYAN: u8 = 36;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sparkline_is_as_wide_as_asked_and_shows_what_is_not_nothing() {
-        let mut history = History::default();
-        assert_eq!(history.sparkline(4), "    ");
-        [0.0, 0.0001, 0.5, 1.0].into_iter().for_each(|value| history.push(value));
-        assert_eq!(history.sparkline(6), "  ·▁▄█");
-        (0..1000).for_each(|value| history.push(f64::from(value)));
-        assert_eq!(history.sparkline(20).chars().count(), 20);
-        assert_eq!(history.0.len(), MOST_HISTORY);
-    }
-
-    #[test]
-    fn a_bar_is_full_when_the_level_is_reached_and_never_overflows() {
-        assert_eq!(bar(5, 10, 10), "█████░░░░░");
-        assert_eq!(bar(20, 10, 4), "████");
-        assert_eq!(bar(0, 0, 3), "░░░");
-    }
-}

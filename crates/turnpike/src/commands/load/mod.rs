@@ -20,7 +20,7 @@ mod report_json;
 mod stamp;
 mod table;
 mod target;
-mod words;
+pub(crate) mod words;
 
 use std::fs::OpenOptions;
 use std::net::IpAddr;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// `1,234,567`.
-pub(super) fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -36,7 +36,7 @@ pub(super) fn duration(time: Option<Duration>) -> String {
 }
 
 /// `0 %`, `0.02 %`, `12 %`: a share of 0 to 1. What is not nothing never reads as nothing.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     let hundredths = share * 100.0;
     match hundredths {
         0.0 => "0 %".to_owned(),
@@ -47,7 +47,7 @@ pub(super) fn percent(share: f64) -> String {
 }
 
 /// `1.2 Mbit/s`.
-pub(super) fn bits(per_second: f64) -> String {
+pub(crate) fn bits(per_second: f64) -> String {
     match per_second {
         ..1e6 => format!("{:.0} kbit/s", per_second / 1e3),
         ..99.95e6 => format!("{:.1} Mbit/s", per_second / 1e6),
@@ -57,7 +57,7 @@ pub(super) fn bits(per_second: f64) -> String {
 }
 
 /// `1.4 MB`.
-pub(super) fn bytes(number: u64) -> String {
+pub(crate) fn bytes(number: u64) -> String {
     match number {
         ..1_048_576 => format!("{} kB", number / 1024),
         _ => format!("{:.1} MB", number as f64 / 1_048_576.0),
