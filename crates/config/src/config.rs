@@ -167,6 +167,9 @@ pub struct Config {
     pub pidfile: Option<PathBuf>,
     /// What is done when the configuration file has changed.
     pub config_watch: ConfigWatch,
+    /// How long a process that was upgraded goes on serving what the new one could not take; zero for as long as that
+    /// lasts.
+    pub upgrade_timeout: Duration,
     /// What is kept outside this configuration.
     pub databases: DatabaseSettings,
     /// Bytes of data a second for each relayed address and direction; zero for no limit.
@@ -384,6 +387,7 @@ impl Default for Config {
             log: LogSettings::default(),
             pidfile: None,
             config_watch: ConfigWatch::default(),
+            upgrade_timeout: Duration::from_secs(86_400),
             databases: DatabaseSettings::default(),
             max_bps: 0,
             bps_capacity: 0,

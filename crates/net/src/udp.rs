@@ -3,7 +3,7 @@
 use std::io;
 use std::mem::size_of;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -109,6 +109,41 @@ impl UdpSocket {
             group.push(UdpSocket::bind(address, &options)?);
         }
         Ok(group)
+    }
+
+    /// Takes over a bound socket that another process had, with everything that waits in it. `options` are those it is
+    /// to have from here on, as far as they can be changed.
+    ///
+    /// # Errors
+    /// It is no UDP socket.
+    pub fn adopt(descriptor: OwnedFd, options: &UdpOptions) -> io::Result<Self> {
+        let socket = Socket::from(descriptor);
+        if socket.r#type()? != Type::DGRAM {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
+        socket.set_nonblocking(true)?;
+        let socket = UdpSocket {
+            socket,
+            local,
+            hears_errors: options.receive_errors,
+            // Whatever it told until now it tells on, and so is asked for.
+            tells_more: true,
+            // Trains may wait in it.
+            joins: AtomicBool::new(true),
+            pace: Pace::default(),
+        };
+        socket.set_dont_fragment(false)?;
+        socket.size_buffers(options);
+        socket.ask_for_messages(options)?;
+        if !options.receive_errors {
+            let _ = socket.set_option(
+                if local.is_ipv4() { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 },
+                if local.is_ipv4() { libc::IP_RECVERR } else { libc::IPV6_RECVERR },
+                0,
+            );
+        }
+        Ok(socket)
     }
 
     /// The address it is bound to.
@@ -220,6 +255,12 @@ impl UdpSocket {
             )
         };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+impl AsFd for UdpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -7,9 +7,9 @@ use crate::time::Timestamp;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BandwidthLimit {
     /// Bytes of application data a second, each way.
-    rate: u64,
-    second: u64,
-    spent: [u64; 2],
+    pub(crate) rate: u64,
+    pub(crate) second: u64,
+    pub(crate) spent: [u64; 2],
 }
 
 /// Which way data goes.

@@ -49,12 +49,12 @@ pub struct Credentials {
 /// An authenticated user. It lives as long as the allocations it made.
 #[derive(Debug)]
 pub struct User {
-    name: Box<str>,
-    account: Range<usize>,
-    realm: Arc<str>,
-    key: Option<Key>,
+    pub(crate) name: Box<str>,
+    pub(crate) account: Range<usize>,
+    pub(crate) realm: Arc<str>,
+    pub(crate) key: Option<Key>,
     /// Of a REST credential: the second after which it is no good.
-    expires: Option<UnixTime>,
+    pub(crate) expires: Option<UnixTime>,
 }
 
 /// What a user's requests are signed with.

@@ -8,9 +8,11 @@ use std::time::Duration;
 use turnpike_wire::TransactionId;
 
 use crate::credentials::User;
+use crate::handover::DeletionValue;
+use crate::handover::values::People;
 use crate::requests::Request;
 use crate::time::Timestamp;
-use crate::tuple::FiveTuple;
+use crate::tuple::{FiveTuple, Transport};
 
 #[derive(Debug, Default)]
 pub(crate) struct Deleted {
@@ -38,6 +40,27 @@ impl Deleted {
         let forgotten = now + LIFETIME;
         self.by_tuple.insert(tuple, Deletion { transaction, owner: user.clone(), forgotten });
         Some(forgotten)
+    }
+
+    /// What is remembered, for another process.
+    pub(crate) fn written(&self, people: &mut People) -> Vec<(DeletionValue, u32)> {
+        let of_datagrams = self.by_tuple.iter().filter(|(tuple, _)| tuple.transport == Transport::Udp);
+        let mut written: Vec<_> = of_datagrams
+            .map(|(tuple, deletion)| {
+                let Deletion { transaction, forgotten, .. } = *deletion;
+                (DeletionValue { tuple: *tuple, transaction, forgotten }, people.number(&deletion.owner))
+            })
+            .collect();
+        written.sort_unstable_by_key(|(deletion, _)| (deletion.forgotten, deletion.transaction.0));
+        written
+    }
+
+    /// Remembers what another process did.
+    pub(crate) fn resume(&mut self, deletion: DeletionValue, owner: Arc<User>) {
+        let DeletionValue { tuple, transaction, forgotten } = deletion;
+        if self.by_tuple.len() < MOST {
+            self.by_tuple.insert(tuple, Deletion { transaction, owner, forgotten });
+        }
     }
 
     /// When the deletion on this 5-tuple is forgotten.

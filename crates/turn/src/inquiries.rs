@@ -16,7 +16,7 @@ use crate::requests::Request;
 use crate::server::Server;
 use crate::time::{Now, Timestamp};
 use crate::timers::Timer;
-use crate::tuple::{Client, FiveTuple, InquiryId};
+use crate::tuple::{Client, FiveTuple, InquiryId, Link};
 use crate::verdict::Verdict;
 
 /// A request that waits.
@@ -83,6 +83,13 @@ impl Inquiries {
         if let Some((inquiry, _)) = found {
             self.take(inquiry);
         }
+    }
+
+    /// Forgets what clients wait for who come by these links.
+    pub(crate) fn abandon_all(&mut self, by: &dyn Fn(Link) -> bool) {
+        let parked = self.slots.iter().filter_map(|(_, parked)| parked.as_ref());
+        let clients: Vec<Client> = parked.map(|parked| parked.client).filter(|it| by(it.link)).collect();
+        clients.iter().for_each(|client| self.abandon(client));
     }
 
     /// Until when it is waited for.

@@ -11,6 +11,7 @@
 //! connection that ends takes no allocation with a ticket along: that one waits for its client until it expires.
 
 mod claim;
+mod handover;
 mod ticket;
 
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use turnpike_wire::{AttributeType, Class, ErrorNumber, Family, Message, Method, 
 
 pub use claim::{Claim, ClaimOutcome, ClaimRefusal, Claimed, Letter};
 pub(crate) use claim::{Claims, PendingClaim};
+pub(crate) use handover::{DepartedValue, MobilityValue};
 pub(crate) use ticket::{Serial, TICKET, Ticket, TicketKey};
 
 use crate::credentials::User;

@@ -39,8 +39,8 @@ impl NonceKey {
         NonceKey::new(key)
     }
 
-    /// The key itself, for other keys to be derived from.
-    pub(crate) fn to_bytes(&self) -> [u8; 16] {
+    /// The key itself, for other keys to be derived from, and for the process after this one.
+    pub fn to_bytes(&self) -> [u8; 16] {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&self.0.to_le_bytes());
         bytes[8..].copy_from_slice(&self.1.to_le_bytes());

@@ -60,7 +60,7 @@ pub(crate) struct Bearer {
 #[derive(Clone, Debug)]
 pub(crate) struct SessionKey {
     pub(crate) mac: MacKey,
-    expires: UnixTime,
+    pub(crate) expires: UnixTime,
 }
 
 impl OAuthKeys {

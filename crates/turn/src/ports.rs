@@ -13,6 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::credentials::User;
 use crate::peers::{PeerRules, RelayAddress};
+use crate::handover::EstateError;
+use crate::handover::values::{People, Reserved};
+use crate::peers::RelayAddress;
 use crate::quota::QuotaPlace;
 use crate::random::Random;
 use crate::tcp_relay::PeerTransport;
@@ -28,6 +31,7 @@ pub struct Ports {
 #[derive(Debug)]
 struct RelayPorts {
     relay: RelayAddress,
+    range: RangeInclusive<u16>,
     taken: Box<[AtomicU64]>,
     live: Box<[AtomicU64]>,
     live_tcp: Box<[AtomicU64]>,
@@ -57,6 +61,8 @@ pub struct RelayedPort {
     told: IpAddr,
     /// It is several allocations' at once, and nobody's to free.
     shared: bool,
+    /// It lies outside the range, as of an allocation that another process made: nobody's to free either.
+    outside: bool,
 }
 
 /// Which port an Allocate asks for (RFC 8656 §7.2).
@@ -107,13 +113,52 @@ impl Ports {
             Some((port, (parity == Parity::EvenPair).then(|| port + 1)))
         })?;
         let told = self.told(relay);
-        let named = |port| RelayedPort { ports: self.clone(), relay, port, told, shared: false };
+        let named =
+            |port| RelayedPort { ports: self.clone(), relay, port, told, shared: false, outside: false };
         Some((named(port), next.map(named)))
     }
 
     /// A port that sessions share. It may lie anywhere, and counts for none of those that are taken.
     pub(crate) fn shared(self: &Arc<Self>, relay: u16, port: u16) -> RelayedPort {
-        RelayedPort { ports: self.clone(), relay, port, told: self.told(relay), shared: true }
+        RelayedPort {
+            ports: self.clone(),
+            relay,
+            port,
+            told: self.told(relay),
+            shared: true,
+            outside: false,
+        }
+    }
+
+    /// Takes the very port that another process has had until now, given in local form.
+    pub(crate) fn resume(self: &Arc<Self>, address: SocketAddr) -> Result<RelayedPort, EstateError> {
+        let port = address.port();
+        let found = self.relays.iter().position(|ports| ports.relay.address == address.ip());
+        let index = found.ok_or(EstateError::NoRelayAddress(address))?;
+        let RelayPorts { range, taken, .. } = &self.relays[index];
+        let outside = !range.contains(&port);
+        let before = taken[usize::from(port / 64)].fetch_or(mask(port), Ordering::AcqRel);
+        if before & mask(port) != 0 && !outside {
+            return Err(EstateError::PortTaken(address));
+        }
+        let relay = index as u16;
+        Ok(RelayedPort { ports: self.clone(), relay, port, told: self.told(relay), shared: false, outside })
+    }
+
+    /// The reserved ports, for another process.
+    pub(crate) fn written(&self, people: &mut People) -> Vec<Reserved> {
+        let reservations = self.reservations();
+        let mut written: Vec<Reserved> = reservations
+            .iter()
+            .map(|(token, reservation)| Reserved {
+                token: *token,
+                address: reservation.port.local(),
+                expires: reservation.expires,
+                place: reservation.place.as_ref().map(|place| (people.number(place.user()), place.rate())),
+            })
+            .collect();
+        written.sort_unstable_by_key(|reserved| reserved.token);
+        written
     }
 
     /// What clients were told of a relay address at start.
@@ -208,7 +253,16 @@ impl RelayPorts {
         let told = (0..=u16::MAX).map(|_| AtomicU8::new(0)).collect();
         let words = usize::from(range.start() / 64)..usize::from(range.end() / 64) + 1;
         let in_range = u32::from(*range.end()).saturating_sub(u32::from(*range.start())) + 1;
-        RelayPorts { relay, taken, live, live_tcp, told, words, out_of_range: 65_536 - in_range }
+        RelayPorts {
+            relay,
+            range: range.clone(),
+            taken,
+            live,
+            live_tcp,
+            told,
+            words,
+            out_of_range: 65_536 - in_range,
+        }
     }
 
     fn is_live(&self, port: u16) -> bool {
@@ -285,6 +339,9 @@ impl Drop for RelayedPort {
         }
         self.set_live(PeerTransport::Udp, false);
         self.set_live(PeerTransport::Tcp, false);
+        if self.outside {
+            return;
+        }
         self.relay_ports().taken[usize::from(self.port / 64)].fetch_and(!mask(self.port), Ordering::AcqRel);
     }
 }

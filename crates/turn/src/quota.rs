@@ -115,6 +115,18 @@ impl Quotas {
         Ok(QuotaPlace { quotas: self.clone(), user: user.clone(), rate })
     }
 
+    /// The place that an allocation has which was made by another process: it counts, whatever the limits are now.
+    pub(crate) fn resume(self: &Arc<Self>, user: &Arc<User>, rate: u64) -> QuotaPlace {
+        let mut counts = self.counts();
+        let Counts { total, granted, realms, .. } = &mut *counts;
+        let realm = realms.entry(user.realm().into()).or_default();
+        *realm.users.entry(user.account().into()).or_default() += 1;
+        realm.total += 1;
+        *total += 1;
+        *granted = granted.saturating_add(rate);
+        QuotaPlace { quotas: self.clone(), user: user.clone(), rate }
+    }
+
     fn counts(&self) -> std::sync::MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -124,6 +136,11 @@ impl QuotaPlace {
     /// Whether it counts as this user's.
     pub(crate) fn belongs_to(&self, user: &User) -> bool {
         self.user.account() == user.account() && self.user.realm() == user.realm()
+    }
+
+    /// Whose it is.
+    pub(crate) fn user(&self) -> &Arc<User> {
+        &self.user
     }
 
     /// Bytes a second and direction that go with it; zero for no limit.
@@ -136,7 +153,7 @@ impl Drop for QuotaPlace {
     fn drop(&mut self) {
         let mut counts = self.quotas.counts();
         counts.total -= 1;
-        counts.granted -= self.rate;
+        counts.granted = counts.granted.saturating_sub(self.rate);
         let Some(realm) = counts.realms.get_mut(self.user.realm()) else { return };
         realm.total -= 1;
         if let Some(count) = realm.users.get_mut(self.user.account()) {

@@ -29,9 +29,9 @@ pub struct Stats {
     pub allocations_created: u64,
     /// Allocations ended.
     pub allocations_ended: u64,
-    /// Allocations that came from other workers (RFC 8016).
+    /// Allocations that came from other workers (RFC 8016), or from the process before this one.
     pub allocations_arrived: u64,
-    /// Allocations that went to other workers.
+    /// Allocations that went to other workers, or to the process after this one.
     pub allocations_departed: u64,
     /// 401 answers to requests without credentials.
     pub challenges: u64,

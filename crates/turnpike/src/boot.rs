@@ -10,9 +10,9 @@ use std::time::SystemTime;
 
 use anyhow::{Context, bail};
 use sd_notify::NotifyState;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGURG, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
-use turnpike_config::Loaded;
+use turnpike_config::{Config, Loaded};
 use turnpike_control::{Log, Reports};
 use turnpike_net::raise_descriptor_limit;
 use turnpike_worker::{Command, Siblings};
@@ -23,7 +23,7 @@ use crate::certificates::Certificates;
 use crate::commands::doctor;
 use crate::console;
 use crate::control::ControlHandle;
-use crate::crew::{Crew, stream_limits};
+use crate::crew::{Crew, Started, stream_limits};
 use crate::database;
 use crate::drain::{Draining, Order};
 use crate::external_address::{self, Survey};
@@ -31,7 +31,7 @@ use crate::fast_path;
 use crate::fleet::{self, Availability, Fleet};
 use crate::listeners::Listeners;
 use crate::logging::log_options;
-use crate::operations::{Operations, Request, Requests, Serving, Stage, WorkerHandle};
+use crate::operations::{Operations, Request, Requests, Serving, Stage};
 use crate::proxies::tell_proxies;
 use crate::recording;
 use crate::redirection::Redirection;
@@ -39,6 +39,9 @@ use crate::reload::{self, Reloads};
 use crate::rulebook::{Parts, Rulebook, Said};
 use crate::shared_ports;
 use crate::startup_lines::{tell_discovery, tell_notices, tell_ready, tell_rules, tell_transports};
+use crate::upgrade::{
+    self, Inherited, Predecessor, Program, Successor, TellsSuccessor, Upgrades, refuse_over,
+};
 
 /// A server whose sockets are bound and whose threads run.
 pub struct Running {
@@ -70,9 +73,14 @@ impl Running {
             let path = loaded.config.log.file.as_deref().unwrap_or_default();
             format!("cannot open the log file {path}: choose another with log-file, or log-file=stdout")
         })?);
-        let running = Running::start_with(log.clone(), loaded);
-        if let (Err(error), true) = (&running, log.is_in_file()) {
-            log.error(&format!("{error:#}"));
+        let (predecessor, inherited) = Predecessor::find()?.unzip();
+        let line = predecessor.as_ref().map(Predecessor::line).transpose()?;
+        let running = Running::start_with(log.clone(), loaded, (predecessor, inherited.unwrap_or_default()));
+        if let Err(error) = &running {
+            line.iter().for_each(|line| refuse_over(line, &format!("{error:#}")));
+            if log.is_in_file() {
+                log.error(&format!("{error:#}"));
+            }
         }
         if running.is_err() {
             log.flush();
@@ -80,18 +88,23 @@ impl Running {
         running
     }
 
-    fn start_with(log: Arc<Log>, loaded: &Loaded) -> anyhow::Result<Self> {
+    fn start_with(
+        log: Arc<Log>,
+        loaded: &Loaded,
+        (predecessor, inherited): (Option<Predecessor>, Inherited),
+    ) -> anyhow::Result<Self> {
         let config = &loaded.config;
         tell_notices(&log, loaded);
         // From here on a signal waits for `wait` rather than ending the process.
-        let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2])?;
+        let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGURG])?;
         let limit = raise_descriptor_limit().ok();
         let survey = external_address::survey_at_start(config, &log)?;
         let addresses = Addresses::find_with(config, survey.found())?;
-        let threads = config.threads.unwrap_or_else(cores);
+        let threads = threads(config, predecessor.as_ref(), &log);
         let certificates = Certificates::open(config, &log).map(Arc::new);
         let secure = certificates.as_deref().map(Certificates::served).unwrap_or_default();
-        let mut listeners = Listeners::bind(config, &addresses.listening, threads, secure)?;
+        let mut listeners = Listeners::bind(config, &addresses.listening, threads, (secure, inherited))?;
+        let listening = listeners.noted()?;
         shared_ports::probe(&log, config, &addresses, threads)?;
         // Before the first thread: they all do without the capabilities it needs.
         let fast_path = fast_path::open(&log, config, &addresses);
@@ -104,7 +117,9 @@ impl Running {
         Redirection::find(config, &addresses).tell(&log);
         tell_proxies(&log, config);
         let verbose = Arc::new(AtomicBool::new(config.verbose || config.extra_verbose));
-        let (recording, watchers) = recording::open(config, &log)?;
+        let successor = Arc::new(Successor::default());
+        let (recording, mut watchers) = recording::open(config, &log)?;
+        watchers.push(Box::new(TellsSuccessor(successor.clone())));
         let (sender, reports) =
             Reports::channel(log.clone(), config.realm.as_str().into(), verbose.clone(), watchers);
         let descriptors = limit.map_or(1024, |limit| limit.now);
@@ -122,19 +137,15 @@ impl Running {
         };
         let rulebook = Arc::new(Rulebook::new(parts, siblings.clone(), log.clone()));
         let common = (&*rulebook, siblings.clone());
-        let crew = Crew::new(config, &addresses, certificates.as_deref(), common, (limits, threads))?;
-        let (mut workers, mut running) = (Vec::new(), Vec::new());
-        for number in 0..threads {
-            let flows =
-                fast_path.as_ref().map(|it| it.flow_table(number.into(), threads.into())).transpose()?;
-            let (worker, thread) =
-                crew.start_worker(number, (listeners.share(), flows), config, sender.clone())?;
-            workers.push(worker);
-            running.push(thread);
-        }
-        let mailboxes = workers.iter().map(|worker: &WorkerHandle| worker.mailbox.clone()).collect();
+        let key = predecessor.as_ref().map(|it| it.nonce_key.clone());
+        let crew = Crew::new(config, &addresses, certificates.as_deref(), common, (limits, threads), key)?;
+        let Started { workers, threads: running, took } = crew.start(
+            (&mut listeners, fast_path.as_ref()),
+            (config, sender.clone()),
+            predecessor.as_ref().map(|it| (it, &listening)),
+        )?;
+        let mailboxes = workers.iter().map(|worker| worker.mailbox.clone()).collect();
         recording.start(mailboxes, &addresses.listening)?;
-        siblings.introduce(workers.iter().map(|worker| worker.mailbox.clone()).collect());
         if let Some(database) = database {
             database::start(database, siblings, rulebook.clone(), log.clone())?;
         }
@@ -142,9 +153,10 @@ impl Running {
         let reports = thread::Builder::new().name("reports".into()).spawn(move || reports.run())?;
         let (requests, asked) = Requests::channel();
         pass_signals_on(signals, requests.clone())?;
-        let Crew { ports, quotas, .. } = crew;
+        let Crew { ports, quotas, nonce_key, .. } = crew;
         let (fleet, woken) = Fleet::new();
         let (reloads, asked_to_reload) = Reloads::new(loaded, listeners.wanted, verbose);
+        let upgrades = Upgrades::new(Program::of_this_process(), listening, nonce_key, successor);
         let operations = Arc::new(Operations {
             log: log.clone(),
             rulebook,
@@ -158,9 +170,14 @@ impl Running {
             reloads,
             fleet,
             draining: Draining::default(),
+            upgrades,
         });
         reload::start(operations.clone(), asked_to_reload)?;
         fleet::start(operations.clone(), woken)?;
+        // Behind everything that can fail: only now the process before this one forgets what it gave.
+        if let Some(predecessor) = predecessor {
+            predecessor.serving(took, log.clone(), operations.upgrades.elsewhere.clone());
+        }
         let pidfile = config.pidfile.clone().filter(|path| write_pid(path, &log));
         external_address::watch(&operations)?;
         let control = ControlHandle::open(&operations);
@@ -197,7 +214,7 @@ impl Running {
     ///
     /// # Errors
     /// A worker failed.
-    pub fn wait(self) -> anyhow::Result<()> {
+    pub fn wait(mut self) -> anyhow::Result<()> {
         while let Ok(request) = self.requests.recv() {
             match request {
                 Request::Signal(SIGTERM) if self.drains_first() => {}
@@ -211,7 +228,14 @@ impl Running {
                 }
                 // The terminal is gone, and with it whoever started this there and watched it.
                 Request::Signal(SIGHUP) if self.on_terminal && !self.operations.log.is_in_file() => break,
+                Request::Signal(SIGURG) => self.upgrade(None, |_| ()),
                 Request::Signal(signal) => self.heed(signal),
+                Request::Upgrade { program, answer } => {
+                    self.upgrade(program, move |it| drop(answer.send(it)))
+                }
+                Request::HandedOver => self.stay_behind(),
+                Request::DrainForUpgrade => self.heed(SIGUSR1),
+                Request::NothingLeft => break,
             }
         }
         let log = self.operations.log.clone();
@@ -234,6 +258,31 @@ impl Running {
         true
     }
 
+    /// Hands over to a new process; what comes of it is logged, and told to whoever asked.
+    fn upgrade(&self, program: Option<PathBuf>, tell: impl FnOnce(Result<String, String>) + Send + 'static) {
+        let (operations, log) = (self.operations.clone(), self.operations.log.clone());
+        let own = &self.operations.upgrades.program;
+        let program = program.map_or_else(|| own.clone(), |path| own.at(&path));
+        upgrade::begin(operations, program, move |outcome| {
+            match &outcome {
+                Ok(done) => log.info(&format!("Upgrade: {done}")),
+                Err(why) => log.error(&format!("Upgrade failed: {why}")),
+            }
+            tell(outcome);
+        });
+    }
+
+    /// Another process has taken over: what that could not take is served here until it ends.
+    fn stay_behind(&mut self) {
+        // Both are the other one's now.
+        self.pidfile = None;
+        if let Some(fast_path) = self.fast_path.take() {
+            fast_path::tell_outcomes(&self.operations.log, &fast_path);
+        }
+        let limit = self.operations.rulebook.read(|parts| parts.settings.upgrade_timeout);
+        upgrade::watch_remains(self.operations.clone(), limit);
+    }
+
     /// A signal that does not end the server.
     fn heed(&self, signal: i32) {
         let Operations { log, reloads, .. } = &*self.operations;
@@ -245,7 +294,9 @@ impl Running {
     }
 
     fn stop(self) -> anyhow::Result<()> {
-        let _ = sd_notify::notify(&[NotifyState::Stopping]);
+        if !self.operations.upgrades.is_handed_over() {
+            let _ = sd_notify::notify(&[NotifyState::Stopping]);
+        }
         self.operations.stage.set(Serving::Stopping);
         drop(self.control);
         self.operations.workers.iter().for_each(|worker| worker.mailbox.send(Command::Stop));
@@ -293,6 +344,19 @@ fn write_pid(path: &Path, log: &Log) -> bool {
         log.warning(&format!("cannot write the process id to {}: {error}", path.display()));
     }
     written.is_ok()
+}
+
+/// How many workers there are to be: as many as the process had that hands over to this one.
+fn threads(config: &Config, predecessor: Option<&Predecessor>, log: &Log) -> u16 {
+    let wanted = config.threads.unwrap_or_else(cores);
+    let threads = predecessor.map_or(wanted, |it| it.threads);
+    if threads != wanted {
+        log.warning(&format!(
+            "Upgrade: there are {threads} relay threads, as before; {wanted} will be there after a restart, for each \
+             client belongs to one"
+        ));
+    }
+    threads
 }
 
 pub(crate) fn cores() -> u16 {

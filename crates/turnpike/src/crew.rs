@@ -16,13 +16,15 @@ use turnpike_worker::{
     Adjustment, Ask, DtlsInit, DtlsLimits, HeldPorts, HttpAnswers, Listener, Siblings, StreamLimits,
     TlsAcceptor, Worker, WorkerInit,
 };
-use turnpike_xdp::FlowTable;
+use turnpike_xdp::{FastPath, FlowTable};
 
 use crate::addresses::Addresses;
 use crate::certificates::Certificates;
+use crate::listeners::Listeners;
 use crate::operations::WorkerHandle;
 use crate::proxies::proxy_rules;
 use crate::rulebook::Rulebook;
+use crate::upgrade::{Listening, Predecessor, Took};
 
 /// Ends the process when a worker does: whoever supervises it starts it anew, and no client is left to a worker that is
 /// not there. When all stop together it changes nothing. SIGTERM might let the other workers' sessions end first.
@@ -42,7 +44,7 @@ pub(crate) struct Crew {
     users: Option<Arc<StoredUsers>>,
     pub(crate) ports: Arc<Ports>,
     pub(crate) quotas: Arc<Quotas>,
-    nonce_key: NonceKey,
+    pub(crate) nonce_key: NonceKey,
     held_ports: HeldPorts,
     siblings: Siblings,
     threads: u16,
@@ -59,10 +61,12 @@ impl Crew {
         certificates: Option<&Certificates>,
         (rulebook, siblings): (&Rulebook, Siblings),
         (stream_limits, threads): (StreamLimits, u16),
+        inherited_key: Option<NonceKey>,
     ) -> anyhow::Result<Self> {
-        let nonce_key = match &config.nonce_secret {
-            Some(secret) => NonceKey::from_shared_secret(secret.expose().as_bytes()),
-            None => NonceKey::new(random()?),
+        let nonce_key = match (&config.nonce_secret, inherited_key) {
+            (Some(secret), _) => NonceKey::from_shared_secret(secret.expose().as_bytes()),
+            (None, Some(key)) => key,
+            (None, None) => NonceKey::new(random()?),
         };
         Ok(Crew {
             rules: rulebook.rules(),
@@ -91,17 +95,44 @@ impl Crew {
         Some(Box::new(move |inquiry, realm, name| users.ask(Asker { worker, inquiry }, realm, name)))
     }
 
-    pub(crate) fn start_worker(
+    /// Starts everybody: as soon as what the process before this one hands over is theirs, if there is such a one.
+    pub(crate) fn start(
+        &self,
+        (listeners, fast_path): (&mut Listeners, Option<&FastPath>),
+        (config, sender): (&Config, ReportSender),
+        predecessor: Option<(&Predecessor, &Listening)>,
+    ) -> anyhow::Result<Started> {
+        let mut hired = Vec::new();
+        for number in 0..self.threads {
+            let flows = fast_path.map(|it| it.flow_table(number.into(), self.threads.into())).transpose()?;
+            hired.push(self.hire(number, (listeners.share(), flows), config, sender.clone())?);
+        }
+        let handle =
+            |worker: &Worker| WorkerHandle { mailbox: worker.mailbox(), snapshot: worker.snapshot() };
+        let workers: Vec<WorkerHandle> = hired.iter().map(handle).collect();
+        self.siblings.introduce(workers.iter().map(|worker| worker.mailbox.clone()).collect());
+        let took = match predecessor {
+            Some((predecessor, listening)) => {
+                predecessor.take_over(&mut hired, (&listeners.inherited, listening))?
+            }
+            None => Took::default(),
+        };
+        let threads = hired.into_iter().enumerate().map(|(number, worker)| start_thread(number, worker));
+        Ok(Started { workers, threads: threads.collect::<io::Result<_>>()?, took })
+    }
+
+    /// A worker that is still to be started.
+    fn hire(
         &self,
         number: u16,
         ((listeners, stream_listeners), flows): ((Vec<Listener>, Vec<TcpListener>), Option<FlowTable>),
         config: &Config,
         sender: ReportSender,
-    ) -> anyhow::Result<(WorkerHandle, JoinHandle<io::Result<()>>)> {
+    ) -> anyhow::Result<Worker> {
         let dtls = self.dtls.clone().map(|acceptor| {
             Ok::<_, anyhow::Error>(DtlsInit { acceptor, cookie_secret: random()?, limits: DTLS_LIMITS })
         });
-        let worker = Worker::new(WorkerInit {
+        Ok(Worker::new(WorkerInit {
             server: Init {
                 config: self.rules.clone(),
                 worker: number,
@@ -131,13 +162,7 @@ impl Crew {
             report: Box::new(move |event| sender.send(event)),
             dropped: config.log.dropped.then(|| dropped_lines(self.log.clone())),
             ask: self.ask(number),
-        })?;
-        let handle = WorkerHandle { mailbox: worker.mailbox(), snapshot: worker.snapshot() };
-        let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-            let _end = EndsProcess;
-            worker.run()
-        })?;
-        Ok((handle, thread))
+        })?)
     }
 }
 
@@ -152,6 +177,20 @@ pub(crate) fn adjustment(config: &Config) -> Adjustment {
         proxies: proxy_rules(config),
         receive_errors: config.icmp_errors,
     }
+}
+
+/// Workers that work.
+pub(crate) struct Started {
+    pub(crate) workers: Vec<WorkerHandle>,
+    pub(crate) threads: Vec<JoinHandle<io::Result<()>>>,
+    pub(crate) took: Took,
+}
+
+fn start_thread(number: usize, worker: Worker) -> io::Result<JoinHandle<io::Result<()>>> {
+    thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+        let _end = EndsProcess;
+        worker.run()
+    })
 }
 
 fn random<const N: usize>() -> anyhow::Result<[u8; N]> {

@@ -36,3 +36,4 @@ pub mod state;
 pub mod terminal;
 pub mod tools;
 mod visits;
+pub mod upgrade;

@@ -3,11 +3,13 @@
 use std::io;
 use std::net::SocketAddr;
 
+use anyhow::Context;
 use turnpike_config::Config;
 use turnpike_net::{TcpListener, UdpOptions, UdpSocket, holder_of_tcp_address, holder_of_udp_address};
 use turnpike_worker::Listener;
 
 use crate::certificates::Served;
+use crate::upgrade::{Inherited, Listening};
 
 /// Every listening socket: for each address one for each thread.
 #[derive(Debug, Default)]
@@ -22,6 +24,8 @@ pub(crate) struct Listeners {
     pub(crate) wanted: Vec<Bound>,
     /// Those that were bound before.
     before: Vec<Bound>,
+    /// What the process before this one has handed over, and is not taken yet.
+    pub(crate) inherited: Inherited,
 }
 
 /// What is listened on: over UDP or TCP, and where.
@@ -40,9 +44,10 @@ impl Listeners {
         config: &Config,
         addresses: &[SocketAddr],
         threads: u16,
-        secure: Served,
+        (secure, inherited): (Served, Inherited),
     ) -> anyhow::Result<Self> {
-        Listeners::bind_beside(Vec::new(), config, addresses, (threads, secure))
+        let listeners = Listeners { inherited, ..Listeners::default() };
+        listeners.bind_rest(config, addresses, (threads, secure))
     }
 
     /// Likewise, but for those that were bound before.
@@ -55,7 +60,16 @@ impl Listeners {
         addresses: &[SocketAddr],
         (threads, secure): (u16, Served),
     ) -> anyhow::Result<Self> {
-        let mut listeners = Listeners { plain_beside_dtls: config.udp, before, ..Listeners::default() };
+        Listeners { before, ..Listeners::default() }.bind_rest(config, addresses, (threads, secure))
+    }
+
+    fn bind_rest(
+        self,
+        config: &Config,
+        addresses: &[SocketAddr],
+        (threads, secure): (u16, Served),
+    ) -> anyhow::Result<Self> {
+        let mut listeners = Listeners { plain_beside_dtls: config.udp, ..self };
         for address in addresses {
             if config.udp {
                 listeners.add_udp(config, *address, threads)?;
@@ -91,14 +105,16 @@ impl Listeners {
 
     fn add_udp(&mut self, config: &Config, address: SocketAddr, threads: u16) -> anyhow::Result<()> {
         if self.is_new("UDP", address) {
-            self.udp.push(bind_udp(config, address, threads)?);
+            let group = self.udp(config, address, threads)?;
+            self.udp.push(group);
         }
         Ok(())
     }
 
     fn add_tcp(&mut self, config: &Config, address: SocketAddr, threads: u16) -> anyhow::Result<()> {
         if self.is_new("TCP", address) {
-            self.tcp.push(bind_tcp(config, address, threads)?);
+            let group = self.tcp(config, address, threads)?;
+            self.tcp.push(group);
         }
         Ok(())
     }
@@ -128,7 +144,8 @@ impl Listeners {
             self.add_tcp(config, for_tls, threads)?;
         }
         if secure.dtls && is_first && (is_other || !config.udp) && self.is_new("UDP", for_tls) {
-            self.dtls.push(bind_udp(config, for_tls, threads)?);
+            let group = self.udp(config, for_tls, threads)?;
+            self.dtls.push(group);
         }
         Ok(())
     }
@@ -151,6 +168,49 @@ impl Listeners {
         Ok(())
     }
 
+    /// A descriptor of each, to hand over to the process after this one; in the order of the workers' numbers for them.
+    pub(crate) fn noted(&self) -> anyhow::Result<Listening> {
+        let mut listening = Listening::default();
+        for group in self.udp.iter().chain(&self.dtls) {
+            if let Some(first) = group.first() {
+                listening.note(false, first.local_address(), group)?;
+            }
+        }
+        for group in &self.tcp {
+            if let Some(first) = group.first() {
+                listening.note(true, first.local_address(), group)?;
+            }
+        }
+        Ok(listening)
+    }
+
+    /// The sockets of an address: those that were handed over, or new ones.
+    fn udp(&mut self, config: &Config, address: SocketAddr, threads: u16) -> anyhow::Result<Vec<UdpSocket>> {
+        match self.inherited.take(false, address) {
+            Some(sockets) => {
+                let options = udp_options(config, address);
+                let adopted = sockets.into_iter().map(|socket| UdpSocket::adopt(socket, &options));
+                adopted.collect::<io::Result<_>>().with_context(|| format!("cannot take over UDP {address}"))
+            }
+            None => bind_udp(config, address, threads),
+        }
+    }
+
+    fn tcp(
+        &mut self,
+        config: &Config,
+        address: SocketAddr,
+        threads: u16,
+    ) -> anyhow::Result<Vec<TcpListener>> {
+        match self.inherited.take(true, address) {
+            Some(sockets) => {
+                let adopted = sockets.into_iter().map(TcpListener::adopt);
+                adopted.collect::<io::Result<_>>().with_context(|| format!("cannot take over TCP {address}"))
+            }
+            None => bind_tcp(config, address, threads),
+        }
+    }
+
     /// Takes one thread's share.
     pub(crate) fn share(&mut self) -> (Vec<Listener>, Vec<TcpListener>) {
         let udp = self.udp.iter_mut().filter_map(Vec::pop);
@@ -168,14 +228,18 @@ impl Listeners {
     }
 }
 
-fn bind_udp(config: &Config, address: SocketAddr, threads: u16) -> anyhow::Result<Vec<UdpSocket>> {
-    let options = UdpOptions {
+fn udp_options(config: &Config, address: SocketAddr) -> UdpOptions {
+    UdpOptions {
         receive_buffer: config.socket_buffer,
         send_buffer: config.socket_buffer,
         packet_info: address.ip().is_unspecified(),
         device: config.listening_device.clone(),
         ..UdpOptions::default()
-    };
+    }
+}
+
+fn bind_udp(config: &Config, address: SocketAddr, threads: u16) -> anyhow::Result<Vec<UdpSocket>> {
+    let options = udp_options(config, address);
     // Sockets that share an address let a second server in unnoticed: look first, sharing nothing.
     let bound = UdpSocket::bind(address, &options).and_then(|probe| {
         drop(probe);

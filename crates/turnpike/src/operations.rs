@@ -2,9 +2,10 @@
 //! have the main loop do something. Shared by everything that people and their tools talk to.
 #![allow(dead_code, reason = "its users follow")]
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, sync_channel};
 use std::time::SystemTime;
 
 use signal_hook::consts::SIGUSR2;
@@ -17,6 +18,7 @@ use crate::fleet::Fleet;
 use crate::reload::Reloads;
 use crate::drain::Draining;
 use crate::rulebook::Rulebook;
+use crate::upgrade::Upgrades;
 
 /// A running server, to be looked at and asked from any thread.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ pub(crate) struct Operations {
     pub(crate) fleet: Fleet,
     /// How it is coming to its end, if it is.
     pub(crate) draining: Draining,
+    /// Handing over to another process.
+    pub(crate) upgrades: Upgrades,
 }
 
 /// A worker, as other threads know it.
@@ -76,6 +80,14 @@ pub(crate) enum Request {
     Signal(i32),
     /// It is time to end, for this reason.
     Stop(String),
+    /// Hand over to a new process: of this program, or of the one at its own path. Says what came of it.
+    Upgrade { program: Option<PathBuf>, answer: Sender<Result<String, String>> },
+    /// Another process has taken over.
+    HandedOver,
+    /// The new program cannot take over from this one: take in nobody new.
+    DrainForUpgrade,
+    /// What another process could not take over has ended.
+    NothingLeft,
 }
 
 impl Operations {

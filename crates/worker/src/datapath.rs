@@ -14,8 +14,8 @@ use turnpike_net::{
     Clock, Egress, FlushReport, IcmpError, PacketPool, Poller, Received, Receiver, SocketId, Sockets, Span,
 };
 use turnpike_turn::{
-    Client, Effect, Event, FiveTuple, InquiryId, Now, PeerTransport, Reason, RelayId, RelayedPort, Reserve,
-    Server, Timestamp, Transport, UnixTime, Verdict, WaitId,
+    Client, Effect, Event, FiveTuple, InquiryId, Now, PeerTransport, Reason, RelayId, RelayedPort, Released,
+    Reserve, Server, Timestamp, Transport, UnixTime, Verdict, WaitId,
 };
 
 use crate::dtls::{Dtls, is_dtls};
@@ -28,6 +28,7 @@ use crate::relay_sockets::RelaySockets;
 use crate::security::add_security;
 use crate::stream_limits::StreamCounters;
 use crate::streams::Streams;
+use crate::stub::{Predecessor, Successor};
 use crate::worker::{Ask, Dropped};
 
 /// Everything a packet meets.
@@ -39,6 +40,12 @@ pub(crate) struct Datapath {
     pub(crate) links: Links,
     pub(crate) streams: Streams,
     pub(crate) dtls: Option<Box<Dtls>>,
+    /// The way to those DTLS clients that the process before this one has kept.
+    pub(crate) predecessor: Option<Box<Predecessor>>,
+    /// The way by which datagrams come of those that this process has kept from the one after it.
+    pub(crate) successor: Option<Successor>,
+    /// What is another process's now.
+    pub(crate) released: Option<Released>,
     pub(crate) relays: RelaySockets,
     peers: PeerConnections,
     siblings: Siblings,
@@ -85,6 +92,9 @@ impl Datapath {
             links: parts.links,
             streams: parts.streams,
             dtls: parts.dtls.map(Box::new),
+            predecessor: None,
+            successor: None,
+            released: None,
             relays: parts.relays,
             peers: parts.peers,
             siblings: parts.siblings,
@@ -236,7 +246,7 @@ impl Datapath {
     /// A datagram that came by a listener.
     #[inline]
     fn client_datagram(&mut self, client: Client, span: Span) {
-        if self.dtls.is_some() && is_dtls(self.pool.bytes(span)) {
+        if (self.dtls.is_some() || self.predecessor.is_some()) && is_dtls(self.pool.bytes(span)) {
             return self.dtls_datagram(client, span);
         }
         self.client_packet(client, span);

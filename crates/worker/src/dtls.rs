@@ -392,6 +392,11 @@ impl Dtls {
         self.associations.watch(link, again.map_or(end, |again| again.min(end)));
     }
 
+    /// The clients, as those of plain UDP: by which listener each comes.
+    pub(crate) fn carriers(&self) -> Vec<Client> {
+        self.associations.links().into_iter().filter_map(|link| self.carrier(link)).collect()
+    }
+
     /// Every association there is.
     pub(crate) fn links(&self) -> Vec<Link> {
         self.associations.links()

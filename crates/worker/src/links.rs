@@ -9,7 +9,7 @@ use turnpike_turn::{Client, FiveTuple, Link, Reason, Timestamp, Transport};
 use crate::proxied::{Arrival, Origin, Proxied};
 use crate::proxies::ProxyRules;
 
-use crate::migration::Abroad;
+use crate::migration::{Abroad, is_listener};
 
 /// A bound listening socket, one of several that share an address.
 #[derive(Debug)]
@@ -76,6 +76,39 @@ impl Links {
 
     pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Open> {
         self.listeners.get_mut(index)
+    }
+
+    /// Whether what comes by this way is received by whoever takes these listeners over.
+    pub(crate) fn go_with(&self, link: Link, taken: &dyn Fn(usize) -> bool) -> bool {
+        match is_listener(link) {
+            true => taken(link.0 as usize),
+            false => self.proxied.way_to(link).is_some_and(|arrival| taken(arrival.listener)),
+        }
+    }
+
+    /// How a proxy brings this client's datagrams, if one does.
+    pub(crate) fn arrival(&self, link: Link) -> Option<Arrival> {
+        self.proxied.way_to(link)
+    }
+
+    /// A client that came by a proxy to the process before this one.
+    pub(crate) fn resume_proxied(
+        &mut self,
+        tuple: FiveTuple,
+        arrival: Arrival,
+        now: Timestamp,
+    ) -> Option<Link> {
+        self.proxied.resume(tuple, arrival, now)
+    }
+
+    /// Reads no more of the listeners that another process has taken over. They stay open: what remains here is answered
+    /// by them.
+    pub(crate) fn leave(&self, taken: &dyn Fn(usize) -> bool, sockets: &Sockets, poller: &Poller) {
+        for (_, listener) in self.listeners.iter().enumerate().filter(|(index, _)| taken(*index)) {
+            if let Some(socket) = sockets.get(listener.socket) {
+                let _ = poller.remove(socket);
+            }
+        }
     }
 
     /// Who sent a datagram to a listener.

@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use turnpike_net::Waker;
 use turnpike_turn::{Config, InquiryId, Now, Server};
 
 use crate::adjustment::{Adjustment, FurtherListeners};
+use crate::handover::{Handover, Remains};
 use crate::migration::Mail;
 use crate::streams::MovedStream;
 
@@ -26,6 +28,10 @@ pub enum Command {
     Adjust(Arc<Adjustment>),
     /// Listen at further addresses. Every worker has to get the same in the same order: links are numbered alike.
     Listen(FurtherListeners),
+    /// Stop reading and hand over what can go to another process, or go on.
+    HandOver(Handover),
+    /// Say what there still is.
+    Count(Sender<Remains>),
     /// End every allocation and return.
     Stop,
 }

@@ -88,6 +88,12 @@ impl Proxied {
         Ok(Origin::Client { client, start })
     }
 
+    /// A client whose datagrams a proxy brought to the process before this one.
+    pub(crate) fn resume(&mut self, tuple: FiveTuple, arrival: Arrival, now: Timestamp) -> Option<Link> {
+        let ends = ProxiedPath { client: tuple.client, server: tuple.server };
+        self.attach(ends, arrival, now, |_| true).ok().map(|client| client.link)
+    }
+
     /// Where a client's datagrams go.
     pub(crate) fn way_to(&self, link: Link) -> Option<Arrival> {
         let (slot, generation) = parts_of(link)?;

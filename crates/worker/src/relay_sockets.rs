@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use turnpike_net::{GroPolicy, Poller, SocketId, Sockets, UdpOptions, UdpSocket};
@@ -88,6 +89,32 @@ impl RelaySockets {
         }
         self.note(relay, (sockets.insert(socket), GroPolicy::default()), false);
         Ok(())
+    }
+
+    /// Takes over and watches the socket that a relayed address had in another process.
+    pub(crate) fn resume(
+        &mut self,
+        relay: RelayId,
+        descriptor: OwnedFd,
+        sockets: &mut Sockets,
+        poller: &Poller,
+    ) -> io::Result<()> {
+        let socket = UdpSocket::adopt(descriptor, &self.options)?;
+        poller.add(&socket, relay.to_bits())?;
+        self.note(relay, (sockets.insert(socket), GroPolicy::default()), false);
+        Ok(())
+    }
+
+    /// Likewise that of a reserved port.
+    pub(crate) fn resume_held(&self, token: [u8; 8], descriptor: OwnedFd) -> io::Result<()> {
+        let socket = UdpSocket::adopt(descriptor, &self.options)?;
+        self.held.sockets().insert(token, socket);
+        Ok(())
+    }
+
+    /// The sockets of reserved ports, by token.
+    pub(crate) fn held(&self) -> MutexGuard<'_, HashMap<[u8; 8], UdpSocket>> {
+        self.held.sockets()
     }
 
     /// Takes in a socket that is open.

@@ -23,7 +23,8 @@ use crate::tls::TlsAcceptor;
 
 /// A worker's connections and the listeners they come by.
 pub(crate) struct Streams {
-    listeners: Vec<TcpListener>,
+    /// `None` for those that another process has taken over.
+    listeners: Vec<Option<TcpListener>>,
     first_token: u64,
     /// Until when no connection is accepted, because there was no descriptor for the last.
     paused: Option<Timestamp>,
@@ -87,7 +88,7 @@ impl Streams {
             poller.add(listener, first_token - index as u64)?;
         }
         Ok(Streams {
-            listeners,
+            listeners: listeners.into_iter().map(Some).collect(),
             first_token,
             paused: None,
             slots: Vec::new(),
@@ -133,7 +134,7 @@ impl Streams {
         mut refused: impl FnMut(SocketAddr),
     ) {
         for _ in 0..ACCEPTED_AT_ONCE {
-            match self.listeners.get(index).map(TcpListener::accept) {
+            match self.listeners.get(index).and_then(Option::as_ref).map(TcpListener::accept) {
                 Some(Ok(Some(connection))) => {
                     let source = connection.peer_address();
                     match self.proxies.judge(source.ip(), connection.local_address().port()) {
@@ -155,7 +156,7 @@ impl Streams {
     fn pause(&mut self, now: Timestamp, poller: &Poller) {
         if self.paused.is_none() {
             self.paused = Some(now + PAUSE);
-            self.listeners.iter().for_each(|listener| drop(poller.remove(listener)));
+            self.listeners.iter().flatten().for_each(|listener| drop(poller.remove(listener)));
         }
     }
 
@@ -164,11 +165,27 @@ impl Streams {
         if self.paused.is_some_and(|until| until <= now) {
             self.paused = None;
             for (index, listener) in self.listeners.iter().enumerate() {
+                let Some(listener) = listener else { continue };
                 if poller.add(listener, self.first_token - index as u64).is_err() {
                     self.paused = Some(now + PAUSE);
                 }
             }
         }
+    }
+
+    /// Lets go of the listeners that another process has taken over, for it to accept by.
+    pub(crate) fn leave(&mut self, taken: impl Fn(usize) -> bool, poller: &Poller) {
+        for (index, listener) in self.listeners.iter_mut().enumerate() {
+            if let Some(listener) = listener.take_if(|_| taken(index)) {
+                // It is not watched in a pause. Closing alone would not do: the other process has it open.
+                let _ = poller.remove(&listener);
+            }
+        }
+    }
+
+    /// How many connections are open.
+    pub(crate) fn open_count(&self) -> usize {
+        self.slots.len() - self.free.len()
     }
 
     fn admit(&mut self, connection: TcpConnection, proxied: bool, now: Timestamp, poller: &Poller) {

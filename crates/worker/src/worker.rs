@@ -4,12 +4,13 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use turnpike_net::{Events, FlushReport, Poller, Sockets, TcpListener, UdpOptions};
+use turnpike_net::{Events, FlushReport, Parcel, Poller, Sockets, TcpListener, UdpOptions};
 use turnpike_turn::{Event, FiveTuple, Init, InquiryId, Link, Reason, RelayId, Server, Stats, Timestamp};
 use turnpike_xdp::FlowTable;
 
 use crate::datapath::{Datapath, Parts};
 use crate::dtls::{Dtls, DtlsCounters, DtlsInit};
+use crate::handover::{Given, Handover, Inheritance, Step};
 use crate::http::HttpAnswers;
 use crate::kernel_flows::KernelFlows;
 use crate::links::{Links, Listener};
@@ -30,6 +31,8 @@ pub struct Worker {
     snapshot: Snapshot,
     snapshot_due: Timestamp,
     stopping: bool,
+    /// Whether what the last wait has found may be another process's by now.
+    stale: bool,
 }
 
 /// What a worker is born with.
@@ -143,6 +146,7 @@ impl Worker {
             snapshot: Snapshot::default(),
             snapshot_due: Timestamp(0),
             stopping: false,
+            stale: false,
         })
     }
 
@@ -166,7 +170,11 @@ impl Worker {
             let timeout = self.timeout();
             self.datapath.poller().wait(timeout, &mut self.events)?;
             self.datapath.read_clock();
+            self.stale = false;
             for index in 0..self.events.len() {
+                if self.stale {
+                    break;
+                }
                 if let Some(token) = self.events.token(index) {
                     self.serve(token, index);
                 }
@@ -182,6 +190,7 @@ impl Worker {
     fn serve(&mut self, token: u64, event: usize) {
         match token {
             WAKER => self.read_mail(),
+            SUCCESSOR => self.datapath.receive_from_successor(),
             LAST_LISTENER..=FIRST_LISTENER => {
                 self.datapath.receive_from_clients((FIRST_LISTENER - token) as usize);
             }
@@ -228,12 +237,56 @@ impl Worker {
                 Command::Visit(visit) => visit.pay(&mut self.datapath.server, self.datapath.now),
                 Command::Adjust(adjustment) => self.adjust(&adjustment),
                 Command::Listen(listeners) => self.listen(listeners),
+                Command::HandOver(handover) => self.hand_over(&handover),
+                Command::Count(asker) => drop(asker.send(self.datapath.remains())),
                 Command::Stop => {
                     self.datapath.server.handle_shutdown(self.datapath.now);
                     self.datapath.close_all_streams();
                     self.datapath.close_all_dtls();
                     self.stopping = true;
                 }
+            }
+        }
+    }
+
+    /// Takes what a worker of another process hands over, before this one begins to work. `listener` gives the number
+    /// here of each of the other's listeners.
+    ///
+    /// # Errors
+    /// It cannot be taken; the message says why. This worker is not to be used then.
+    pub fn inherit(
+        &mut self,
+        parcel: Parcel,
+        listener: &dyn Fn(usize) -> Option<usize>,
+    ) -> Result<Inheritance, String> {
+        self.datapath.read_clock();
+        self.datapath.inherit(parcel, listener)
+    }
+
+    /// Stands still, step by step, until all is handed over or nothing is.
+    fn hand_over(&mut self, handover: &Handover) {
+        let mut given = None;
+        loop {
+            match handover.next() {
+                Step::Settle => {
+                    while let Some(mail) = self.mailbox.take_mail() {
+                        self.datapath.receive_mail(mail);
+                    }
+                    handover.answer(Ok(0));
+                }
+                Step::Give(gift) => {
+                    let outcome = self.datapath.give(gift);
+                    handover.answer(outcome.as_ref().map(Given::sessions).map_err(Clone::clone));
+                    given = outcome.ok();
+                }
+                Step::Leave => {
+                    if let Some(given) = given {
+                        self.datapath.leave(given, SUCCESSOR);
+                    }
+                    self.stale = true;
+                    return handover.answer(Ok(0));
+                }
+                Step::GoOn => return self.datapath.go_on_relaying(),
             }
         }
     }
@@ -264,5 +317,7 @@ pub(crate) const FIRST_LISTENER: u64 = u64::MAX - 1;
 const LAST_LISTENER: u64 = u64::MAX - 65_536;
 const FIRST_STREAM_LISTENER: u64 = LAST_LISTENER - 1;
 const LAST_STREAM_LISTENER: u64 = FIRST_STREAM_LISTENER - 65_536;
+/// Where the process after this one passes datagrams back that are for those who stayed.
+const SUCCESSOR: u64 = LAST_STREAM_LISTENER - 1;
 /// Events looked at in one turn.
 const EVENTS: usize = 256;

@@ -36,6 +36,18 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     .default("apply")
     .reloadable()
     .ours(),
+    OptionSpec::set(
+        &["upgrade-timeout"],
+        "SECONDS",
+        |config, value| {
+            let seconds = number(value, 0, u32::MAX, "a number of seconds")?;
+            config.upgrade_timeout = Duration::from_secs(seconds.into());
+            Ok(())
+        },
+        "After a hot upgrade, how long the old process serves the sessions that cannot move (TCP, TLS, DTLS); 0 for until they end.",
+    )
+    .default("86400")
+    .ours(),
     OptionSpec::with(
         &["daemon"],
         Later("detaching; let systemd or another supervisor run it"),

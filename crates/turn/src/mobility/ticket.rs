@@ -38,6 +38,14 @@ impl Serial {
         let [serial @ .., _, _] = random.next_u64().to_be_bytes();
         Serial(serial)
     }
+
+    pub(crate) fn bytes(self) -> [u8; 6] {
+        self.0
+    }
+
+    pub(crate) fn from_bytes(bytes: [u8; 6]) -> Self {
+        Serial(bytes)
+    }
 }
 
 impl TicketKey {

@@ -4,9 +4,14 @@ use std::process::ExitCode;
 
 use clap_complete::Shell;
 use turnpike::terminal::{print, shows_colour};
+use turnpike::upgrade::{HANDOVER_FLAG, handover_line};
 use turnpike::{cli, commands};
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|first| first == HANDOVER_FLAG) {
+        let _ = print(&handover_line());
+        return ExitCode::SUCCESS;
+    }
     let matches = cli::command().get_matches();
     let outcome = match matches.subcommand() {
         Some(("up", arguments)) => commands::up::run(arguments),

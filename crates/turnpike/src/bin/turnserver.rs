@@ -4,9 +4,13 @@ use std::process::ExitCode;
 
 use turnpike::boot::Running;
 use turnpike::terminal::{print, shows_colour};
+use turnpike::upgrade::{HANDOVER_FLAG, handover_line, refuse};
 use turnpike_config::{Command, Report, SystemEnvironment, coloured_help, help, load, sample};
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|first| first == HANDOVER_FLAG) {
+        return show(&handover_line());
+    }
     match load(std::env::args_os().skip(1), &SystemEnvironment) {
         Ok(Command::Run(loaded)) => match Running::start(&loaded).and_then(Running::wait) {
             Ok(()) => ExitCode::SUCCESS,
@@ -21,7 +25,10 @@ fn main() -> ExitCode {
         Ok(Command::Help) => show(&help("turnserver")),
         Ok(Command::Sample) => show(&sample()),
         Ok(Command::Version) => show(concat!(env!("CARGO_PKG_VERSION"), "\n")),
-        Err(error) => fail(&error.to_string()),
+        Err(error) => {
+            refuse(&error.to_string());
+            fail(&error.to_string())
+        }
     }
 }
 

@@ -23,6 +23,7 @@ use crate::external_address::{Survey, is_public, whom_to_ask};
 use crate::rest::RestCredential;
 use crate::state::{KeptSecret, StateDirectory};
 use crate::terminal::{painted, print, say, shows_colour};
+use crate::upgrade::port_of_predecessor;
 
 /// Runs the command: returns when the server is stopped.
 ///
@@ -209,6 +210,11 @@ fn config(arguments: &ArgMatches, kept: &KeptSecret) -> anyhow::Result<Config> {
 
 /// Moves on from a port that somebody holds; says who does.
 fn pick_port(config: &mut Config) -> anyhow::Result<Option<String>> {
+    if let Some(port) = port_of_predecessor() {
+        // The process that hands over to this one holds it.
+        config.listening_port = port;
+        return Ok(None);
+    }
     let wanted = config.listening_port;
     let listening = Addresses::find(config)?.listening;
     let taken = |port: u16| {

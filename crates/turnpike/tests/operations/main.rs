@@ -3,6 +3,8 @@
 //! The harness is that of the end-to-end tests: every test has a loopback address of its own, and every wait has an end.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[allow(dead_code, reason = "the other operations use the rest")]
+mod call;
 #[allow(dead_code, reason = "the end-to-end tests use the rest")]
 #[path = "../end_to_end/client.rs"]
 mod client;
@@ -42,3 +44,4 @@ mod newcomer;
 mod one_to_one_nat;
 mod signals;
 mod stored_keys;
+mod upgrade;

@@ -11,7 +11,10 @@ use crate::egress::{Payload, Ways, queue_datagram};
 
 impl Datapath {
     /// A datagram that came by a listener and is a DTLS record by its first byte.
-    pub(super) fn dtls_datagram(&mut self, carrier: Client, span: Span) {
+    pub(crate) fn dtls_datagram(&mut self, carrier: Client, span: Span) {
+        if self.predecessor.is_some() && self.pass_to_predecessor(&carrier, span) {
+            return;
+        }
         let Some(dtls) = &mut self.dtls else { return };
         match dtls.hear(self.now.monotonic, carrier, self.pool.bytes(span)) {
             Heard::Nothing => {}

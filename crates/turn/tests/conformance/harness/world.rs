@@ -171,6 +171,32 @@ impl World {
         found.unwrap_or_else(|| panic!("no relay is open at {local}")).0
     }
 
+    /// Hands everything over to the server of another process, which goes on in its place.
+    pub(crate) fn hand_over_to(mut self, mut heir: World) -> World {
+        heir.now = self.now;
+        heir.transactions = self.transactions;
+        self.server.withdraw_all_flows();
+        self.drain();
+        let estate = self.server.write_estate(&|_| true, true);
+        let inherited = heir.server.read_estate(heir.now, &estate.bytes, &Some).expect("it can be read");
+        assert_eq!(inherited.reserved, estate.reserved);
+        for (before, now) in estate.relays.iter().zip(inherited.relays) {
+            let at = self.open.iter().find(|(relay, _)| relay == before).expect("a relay that is open").1;
+            heir.open.push((now, at));
+        }
+        heir.server.offer_all_flows();
+        heir.drain();
+        let _released = self.server.release_estate(&estate, &|_| true);
+        self.server.check_invariants();
+        heir.server.check_invariants();
+        assert_eq!(self.server.stats().allocations(), 0, "everything could go");
+        self.drain();
+        let ended = |event: &Event| matches!(event, Event::Ended { .. } | Event::RelayEnded { .. });
+        heir.events = std::mem::take(&mut self.events);
+        assert!(!heir.events.iter().any(ended), "whoever goes over does not end");
+        heir
+    }
+
     /// Does what the server asks of its worker.
     pub(crate) fn drain(&mut self) {
         while let Some(effect) = self.server.poll_effect() {

@@ -6,5 +6,6 @@ mod events;
 mod flows;
 mod revocation;
 mod sessions;
+mod handover;
 mod tenants;
 mod usage;

@@ -1,0 +1,59 @@
+//! What an old process still has to do: the sessions that could not move, until they end or their time is up.
+
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use turnpike_worker::{Command, Remains};
+
+use crate::operations::{Operations, Request};
+
+/// Watches until nothing remains, and has the main loop stop then.
+pub(crate) fn watch(operations: Arc<Operations>, limit: Duration) {
+    let _ = thread::Builder::new().name("remains".into()).spawn(move || {
+        let began = Instant::now();
+        let mut told = None;
+        loop {
+            let Some(remains) = count(&operations) else { return };
+            let Remains { allocations, connections, associations } = remains;
+            let nothing = remains == Remains::default();
+            if told.is_none() && !nothing {
+                operations.log.info(&format!(
+                    "Upgrade: this process goes on with what cannot move: {allocations} sessions, {connections} \
+                     connections, {associations} DTLS associations"
+                ));
+                told = Some(());
+            }
+            let is_over = !limit.is_zero() && began.elapsed() >= limit;
+            if nothing || is_over {
+                let why = match nothing {
+                    true => "nothing is left here".to_owned(),
+                    false => format!("upgrade-timeout is over, and {allocations} sessions end"),
+                };
+                operations.log.info(&format!("Upgrade: {why}; this process ends"));
+                let _ = operations.requests.send(Request::NothingLeft);
+                return;
+            }
+            thread::sleep(PAUSE);
+        }
+    });
+}
+
+/// What all workers have together; `None` when they have ended.
+fn count(operations: &Operations) -> Option<Remains> {
+    let (sender, answers) = channel();
+    operations.workers.iter().for_each(|worker| worker.mailbox.send(Command::Count(sender.clone())));
+    drop(sender);
+    let mut all = Remains::default();
+    for _ in &operations.workers {
+        let remains = answers.recv_timeout(PATIENCE).ok()?;
+        all.allocations += remains.allocations;
+        all.connections += remains.connections;
+        all.associations += remains.associations;
+    }
+    Some(all)
+}
+
+const PAUSE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(30);
