@@ -48,6 +48,7 @@ impl Loaded {
             self.notice(Severity::Warning, "unauthorized-ratelimit-rps", text);
         }
         self.check_log_and_records();
+        self.check_monitoring();
         self.complete_discovery();
         self.check_address_discovery();
         self.check_auxiliary();
@@ -78,6 +79,31 @@ impl Loaded {
             if self.last(name).is_some() {
                 self.notice(Severity::Warning, name, "has no effect without external-ip=auto".to_owned());
             }
+        }
+    }
+
+    /// Says what of monitoring has no effect, or tells more than was perhaps meant.
+    fn check_monitoring(&mut self) {
+        let monitoring = self.config.monitoring.clone();
+        let ignored = ["prometheus-port", "prometheus-address", "prometheus-path", "prometheus-username-labels"];
+        for option in ignored {
+            if monitoring.prometheus || self.last(option).is_none() {
+                continue;
+            }
+            let text = "has no effect without prometheus".to_owned();
+            self.notice(Severity::Warning, option, text);
+        }
+        if self.last("health-address").is_some() && monitoring.health_port.is_none() {
+            let text = "has no effect without health-port".to_owned();
+            self.notice(Severity::Warning, "health-address", text);
+        }
+        let is_open = monitoring.prometheus_address.is_none_or(|address| !address.is_loopback());
+        if monitoring.prometheus && is_open && monitoring.prometheus_password_file.is_none() {
+            let text = format!(
+                "whoever reaches port {} may read the metrics; set prometheus-address=127.0.0.1 or prometheus-password-file, or close it in the firewall",
+                monitoring.prometheus_port
+            );
+            self.notice(Severity::Info, "prometheus", text);
         }
     }
 

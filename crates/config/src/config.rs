@@ -8,6 +8,7 @@ use crate::address_discovery::AddressDiscovery;
 use crate::administration::Administration;
 use crate::databases::DatabaseSettings;
 use crate::endpoints::{AlternateLists, CapacityUrl};
+use crate::monitoring::MonitoringSettings;
 use crate::oauth_key::OAuthKey;
 use crate::records::RecordSettings;
 use crate::values::{PeerRange, Secret};
@@ -182,6 +183,8 @@ pub struct Config {
     pub records: RecordSettings,
     /// How it is looked after while it runs.
     pub administration: Administration,
+    /// What monitoring systems are told, and where.
+    pub monitoring: MonitoringSettings,
 }
 
 /// Where bound channels are relayed, if not by the server itself.
@@ -394,6 +397,7 @@ impl Default for Config {
             balancing: Balancing::default(),
             records: RecordSettings::default(),
             administration: Administration::default(),
+            monitoring: MonitoringSettings::default(),
         }
     }
 }

@@ -15,6 +15,7 @@ mod file;
 pub mod getopt;
 mod help;
 mod load;
+mod monitoring;
 mod nearest;
 mod oauth_key;
 pub mod options;
@@ -37,6 +38,7 @@ pub use help::{coloured_help, help, sample};
 pub use load::{
     Command, CommandLineWords, Environment, Loaded, Notice, Setting, Severity, SystemEnvironment, load,
 };
+pub use monitoring::MonitoringSettings;
 pub use nearest::nearest;
 pub use oauth_key::{OAuthCipher, OAuthKey};
 pub use records::RecordSettings;

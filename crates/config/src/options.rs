@@ -6,6 +6,7 @@ mod command_line;
 mod databases;
 mod listening;
 mod logging;
+mod monitoring;
 mod protocol;
 mod records;
 mod relay;
@@ -97,7 +98,7 @@ pub const GROUPS: &[Group] = &[
     Group { title: "Other servers", options: protocol::ALTERNATES },
     Group { title: "Log", options: logging::OPTIONS },
     Group { title: "Session records", options: records::OPTIONS },
-    Group { title: "Prometheus", options: logging::PROMETHEUS },
+    Group { title: "Metrics and health", options: monitoring::OPTIONS },
     Group { title: "Administration", options: administration::OPTIONS },
     Group { title: "Old names", options: administration::OBSOLETE },
 ];

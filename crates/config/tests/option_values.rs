@@ -212,7 +212,11 @@ const VALUES: &[Row] = &[
     (&["new-log-timestamp-format"], &["%FT%T.%f%z", "%H:%M"]),
     (&["prometheus-port", "cli-port", "web-admin-port"], &["9641"]),
     (&["prometheus-address", "cli-ip", "web-admin-ip"], &["127.0.0.1", "::1"]),
-    (&["prometheus-path"], &["/metrics"]),
+    (&["prometheus-path"], &["/metrics", "/turn/metrics"]),
+    (&["prometheus-user"], &["prometheus", "alice"]),
+    (&["prometheus-password-file"], &["/etc/turnpike/prometheus-password", ""]),
+    (&["health-port"], &["0", "8086"]),
+    (&["health-address"], &["127.0.0.1", "::", "10.0.0.1"]),
     (
         &["cli-password"],
         &["qwerty", "$5$79a316b350311570$81df9cfb9af7f5e5a76eada31e7097b663a0670f99a3c07ded3f1c8e59c5658a"],

@@ -3,11 +3,13 @@
 //! Workers never wait for anything here: reports go through a bounded queue, and what does not fit is counted.
 
 mod dropped_lines;
+pub mod http;
 mod inquirer;
 mod key_survey;
 mod log;
 mod outside;
 mod records;
+pub mod metrics;
 mod reports;
 mod session_entries;
 mod session_lines;

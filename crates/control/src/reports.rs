@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
-use turnpike_turn::Event;
+use turnpike_turn::{Event, User};
 
 use crate::log::{Entry, EventName, Field, Level, Log};
 use crate::session_entries::entries_of;
@@ -25,6 +25,11 @@ impl ReportSender {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
+
+    /// How many were lost so far; counts on.
+    pub fn losses(&self) -> Arc<AtomicU64> {
+        self.lost.clone()
+    }
 }
 
 /// Somebody else who hears every report, on the thread of the log: must not wait for anything either, or reports are
@@ -41,6 +46,8 @@ pub trait Watcher: Send {
 pub struct Reports {
     queue: Receiver<Event>,
     lost: Arc<AtomicU64>,
+    /// How many of these the log knows of.
+    told: u64,
     log: Arc<Log>,
     realm: Arc<str>,
     /// Whether lines about sessions are written, and not only refusals.
@@ -58,7 +65,7 @@ impl Reports {
     ) -> (ReportSender, Reports) {
         let (sender, queue) = sync_channel(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
-        let reports = Reports { queue, lost: lost.clone(), log, realm, verbose, watchers };
+        let reports = Reports { queue, lost: lost.clone(), told: 0, log, realm, verbose, watchers };
         (ReportSender { queue: sender, lost }, reports)
     }
 
@@ -90,6 +97,10 @@ impl Reports {
     }
 
     fn write(&self, event: &Event, throttles: &mut Throttles) {
+        // The server that tries itself is nobody's business.
+        if event.user().is_some_and(User::is_self_test) {
+            return;
+        }
         for (entry, limited) in entries_of(event, &self.realm, self.log.format()) {
             if !limited {
                 if self.verbose.load(Ordering::Relaxed) {
@@ -113,8 +124,9 @@ impl Reports {
         }
     }
 
-    fn tell_losses(&self) {
-        let lost = self.lost.swap(0, Ordering::Relaxed);
+    fn tell_losses(&mut self) {
+        let all = self.lost.load(Ordering::Relaxed);
+        let lost = all - std::mem::replace(&mut self.told, all);
         if lost > 0 {
             let message =
                 format!("{lost} reports of workers were lost: they come faster than they are heard");

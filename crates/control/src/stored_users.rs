@@ -93,7 +93,7 @@ impl StoredUsers {
         self.is_down.swap(is_down, Ordering::Relaxed)
     }
 
-    /// Whether the database does not answer.
+    /// Whether the database has left its last question without an answer.
     pub fn is_down(&self) -> bool {
         self.is_down.load(Ordering::Relaxed)
     }

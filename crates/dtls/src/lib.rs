@@ -19,6 +19,8 @@ mod context;
 #[cfg(feature = "sessions")]
 mod exchange;
 #[cfg(feature = "sessions")]
+mod expiry;
+#[cfg(feature = "sessions")]
 mod ffi;
 #[cfg(feature = "sessions")]
 mod session;
@@ -32,5 +34,6 @@ pub use self::{
     connector::{ClientFiles, DtlsConnector},
     context::{ConfigError, DTLS_CIPHERS, library_version},
     exchange::Exchange,
+    expiry::certificate_expiry,
     session::{Session, Unsealed},
 };

@@ -37,7 +37,7 @@ pub use packet_pool::{PacketPool, Span};
 pub use poller::{Events, Interest, Poller, Waker};
 pub use port_holder::{Holder, holder_of_tcp_address, holder_of_udp_address};
 pub use proxy_header::{Carrier, ProxiedPath, ProxyHeader, ProxyHeaderError};
-pub use receive::{Received, Receiver};
+pub use receive::{ReceiveReport, Received, Receiver};
 pub use sockets::{SocketId, Sockets};
 pub use tcp::{TcpConnection, TcpListener};
 pub use udp::{UdpOptions, UdpSocket};

@@ -57,6 +57,16 @@ pub struct Receiver {
     addresses: Box<[RawAddress]>,
     controls: Box<[ControlBuffer]>,
     pending_errors: u64,
+    report: ReceiveReport,
+}
+
+/// What came in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReceiveReport {
+    /// System calls that brought something.
+    pub calls: u64,
+    /// Messages that they brought: datagrams, and trains of them that the kernel has joined.
+    pub messages: u64,
 }
 
 // SAFETY: the raw pointers in the headers are set anew at each call, before the kernel reads them, and point
@@ -75,6 +85,7 @@ impl Receiver {
             addresses: vec![RawAddress::empty(); batch].into(),
             controls: vec![ControlBuffer::empty(); batch].into(),
             pending_errors: 0,
+            report: ReceiveReport::default(),
         }
     }
 
@@ -82,6 +93,11 @@ impl Receiver {
     /// [`Receiver::receive_errors`].
     pub fn pending_errors(&self) -> u64 {
         self.pending_errors
+    }
+
+    /// What has come in so far.
+    pub fn report(&self) -> ReceiveReport {
+        self.report
     }
 
     /// Receives up to `limit` messages into free buffers of the pool and appends them to `out`. Returns how
@@ -112,9 +128,16 @@ impl Receiver {
         if !single {
             socket.pace().note_batch(received);
         }
+        self.count(received);
         pool.take(received);
         out.extend((0..received).filter_map(|index| self.received(index, first + index)));
         Ok(received)
+    }
+
+    #[inline]
+    fn count(&mut self, messages: usize) {
+        self.report.calls += 1;
+        self.report.messages += messages as u64;
     }
 
     /// Receives one datagram of which there is nothing to know but its sender, by the plainest call.
@@ -144,6 +167,7 @@ impl Receiver {
         })?;
         let Some(length) = length else { return Ok(0) };
         drop(buffers);
+        self.count(1);
         pool.take(1);
         let span = Span { buffer: first as u32, start: 0, end: length as u32 };
         out.extend(address.get().map(|from| Received {

@@ -198,6 +198,24 @@ impl UdpSocket {
         }
     }
 
+    /// Datagrams for this socket that the kernel has dropped, because its buffer was full or for want of memory; zero
+    /// where the kernel does not say.
+    pub fn dropped_by_kernel(&self) -> u32 {
+        let mut memory = [0u32; libc::SK_MEMINFO_DROPS as usize + 1];
+        let mut length = size_of_val(&memory) as libc::socklen_t;
+        // SAFETY: the descriptor is open; the array is ours, and its size in bytes is passed.
+        let result = unsafe {
+            libc::getsockopt(
+                self.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_MEMINFO,
+                (&raw mut memory).cast(),
+                &mut length,
+            )
+        };
+        if result == 0 { memory[libc::SK_MEMINFO_DROPS as usize] } else { 0 }
+    }
+
     fn size_buffers(&self, options: &UdpOptions) {
         // The forced form ignores the system's maximum and needs a privilege; the plain one is the fallback.
         // What was granted is reported by `buffer_sizes`.

@@ -29,6 +29,7 @@ use crate::effect::Usage;
 use crate::origin::PinnedOrigin;
 use crate::ports::RelayedPort;
 use crate::quota::QuotaPlace;
+use crate::realm_stats::RealmPlace;
 use crate::tcp_relay::TcpRelay;
 use crate::time::Timestamp;
 use crate::tuple::{Client, FiveTuple, Link, RelayId, SessionId};
@@ -41,6 +42,8 @@ pub(crate) struct Allocation {
     pub(crate) permissions: Permissions,
     pub(crate) channels: Channels,
     pub(crate) usage: Usage,
+    /// Where its realm's counters are.
+    pub(crate) realm: RealmPlace,
     pub(crate) limit: Option<BandwidthLimit>,
     /// Whether the client is sent FINGERPRINT, because it sends it.
     pub(crate) fingerprint: bool,

@@ -22,6 +22,10 @@ pub(crate) struct ChallengeBudget {
     rate: u32,
     /// Tokens a bucket holds.
     burst: u32,
+    /// How many buckets of each part were not full when that was looked at last.
+    occupied: [u16; PARTS],
+    /// The part that is looked at next.
+    next: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +53,8 @@ impl ChallengeBudget {
             hash: FixedState::with_seed(seed),
             rate,
             burst,
+            occupied: [0; PARTS],
+            next: 0,
         }
     }
 
@@ -82,6 +88,17 @@ impl ChallengeBudget {
         bucket.tokens = burst.min(bucket.tokens.saturating_add(1));
     }
 
+    /// Looks at one part of the buckets, and says how many of all are not full, as far as was seen. All of them at once
+    /// would push out of the cache what packets need.
+    pub(crate) fn survey(&mut self, now: Timestamp) -> (u64, u64) {
+        let (rate, burst, part) = (self.rate, self.burst, self.next);
+        let buckets = &mut self.buckets[part * (BUCKETS / PARTS)..][..BUCKETS / PARTS];
+        buckets.iter_mut().for_each(|bucket| bucket.refill(now, rate, burst));
+        self.occupied[part] = buckets.iter().filter(|bucket| bucket.tokens < burst).count() as u16;
+        self.next = (part + 1) % PARTS;
+        (self.occupied.iter().map(|count| u64::from(*count)).sum(), BUCKETS as u64)
+    }
+
     fn bucket(&mut self, source: IpAddr) -> &mut Bucket {
         let mut hasher = self.hash.build_hasher();
         match source {
@@ -110,6 +127,8 @@ impl Bucket {
 }
 
 const BUCKETS: usize = 4096;
+/// In which they are surveyed.
+const PARTS: usize = 8;
 const NANOSECONDS: u128 = 1_000_000_000;
 
 #[cfg(test)]
@@ -132,6 +151,18 @@ mod tests {
             assert_eq!(budget.take(later, SOURCE), Allowance::Granted);
         }
         assert_eq!(budget.take(later, SOURCE), Allowance::RefusedFirst);
+    }
+
+    #[test]
+    fn a_survey_of_all_parts_counts_the_buckets_that_are_not_full() {
+        let mut budget = ChallengeBudget::new(10, 20, 1);
+        let now = Timestamp(1_000_000_000_000);
+        let survey = |budget: &mut ChallengeBudget, now| (0..PARTS).map(|_| budget.survey(now)).last();
+        assert_eq!(survey(&mut budget, now), Some((0, BUCKETS as u64)));
+        assert_eq!(budget.take(now, SOURCE), Allowance::Granted);
+        assert_eq!(survey(&mut budget, now), Some((1, BUCKETS as u64)));
+        let later = Timestamp(now.0 + 1_000_000_000);
+        assert_eq!(survey(&mut budget, later), Some((0, BUCKETS as u64)));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::peers::{PeerAccess, PeerRules};
 use crate::ports::Ports;
 use crate::quota::Quotas;
 use crate::reason::Reason;
+use crate::self_test::SelfTest;
 use crate::tenants::Tenants;
 
 /// The rules one server follows.
@@ -50,6 +51,8 @@ pub struct Config {
     pub classic: bool,
     /// Whether anything but Binding is answered.
     pub relaying: bool,
+    /// By what the server tries itself; `None` where it does not.
+    pub self_test: Option<Arc<SelfTest>>,
     /// Whether relayed addresses speak UDP with peers.
     pub udp_relay: bool,
     /// Whether they speak TCP (RFC 6062).
@@ -115,6 +118,7 @@ impl Config {
             alternate_servers: AlternateServers::default(),
             classic: false,
             relaying: true,
+            self_test: None,
             udp_relay: true,
             tcp_relay: true,
             channels: ChannelRange::Rfc8656,

@@ -27,6 +27,7 @@ use crate::directory::{Directory, Found, StoredKeys};
 use crate::oauth::{OAuthKeys, SessionKey};
 use crate::offer::Offer;
 use crate::reason::Reason;
+use crate::self_test;
 use crate::time::UnixTime;
 
 /// Everyone who may allocate, as one unchanging snapshot.
@@ -55,6 +56,8 @@ pub struct User {
     pub(crate) key: Option<Key>,
     /// Of a REST credential: the second after which it is no good.
     pub(crate) expires: Option<UnixTime>,
+    /// Whether it is this server, trying itself.
+    pub(crate) self_test: bool,
 }
 
 /// What a user's requests are signed with.
@@ -192,7 +195,14 @@ impl Credentials {
         let realm = bearer.realm.unwrap_or_else(|| self.realm.clone());
         let name: Box<str> = kid.unwrap_or_default().into();
         let account = 0..name.len();
-        Ok(Arc::new(User { name, account, realm, key: Some(Key::Session(bearer.key.into())), expires: None }))
+        Ok(Arc::new(User {
+            name,
+            account,
+            realm,
+            key: Some(Key::Session(bearer.key.into())),
+            expires: None,
+            self_test: false,
+        }))
     }
 
     /// The name that a received USERNAME stands for: the static user's, or the very text. `None` for what cannot be
@@ -220,7 +230,14 @@ impl Credentials {
 
     /// The user everybody is when no password is asked for.
     pub(crate) fn nobody(&self) -> Arc<User> {
-        Arc::new(User { name: "".into(), account: 0..0, realm: self.realm.clone(), key: None, expires: None })
+        Arc::new(User {
+            name: "".into(),
+            account: 0..0,
+            realm: self.realm.clone(),
+            key: None,
+            expires: None,
+            self_test: false,
+        })
     }
 
     /// Finds the key of this kind that `message`'s integrity verifies with, and whose it is: among the static users,
@@ -335,6 +352,7 @@ impl Credentials {
             realm: self.realm.clone(),
             key: Some(Key::LongTerm(key)),
             expires,
+            self_test: false,
         })
     }
 }
@@ -368,6 +386,16 @@ impl User {
     /// The realm it belongs to.
     pub fn realm(&self) -> &str {
         &self.realm
+    }
+
+    /// Whether it is the server itself, trying whether it works: nobody whose sessions anybody wants a record of.
+    pub fn is_self_test(&self) -> bool {
+        self.self_test
+    }
+
+    pub(crate) fn of_self_test(name: &str, account: Range<usize>, key: LongTermKey) -> Self {
+        let (realm, key) = (self_test::REALM.into(), Some(Key::LongTerm(key)));
+        User { name: name.into(), account, realm, key, expires: None, self_test: true }
     }
 
     /// The second after which the REST credential it came in with is no good.

@@ -296,6 +296,28 @@ pub struct Security {
     pub cipher: &'static str,
 }
 
+impl Event {
+    /// The user it is about, where it is about one who is known.
+    pub fn user(&self) -> Option<&User> {
+        match self {
+            Event::Allocated { user, .. }
+            | Event::Refreshed { user, .. }
+            | Event::Moved { user, .. }
+            | Event::Disconnected { user, .. }
+            | Event::RelayEnded { user, .. }
+            | Event::Ended { user, .. } => Some(user),
+            Event::Processed { user, .. } => user.as_deref(),
+            Event::PermissionGranted { .. }
+            | Event::PermissionExpired { .. }
+            | Event::ChannelBound { .. }
+            | Event::AuthenticationFailed { .. }
+            | Event::PeerRefused { .. }
+            | Event::SourceLimited { .. }
+            | Event::ProxyRefused { .. } => None,
+        }
+    }
+}
+
 /// Why an allocation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndCause {
@@ -316,6 +338,28 @@ pub enum EndCause {
 }
 
 impl EndCause {
+    /// All of them, in order of their numbers.
+    pub const ALL: [EndCause; 6] = [
+        EndCause::Deleted,
+        EndCause::Expired,
+        EndCause::Disconnected,
+        EndCause::Dissociated,
+        EndCause::Shutdown,
+        EndCause::Lost,
+    ];
+
+    /// The stable word for metrics.
+    pub const fn code(self) -> &'static str {
+        match self {
+            EndCause::Deleted => "deleted",
+            EndCause::Expired => "expired",
+            EndCause::Disconnected => "disconnected",
+            EndCause::Dissociated => "dissociated",
+            EndCause::Shutdown => "shutdown",
+            EndCause::Lost => "lost",
+        }
+    }
+
     /// The phrase for logs, coturn's where it has one.
     pub const fn phrase(self) -> &'static str {
         match self {
@@ -362,7 +406,7 @@ pub struct Usage {
 
 impl Usage {
     /// Adds what another relayed address of the same allocation relayed.
-    pub(crate) fn add(&mut self, other: &Usage) {
+    pub fn add(&mut self, other: &Usage) {
         self.client_packets += other.client_packets;
         self.client_bytes += other.client_bytes;
         self.peer_packets += other.peer_packets;

@@ -17,6 +17,7 @@ use crate::allocation::{Allocation, Binding};
 use crate::effect::{Effect, Event, Usage};
 use crate::peers::{PeerAccess, PeerRules};
 use crate::ports::Ports;
+use crate::realm_stats::RealmPlace;
 use crate::server::Server;
 use crate::time::Timestamp;
 use crate::tuple::{Link, RelayId, SessionId, Transport};
@@ -69,22 +70,25 @@ impl Server {
         let flow_packets = usage.client_packets + usage.peer_packets;
         let flow_bytes = usage.client_bytes + usage.peer_bytes;
         let usage = Usage { flow_packets, flow_bytes, ..usage };
-        self.stats.client_packets += usage.client_packets;
-        self.stats.client_bytes += usage.client_bytes;
-        self.stats.peer_packets += usage.peer_packets;
-        self.stats.peer_bytes += usage.peer_bytes;
-        self.stats.flow_packets += usage.flow_packets;
-        self.stats.flow_bytes += usage.flow_bytes;
-        if let Some(allocation) = self.allocations.get_mut(owner.relay) {
+        let Server { allocations, effects, stats, .. } = self;
+        if let Some(allocation) = allocations.get_mut(owner.relay) {
+            stats.realms.usage(allocation.realm).add(&usage);
             return allocation.usage.add(&usage);
         }
         // The record of an ended session is not far behind the flows that ended with it.
-        let ended = self.effects.iter_mut().find_map(|effect| match effect {
-            Effect::Report(Event::Ended { session, usage, .. }) if *session == owner.session => Some(usage),
+        let ended = effects.iter_mut().find_map(|effect| match effect {
+            Effect::Report(Event::Ended { session, user, usage, .. }) if *session == owner.session => {
+                Some((user, usage))
+            }
             _ => None,
         });
-        if let Some(ended) = ended {
-            ended.add(&usage);
+        match ended {
+            Some((user, ended)) => {
+                let realm = stats.realms.place(user.realm());
+                stats.realms.usage(realm).add(&usage);
+                ended.add(&usage);
+            }
+            None => stats.realms.usage(RealmPlace::OTHERS).add(&usage),
         }
     }
 

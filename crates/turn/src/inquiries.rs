@@ -118,6 +118,8 @@ impl Server {
         if until <= now.monotonic {
             return self.drop_packet(Reason::StoreUnavailable);
         }
+        let waited = PATIENCE.saturating_sub(until.since(now.monotonic));
+        self.stats.database_waits.note(waited);
         // What was sound when it was parked still is.
         match Message::parse(&packet) {
             Ok(message) => self.work_on(&Request { now, client, message, asked: true }),

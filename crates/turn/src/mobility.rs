@@ -293,6 +293,7 @@ impl Server {
         let allocation = self.allocations.get(relay)?;
         let (from, user) = (allocation.client, allocation.user.clone());
         if from.link == Link::NOWHERE {
+            self.stats.count_moved(from.tuple.transport, client.tuple.transport);
             self.allocations.relink(relay, client);
         } else if from.tuple != client.tuple {
             let until = now + OVERLAP;
@@ -311,6 +312,7 @@ impl Server {
         let (relay, home) = (mobility.relay, mobility.home.take());
         self.mobile.arriving.remove(&client.tuple);
         let old = self.allocations.get(relay)?.client;
+        self.stats.count_moved(old.tuple.transport, client.tuple.transport);
         self.allocations.relink(relay, client);
         self.leave(home, old);
         Some(relay)

@@ -192,7 +192,8 @@ impl PeerRules {
         (self.allow_loopback && ip.is_loopback()) || self.allowed.iter().any(|range| range.contains(ip))
     }
 
-    fn is_own(&self, ip: IpAddr) -> bool {
+    /// Whether it is an address of this host.
+    pub(crate) fn is_own(&self, ip: IpAddr) -> bool {
         ip.is_loopback() || self.relay_form(ip).is_some() || self.own_addresses.contains(&ip)
     }
 }

@@ -92,6 +92,14 @@ impl Ports {
         self.relays.iter().enumerate().filter(fits).map(|(index, _)| index as u16)
     }
 
+    /// Ports of one family on all relay addresses together: how many are taken, and of how many.
+    pub fn usage(&self, ipv4: bool) -> (u32, u32) {
+        let of_family = self.relays.iter().filter(|ports| ports.relay.address.is_ipv4() == ipv4);
+        of_family.fold((0, 0), |(taken, all), ports| {
+            (taken + ports.taken_in_range(), all + 65_536 - ports.out_of_range)
+        })
+    }
+
     /// Ports taken on all relay addresses together.
     pub fn taken(&self) -> u32 {
         self.relays.iter().map(RelayPorts::taken_in_range).sum()

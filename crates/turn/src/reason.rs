@@ -28,6 +28,28 @@ macro_rules! reasons {
     };
 }
 
+/// What came of it where a [`Reason`] applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A packet was dropped, and nobody told.
+    Packet,
+    /// Somebody was told that his credentials are missing or no good.
+    Credentials,
+    /// Somebody was told that his request cannot be granted.
+    Request,
+}
+
+impl Reason {
+    /// What it is said of; the list below has them in this order.
+    pub const fn kind(self) -> Kind {
+        match self as u8 {
+            number if number < Reason::NoCredentials as u8 => Kind::Packet,
+            number if number < Reason::BadRequest as u8 => Kind::Credentials,
+            _ => Kind::Request,
+        }
+    }
+}
+
 reasons! {
     /// An empty datagram.
     Empty = "empty";

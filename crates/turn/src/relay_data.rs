@@ -144,8 +144,9 @@ impl Server {
         }
         allocation.usage.peer_packets += 1;
         allocation.usage.peer_bytes += length as u64;
-        stats.peer_packets += 1;
-        stats.peer_bytes += length as u64;
+        let realm = stats.realms.usage(allocation.realm);
+        realm.peer_packets += 1;
+        realm.peer_bytes += length as u64;
         let to = Egress::Client(allocation.client);
         Verdict::Forward(Forward { to, head, span: 0..length, tail, dont_fragment: false })
     }
@@ -203,8 +204,9 @@ impl Server {
         }
         allocation.usage.client_packets += 1;
         allocation.usage.client_bytes += bytes;
-        stats.client_packets += 1;
-        stats.client_bytes += bytes;
+        let realm = stats.realms.usage(allocation.realm);
+        realm.client_packets += 1;
+        realm.client_bytes += bytes;
         let to = Egress::Peer { relay, peer: to };
         Verdict::Forward(Forward { to, head: Edge::EMPTY, span, tail: Edge::EMPTY, dont_fragment })
     }

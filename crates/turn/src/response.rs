@@ -18,7 +18,7 @@ use crate::mobility::PendingClaim;
 use crate::reason::Reason;
 use crate::requests::{Answer, Refusal, Request};
 use crate::server::Server;
-use crate::stats::Stats;
+use crate::stats::{Answered, Stats};
 use crate::time::Now;
 use crate::tuple::{Client, RelayId};
 use crate::verdict::Verdict;
@@ -201,7 +201,7 @@ impl Server {
             Answer::Asking(_) | Answer::Unavailable(_) => {}
             Answer::Wait(_) | Answer::Connecting(_) | Answer::HandOver { .. } => {}
         }
-        stats.successes += 1;
+        stats.count_answer(reply.method, Answered::Success);
         let client = match answer {
             Answer::Discovered(discovered) => discovered.to,
             _ => reply.client,
@@ -221,7 +221,7 @@ impl Server {
     ) -> Verdict<'_> {
         let Server { scratch, config, stats, .. } = self;
         stats.count(refusal.refused.reason);
-        stats.errors += 1;
+        stats.count_answer(reply.method, Answered::Error(refusal.refused.number));
         let mut writer = MessageWriter::new(&mut scratch[..], Class::Error, reply.method, reply.transaction);
         let number = refusal.refused.number;
         let reason = if config.reason_phrases { number.reason() } else { "" };

@@ -232,6 +232,12 @@ impl Server {
         self.timers.next_due()
     }
 
+    /// Brings up to date those counters that would cost something to keep so all the time: to be called now and then,
+    /// before they are read.
+    pub fn survey(&mut self, now: Timestamp) {
+        (self.stats.limited_sources, self.stats.source_places) = self.budget.survey(now);
+    }
+
     /// The counters.
     pub fn stats(&self) -> &Stats {
         &self.stats
@@ -264,6 +270,9 @@ impl Server {
         self.inquiries.check_invariants();
         self.claims.check_invariants(|relay| self.allocations.get(relay).is_some());
         assert_eq!(self.allocations.count() as u64, self.stats.allocations(), "counted right");
+        let by_transport: u64 = self.stats.by_transport().map(|(_, count)| count).sum();
+        let by_realm: u64 = self.stats.realms.iter().map(|(_, realm)| realm.allocations).sum();
+        assert_eq!((by_transport, by_realm), (self.stats.allocations(), self.stats.allocations()), "and in parts");
         self.mobile.check_invariants(|relay| {
             self.allocations.get(relay).map(|allocation| (allocation.session, allocation.client))
         });
@@ -412,9 +421,10 @@ impl Server {
                 if let (Some(token), Some(place)) = (allocation.reservation, allocation.place.take()) {
                     self.ports.keep_place(token, place);
                 }
-                self.stats.allocations_ended += 1;
                 let (tuple, usage) = (allocation.client.tuple, allocation.usage);
                 let duration = now.since(allocation.created);
+                self.stats.count_gone(&allocation);
+                self.stats.count_ended(cause, duration);
                 Event::Ended { session, user, tuple, relayed, cause, duration, usage }
             }
         };

@@ -185,15 +185,16 @@ impl Server {
         if let Some(limit) = &mut allocation.limit {
             limit.spend(now.monotonic, way, bytes);
         }
+        let realm = stats.realms.usage(allocation.realm);
         let usage = &mut allocation.usage;
         let counters = match way {
             Way::ToPeer => [
                 (&mut usage.client_packets, &mut usage.client_bytes),
-                (&mut stats.client_packets, &mut stats.client_bytes),
+                (&mut realm.client_packets, &mut realm.client_bytes),
             ],
             Way::ToClient => [
                 (&mut usage.peer_packets, &mut usage.peer_bytes),
-                (&mut stats.peer_packets, &mut stats.peer_bytes),
+                (&mut realm.peer_packets, &mut realm.peer_bytes),
             ],
         };
         for (packets, total) in counters {

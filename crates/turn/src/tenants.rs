@@ -123,6 +123,16 @@ impl Config {
         self.tenants.realms.get(user.realm())
     }
 
+    /// How much this user's realm may have, as far as it differs from what is set for all.
+    pub(crate) fn limits_of(&self, user: &User) -> Limits {
+        match self.tenant(user) {
+            _ if user.is_self_test() => {
+                Limits { user_quota: Some(0), total_quota: Some(0), rate: Some(0) }
+            }
+            tenant => tenant.map(|tenant| tenant.limits).unwrap_or_default(),
+        }
+    }
+
     /// What this user's realm says of a peer, where it says anything: whether it may be reached.
     pub(crate) fn tenant_opens(&self, user: &User, peer: IpAddr) -> Option<bool> {
         let tenant = self.tenant(user)?;

@@ -19,6 +19,9 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// All of them, in order of their numbers.
+    pub const ALL: [Transport; 4] = [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Dtls];
+
     /// Whether messages come as a stream of bytes: then ChannelData is padded.
     #[inline]
     pub const fn is_stream(self) -> bool {

@@ -31,6 +31,7 @@ use crate::fast_path;
 use crate::fleet::{self, Availability, Fleet};
 use crate::listeners::Listeners;
 use crate::logging::log_options;
+use crate::monitoring::Monitoring;
 use crate::operations::{Operations, Request, Requests, Serving, Stage};
 use crate::proxies::tell_proxies;
 use crate::recording;
@@ -103,6 +104,7 @@ impl Running {
         let threads = threads(config, predecessor.as_ref(), &log);
         let certificates = Certificates::open(config, &log).map(Arc::new);
         let secure = certificates.as_deref().map(Certificates::served).unwrap_or_default();
+        let monitoring = Monitoring::bind(config, &log)?;
         let mut listeners = Listeners::bind(config, &addresses.listening, threads, (secure, inherited))?;
         let listening = listeners.noted()?;
         shared_ports::probe(&log, config, &addresses, threads)?;
@@ -120,6 +122,7 @@ impl Running {
         let successor = Arc::new(Successor::default());
         let (recording, mut watchers) = recording::open(config, &log)?;
         watchers.push(Box::new(TellsSuccessor(successor.clone())));
+        watchers.extend(monitoring.users.clone().map(|users| Box::new(users) as _));
         let (sender, reports) =
             Reports::channel(log.clone(), config.realm.as_str().into(), verbose.clone(), watchers);
         let descriptors = limit.map_or(1024, |limit| limit.now);
@@ -134,6 +137,7 @@ impl Running {
             flows: fast_path.is_some(),
             availability: Availability::default(),
             drain: None,
+            self_test: monitoring.self_test.clone(),
         };
         let rulebook = Arc::new(Rulebook::new(parts, siblings.clone(), log.clone()));
         let common = (&*rulebook, siblings.clone());
@@ -149,6 +153,7 @@ impl Running {
         if let Some(database) = database {
             database::start(database, siblings, rulebook.clone(), log.clone())?;
         }
+        let lost = sender.losses();
         drop(sender);
         let reports = thread::Builder::new().name("reports".into()).spawn(move || reports.run())?;
         let (requests, asked) = Requests::channel();
@@ -178,6 +183,7 @@ impl Running {
         if let Some(predecessor) = predecessor {
             predecessor.serving(took, log.clone(), operations.upgrades.elsewhere.clone());
         }
+        monitoring.start(&operations, lost)?;
         let pidfile = config.pidfile.clone().filter(|path| write_pid(path, &log));
         external_address::watch(&operations)?;
         let control = ControlHandle::open(&operations);

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, bail};
@@ -14,7 +15,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, SupportedCipherSuite};
 use turnpike_config::{Config, Secret, SystemEnvironment, locate};
 use turnpike_control::Log;
-use turnpike_dtls::{DtlsAcceptor, ServerContext, ServerFiles};
+use turnpike_dtls::{DtlsAcceptor, ServerContext, ServerFiles, certificate_expiry};
 use turnpike_worker::TlsAcceptor;
 
 use crate::private_key;
@@ -25,6 +26,8 @@ pub(crate) struct Certificates {
     files: Mutex<Files>,
     tls: Option<Arc<TlsAcceptor>>,
     dtls: Option<Arc<DtlsAcceptor>>,
+    /// The second since 1970 after which the one that is served is no good; zero when that is not known.
+    expires: AtomicU64,
 }
 
 /// Where the certificate is, and what else there is to agree on with clients.
@@ -42,6 +45,8 @@ pub(crate) struct Fresh {
     files: Files,
     tls: Option<ServerConfig>,
     dtls: Option<ServerContext>,
+    /// The second since 1970 after which it is no good.
+    expires: Option<u64>,
 }
 
 /// Which clients the certificate is for.
@@ -61,6 +66,7 @@ impl Certificates {
             files: Mutex::new(Files::of(config)?),
             tls: config.tls.then(Arc::default),
             dtls: config.dtls.then(Arc::default),
+            expires: AtomicU64::new(0),
         };
         match certificates.read(config) {
             Ok(fresh) => {
@@ -89,6 +95,11 @@ impl Certificates {
         self.dtls.clone()
     }
 
+    /// The second since 1970 after which it is no good.
+    pub(crate) fn expires(&self) -> Option<u64> {
+        Some(self.expires.load(Ordering::Relaxed)).filter(|expires| *expires != 0)
+    }
+
     /// Whom it is for.
     pub(crate) fn served(&self) -> Served {
         Served { tls: self.tls.is_some(), dtls: self.dtls.is_some() }
@@ -114,17 +125,19 @@ impl Certificates {
         // Both or neither: they are not to show different certificates.
         let tls = self.tls.as_ref().map(|_| files.read()).transpose()?;
         let dtls = self.dtls.as_ref().map(|_| files.read_for_dtls()).transpose()?;
-        Ok(Fresh { files, tls, dtls })
+        let expires = certificates(&files.chain)?.first().and_then(|first| certificate_expiry(first));
+        Ok(Fresh { files, tls, dtls, expires })
     }
 
     /// Shows new connections what was read.
-    pub(crate) fn take(&self, Fresh { files, tls, dtls }: Fresh) {
+    pub(crate) fn take(&self, Fresh { files, tls, dtls, expires }: Fresh) {
         if let (Some(acceptor), Some(config)) = (&self.tls, tls) {
             acceptor.set(Arc::new(config));
         }
         if let (Some(acceptor), Some(context)) = (&self.dtls, dtls) {
             acceptor.set(context);
         }
+        self.expires.store(expires.unwrap_or(0), Ordering::Relaxed);
         *self.files() = files;
     }
 
@@ -214,7 +227,7 @@ fn read(path: &Path, what: &str) -> anyhow::Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {what} {}", path.display()))
 }
 
-fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+pub(crate) fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let bytes = read(path, "the certificate")?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let chain = chain.with_context(|| format!("{} holds a broken certificate", path.display()))?;

@@ -58,6 +58,7 @@ fn up() -> Command {
             text("user", "NAME", "User part of the printed credential").default_value("demo"),
             text("ttl", "DURATION", "How long the printed credential is good").default_value("24h"),
             text("state-dir", "DIR", "Where the secret is kept"),
+            number("http-port", "PORT", "Serve metrics and health pages on this port of 127.0.0.1"),
             flag("verbose", "Log every session and request").short('v'),
             flag("json", "Print what was found as JSON, for scripts"),
         ])

@@ -193,7 +193,7 @@ fn start_thread(number: usize, worker: Worker) -> io::Result<JoinHandle<io::Resu
     })
 }
 
-fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+pub(crate) fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(io::Error::from).context("the system gives no random bytes")?;
     Ok(bytes)

@@ -20,6 +20,7 @@ mod fleet;
 mod listeners;
 mod logging;
 mod operations;
+mod monitoring;
 pub mod passwords;
 mod private_key;
 mod progress;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use turnpike_config as config;
 use turnpike_control::{Inquirer, Log, Outside, StoredUsers};
-use turnpike_turn::{Config, Drain};
+use turnpike_turn::{Config, Drain, SelfTest};
 use turnpike_worker::{Command, Siblings};
 
 use crate::addresses::Addresses;
@@ -39,6 +39,8 @@ pub(crate) struct Parts {
     pub(crate) availability: Availability,
     /// Whether nobody new is taken in.
     pub(crate) drain: Option<Drain>,
+    /// By what the server tries itself, where somebody may ask it to.
+    pub(crate) self_test: Option<Arc<SelfTest>>,
 }
 
 /// What a database says.
@@ -88,6 +90,7 @@ impl Parts {
         let mut rules = rules(&self.settings, &self.addresses);
         rules.worker_connections = self.worker_connections;
         rules.flows = self.flows;
+        rules.self_test.clone_from(&self.self_test);
         rules.drain = self.drain;
         if self.drain.is_some() {
             rules.alternate_servers = Redirection::while_draining(&self.settings, &self.addresses);

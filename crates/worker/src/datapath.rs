@@ -55,7 +55,7 @@ pub(crate) struct Datapath {
     report: Box<dyn Fn(Event) + Send>,
     dropped: Option<Dropped>,
     ask: Option<Ask>,
-    receiver: Receiver,
+    pub(crate) receiver: Receiver,
     pub(crate) pool: PacketPool,
     batch: Vec<Received>,
     icmp_errors: Vec<IcmpError>,
@@ -214,6 +214,11 @@ impl Datapath {
             .chain(connections)
             .flatten()
             .min()
+    }
+
+    /// Datagrams that the kernel has dropped in front of the listeners.
+    pub(crate) fn dropped_by_kernel(&self) -> u64 {
+        self.links.dropped_by_kernel(&self.sockets)
     }
 
     pub(crate) fn stream_counters(&self) -> StreamCounters {

@@ -6,6 +6,7 @@
 
 mod adjustment;
 mod associations;
+mod counters;
 mod datapath;
 mod dtls;
 mod egress;
@@ -29,6 +30,7 @@ mod tls;
 mod worker;
 
 pub use adjustment::{Adjustment, FurtherListeners};
+pub use counters::{Counters, TurnDurations};
 pub use dtls::{DtlsCounters, DtlsInit, DtlsLimits};
 pub use handover::{Gift, Handover, Inheritance, Remains, Step, Taken};
 pub use http::HttpAnswers;
@@ -40,3 +42,4 @@ pub use stream_limits::{StreamCounters, StreamLimits};
 pub use streams::MovedStream;
 pub use tls::TlsAcceptor;
 pub use worker::{Ask, Counters, Dropped, Snapshot, Worker, WorkerInit};
+pub use worker::{Ask, Snapshot, Worker, WorkerInit};

@@ -1,15 +1,16 @@
 //! The loop.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
-use turnpike_net::{Events, FlushReport, Parcel, Poller, Sockets, TcpListener, UdpOptions};
-use turnpike_turn::{Event, FiveTuple, Init, InquiryId, Link, Reason, RelayId, Server, Stats, Timestamp};
+use turnpike_net::{Clock, Events, Parcel, Poller, Sockets, TcpListener, UdpOptions};
+use turnpike_turn::{Event, FiveTuple, Histogram, Init, InquiryId, Link, Reason, RelayId, Server, Timestamp};
 use turnpike_xdp::FlowTable;
 
+use crate::counters::{Counters, TURNS, TurnDurations};
 use crate::datapath::{Datapath, Parts};
-use crate::dtls::{Dtls, DtlsCounters, DtlsInit};
+use crate::dtls::{Dtls, DtlsInit};
 use crate::handover::{Given, Handover, Inheritance, Step};
 use crate::http::HttpAnswers;
 use crate::kernel_flows::KernelFlows;
@@ -19,7 +20,7 @@ use crate::migration::Abroad;
 use crate::peer_connections::{PeerConnections, is_peer_connection};
 use crate::proxies::ProxyRules;
 use crate::relay_sockets::{HeldPorts, RelaySockets, shared_address};
-use crate::stream_limits::{StreamCounters, StreamLimits};
+use crate::stream_limits::StreamLimits;
 use crate::streams::{Streams, is_stream};
 use crate::tls::TlsAcceptor;
 
@@ -30,6 +31,11 @@ pub struct Worker {
     mailbox: Mailbox,
     snapshot: Snapshot,
     snapshot_due: Timestamp,
+    /// Whether something may have happened since the counters were copied.
+    unpublished: bool,
+    /// Turns so far.
+    turns: u64,
+    turn_durations: TurnDurations,
     stopping: bool,
     /// Whether what the last wait has found may be another process's by now.
     stale: bool,
@@ -82,19 +88,6 @@ pub struct Snapshot {
     counters: Arc<Mutex<Counters>>,
 }
 
-/// What a worker counts.
-#[derive(Clone, Debug, Default)]
-pub struct Counters {
-    /// What the rules decided.
-    pub stats: Stats,
-    /// What became of datagrams.
-    pub sent: FlushReport,
-    /// What became of connections.
-    pub streams: StreamCounters,
-    /// What became of DTLS clients.
-    pub dtls: DtlsCounters,
-}
-
 impl Snapshot {
     /// The counters.
     pub fn read(&self) -> Counters {
@@ -145,6 +138,9 @@ impl Worker {
             mailbox,
             snapshot: Snapshot::default(),
             snapshot_due: Timestamp(0),
+            unpublished: true,
+            turns: 0,
+            turn_durations: Histogram::new(&TURNS),
             stopping: false,
             stale: false,
         })
@@ -180,6 +176,7 @@ impl Worker {
                 }
             }
             self.datapath.finish_turn();
+            self.measure_turn();
             self.publish();
         }
         self.snapshot_due = Timestamp(0);
@@ -292,21 +289,47 @@ impl Worker {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        self.datapath.next_due().map(|due| due.since(self.datapath.now.monotonic))
+        // What happened last is published as well, though nothing may happen after it.
+        let snapshot = self.unpublished.then_some(self.snapshot_due);
+        let due = [self.datapath.next_due(), snapshot].into_iter().flatten().min();
+        due.map(|due| due.since(self.datapath.now.monotonic))
     }
 
-    /// Copies the counters once a second, if anything happened.
+    /// Looks at the clock once more, but not in every turn: that would be felt where each brings one packet.
+    fn measure_turn(&mut self) {
+        self.turns += 1;
+        if self.turns.is_multiple_of(MEASURED_TURNS) {
+            let end = Timestamp(Clock.now().monotonic);
+            self.turn_durations.note(end.since(self.datapath.now.monotonic));
+        }
+    }
+
+    /// Copies the counters once a second, if anything happened. Whoever looks at them just then is not waited for: the
+    /// next turn does as well.
     fn publish(&mut self) {
         let now = self.datapath.now.monotonic;
-        if now >= self.snapshot_due {
-            self.snapshot_due = now + Duration::from_secs(1);
+        let is_due = now >= self.snapshot_due;
+        self.unpublished = !is_due;
+        if is_due {
+            self.datapath.server.survey(now);
             let counters = Counters {
                 stats: self.datapath.server.stats().clone(),
                 sent: self.datapath.sent,
                 streams: self.datapath.stream_counters(),
                 dtls: self.datapath.dtls_counters(),
+                received: self.datapath.receiver.report(),
+                dropped_by_kernel: self.datapath.dropped_by_kernel(),
+                turns: self.turn_durations.clone(),
             };
-            *self.snapshot.counters.lock().unwrap_or_else(PoisonError::into_inner) = counters;
+            self.snapshot_due = now + Duration::from_secs(1);
+            match self.snapshot.counters.try_lock() {
+                Ok(mut published) => *published = counters,
+                Err(TryLockError::Poisoned(published)) => *published.into_inner() = counters,
+                Err(TryLockError::WouldBlock) => {
+                    self.snapshot_due = now + Duration::from_millis(10);
+                    self.unpublished = true;
+                }
+            }
         }
     }
 }
@@ -319,5 +342,7 @@ const FIRST_STREAM_LISTENER: u64 = LAST_LISTENER - 1;
 const LAST_STREAM_LISTENER: u64 = FIRST_STREAM_LISTENER - 65_536;
 /// Where the process after this one passes datagrams back that are for those who stayed.
 const SUCCESSOR: u64 = LAST_STREAM_LISTENER - 1;
+/// Of so many turns one is measured; a power of two.
+const MEASURED_TURNS: u64 = 32;
 /// Events looked at in one turn.
 const EVENTS: usize = 256;

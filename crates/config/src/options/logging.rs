@@ -144,14 +144,3 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     .default("/dev/log")
     .ours(),
 ];
-
-pub(super) const PROMETHEUS: &[OptionSpec] = &[
-    OptionSpec::with(&["prometheus"], Later("metrics"), "Serve metrics to Prometheus."),
-    OptionSpec::with(&["prometheus-port"], Later("metrics"), "Port of the metrics.").value("PORT"),
-    OptionSpec::with(&["prometheus-address"], Later("metrics"), "Address of the metrics.").value("IP"),
-    OptionSpec::with(&["prometheus-path"], Later("metrics"), "Path of the metrics.").value("PATH"),
-    OptionSpec::with(&["prometheus-username-labels"], Later("metrics"), "Count by user."),
-    OptionSpec::with(&["prometheus-tls"], Later("metrics"), "Serve the metrics over TLS."),
-    OptionSpec::with(&["prometheus-cert"], Later("metrics"), "Their certificate.").value("FILE"),
-    OptionSpec::with(&["prometheus-key"], Later("metrics"), "Their private key.").value("FILE"),
-];

@@ -213,6 +213,7 @@ impl Server {
         first.place = places.take();
         let client = first.client;
         self.stats.allocations_departed += 1;
+        self.stats.count_gone(first);
         if client.link != Link::NOWHERE {
             match mobility.home {
                 None => {
@@ -334,6 +335,13 @@ impl Server {
             mobility.home = None;
         }
         self.stats.allocations_arrived += 1;
+        if let Some((_, first)) = halves.first_mut() {
+            let realm = self.stats.realms.place(first.user.realm());
+            halves.iter_mut().for_each(|(_, allocation)| allocation.realm = realm);
+        }
+        if let Some((_, first)) = halves.first() {
+            self.stats.count_alive(first);
+        }
         let mut first = None;
         for ((_, mut allocation), name) in halves.into_iter().zip(names.iter().copied()) {
             // What is left of its time is looked at from the start: timers do not travel.

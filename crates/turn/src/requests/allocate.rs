@@ -82,7 +82,7 @@ impl Server {
             Some(place) => place,
             None => {
                 let quota = |reason| refused(ErrorNumber::ALLOCATION_QUOTA_REACHED, reason);
-                let limits = self.config.tenant(user).map(|tenant| tenant.limits).unwrap_or_default();
+                let limits = self.config.limits_of(user);
                 self.quotas.take(user, &limits).map_err(quota)?
             }
         };

@@ -12,6 +12,7 @@ use turnpike_wire::{Class, ErrorNumber, HEADER_LENGTH, MAGIC_COOKIE, Message, Me
 use super::{Answer, Refused, Request};
 use crate::reason::Reason;
 use crate::server::Server;
+use crate::stats::Answered;
 use crate::time::Now;
 use crate::tuple::{Client, Transport};
 use crate::verdict::Verdict;
@@ -91,10 +92,13 @@ impl Server {
             stats.count(Reason::TooLarge);
             return Verdict::Drop(Reason::TooLarge);
         }
-        match class {
-            Class::Error => stats.errors += 1,
-            _ => stats.successes += 1,
-        }
+        stats.count_answer(
+            Method::BINDING,
+            match answer {
+                Classic::Error(refused, _) => Answered::Error(refused.number),
+                Classic::Answer(_) => Answered::Success,
+            },
+        );
         // RFC 8489 §11: the whole id comes back, the part included where the cookie would be.
         scratch[COOKIE].copy_from_slice(&id);
         Verdict::Reply { to, bytes: &scratch[..length] }

@@ -84,9 +84,9 @@ impl Server {
         let Some(allocation) = self.allocations.get_mut(relay) else { return };
         let expires = now + lifetime;
         allocation.permissions.grant(Permission { ip: peer, access, expires, told: false });
-        let session = allocation.session;
+        let (session, told) = (allocation.session, self.config.verbose && !allocation.user.is_self_test());
         self.wake_by(relay, expires);
-        if self.config.verbose {
+        if told {
             self.report(Event::PermissionGranted { session, peer, lifetime });
         }
     }

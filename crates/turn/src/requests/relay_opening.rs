@@ -18,6 +18,7 @@ use crate::mobility::Serial;
 use crate::origin::PinnedOrigin;
 use crate::ports::{Parity, RelayedPort};
 use crate::quota::QuotaPlace;
+use crate::realm_stats::RealmPlace;
 use crate::reason::Reason;
 use crate::server::Server;
 use crate::tcp_relay::{PeerTransport, TcpRelay};
@@ -181,15 +182,16 @@ impl Server {
             client,
             now: now.monotonic,
             lifetime: Duration::from_secs(pending.lifetime.into()),
-            user,
             session: SessionId::new(self.worker, self.sessions),
             transaction: pending.transaction,
             fingerprint: pending.fingerprint,
             transport: pending.transport,
+            realm: self.stats.realms.place(user.realm()),
             limit: BandwidthLimit::new(place.rate()),
             reservation: reserved.map(|(port, token)| self.keep_reserved(now.monotonic, port, token)),
             lacks: pending.lacks,
             origin: pending.origin,
+            user,
         };
         let Granted { session, lifetime, .. } = granted;
         self.report(Event::Allocated {
@@ -205,7 +207,9 @@ impl Server {
         self.report_answered((client.tuple, granted.user.clone()), Some(session), None);
         self.stats.allocations_created += 1;
         let relay = first.relay;
-        self.allocations.insert(relay, granted.allocation(first.port, Some(place)));
+        let allocation = granted.allocation(first.port, Some(place));
+        self.stats.count_alive(&allocation);
+        self.allocations.insert(relay, allocation);
         self.set_timer(granted.expires(), Timer::Allocation(relay));
         if let Some(second) = second {
             self.allocations.insert_beside(relay, second.relay, granted.allocation(second.port, None));
@@ -250,6 +254,7 @@ struct Granted {
     transaction: TransactionId,
     fingerprint: bool,
     transport: PeerTransport,
+    realm: RealmPlace,
     limit: Option<BandwidthLimit>,
     reservation: Option<[u8; 8]>,
     lacks: Option<(Family, ErrorNumber)>,
@@ -270,6 +275,7 @@ impl Granted {
             permissions: Default::default(),
             channels: Default::default(),
             usage: Default::default(),
+            realm: self.realm,
             limit: self.limit,
             fingerprint: self.fingerprint,
             wakes: self.expires(),

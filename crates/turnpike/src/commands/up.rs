@@ -110,6 +110,9 @@ impl Found {
         line!(text, "\nFor a browser\n{}", indented(&snippet(&self.uris, &self.credential)));
         let made = if self.kept.is_new { "made now" } else { "from an earlier run" };
         line!(text, "\nSecret: {} ({made}; keep it private)", self.kept.path.display());
+        if let Some([health, metrics]) = pages(config) {
+            line!(text, "\nTo look after it\n  {health}      whether it works\n  {metrics}      for Prometheus");
+        }
         line!(text, "\nNext");
         line!(text, "  turnpike credentials --user alice --ttl 4h    mint another credential");
         line!(text, "  turnpike credentials decode USER PASSWORD     find out why one is refused");
@@ -148,9 +151,20 @@ impl Found {
         found["port"] = json!(config.listening_port);
         found["portNote"] = json!(self.moved);
         found["secretFile"] = json!(self.kept.path);
+        if let Some([health, metrics]) = pages(config) {
+            found["health"] = json!(health);
+            found["metrics"] = json!(metrics);
+        }
         found["database"] = json!(self.kept.path.with_file_name("turndb"));
         found
     }
+}
+
+/// Where health and metrics are, if they are served.
+fn pages(config: &Config) -> Option<[String; 2]> {
+    let monitoring = &config.monitoring;
+    let address = SocketAddr::new(monitoring.prometheus_address?, monitoring.prometheus_port);
+    Some(["/healthz", &monitoring.prometheus_path].map(|path| format!("http://{address}{path}")))
 }
 
 /// Users who last: a file beside the secret, empty at first.
@@ -183,6 +197,11 @@ fn config(arguments: &ArgMatches, kept: &KeptSecret) -> anyhow::Result<Config> {
     }
     if arguments.get_flag("json") {
         config.log.file = Some("stderr".to_owned());
+    }
+    if let Some(port) = arguments.get_one("http-port") {
+        config.monitoring.prometheus = true;
+        config.monitoring.prometheus_port = *port;
+        config.monitoring.prometheus_address = Some(LOOPBACK);
     }
     for ip in arguments.get_many::<String>("listening-ip").into_iter().flatten() {
         config.listening_ips.push(address(ip, "listening-ip")?);
@@ -308,4 +327,5 @@ fn address(text: &str, option: &str) -> anyhow::Result<IpAddr> {
     text.parse().map_err(|_| anyhow::anyhow!("--{option}: {text:?} is no IP address"))
 }
 
+const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 const PORTS_TRIED: usize = 100;

@@ -121,7 +121,7 @@ fn a_configuration_is_reported_on_with_its_database_and_without_its_secrets() {
     let database = filled();
     let text = format!(
         "listening-port=3478\nrealm=example.org\nuse-auth-secret\nstatic-auth-secret=geheim\nuserdb={}\n\
-         no-cli\nprometheus\nalowed-peer-ip=10.0.0.1\n",
+         no-cli\nprometheus\nraw-public-keys\nalowed-peer-ip=10.0.0.1\n",
         database.path
     );
     let file = database.directory.write("turnserver.conf", &text);
@@ -131,7 +131,7 @@ fn a_configuration_is_reported_on_with_its_database_and_without_its_secrets() {
         "Carries over\n  listening-port = 3478 (",
         "no-cli: there is none unless cli asks for it",
         "Not supported\n",
-        "prometheus",
+        "raw-public-keys",
         "did you mean allowed-peer-ip?",
         "private, shared and multicast peers are refused unless allowed-peer-ip opens them",
         "Database: SQLite ",

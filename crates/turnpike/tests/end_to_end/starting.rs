@@ -78,7 +78,7 @@ fn an_option_this_version_does_not_have_is_said_once_and_plainly() {
         "use-auth-secret\nstatic-auth-secret=s\nsyslog\nraw-public-keys\nweb-admin\ntlsv1\n",
     );
     let ip = loopback_address().to_string();
-    let mut server = Program::start(TURNSERVER, &["-c", &file, "-L", &ip, "--prometheus"]);
+    let mut server = Program::start(TURNSERVER, &["-c", &file, "-L", &ip, "--web-admin-listen-on-workers"]);
     server.expect("Total auth threads");
     let said = server.so_far();
     for (line, option, what) in
@@ -87,7 +87,7 @@ fn an_option_this_version_does_not_have_is_said_once_and_plainly() {
         let whole = format!("{file}:{line}: {option} has no effect yet: this version does not have {what}");
         assert_eq!(said.matches(&format!("WARNING {whole}")).count(), 1, "{whole} in:\n{said}");
     }
-    assert!(said.contains("WARNING command line: prometheus has no effect yet"), "{said}");
+    assert!(said.contains("WARNING command line: web-admin-listen-on-workers has no effect yet"), "{said}");
     assert!(said.contains("INFO ") && said.contains("tlsv1: TLS 1.0 is never spoken"), "{said}");
 }
 

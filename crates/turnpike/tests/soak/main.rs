@@ -1,6 +1,6 @@
 //! Ten million hostile packets against the real server, while an innocent client goes on being served; and twelve
 //! thousand clients that say nothing; and a hundred thousand users who move from database to database; and databases
-//! that die, fall silent and answer after a minute.
+//! that die, fall silent and answer after a minute; and a day of rotating credentials.
 //!
 //! `TURNPIKE_SEED` repeats a run's packets, `TURNPIKE_SOAK_PACKETS` makes it shorter or longer. A packet counts once
 //! the server has read it: what the kernel dropped on the way is told apart, and made up for.
@@ -25,6 +25,7 @@ mod migrate;
 #[allow(dead_code, reason = "the tests of operations use the rest")]
 #[path = "../outages/mod.rs"]
 mod outages;
+mod rotating;
 mod server;
 mod wire;
 

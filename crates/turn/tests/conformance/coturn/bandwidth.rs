@@ -42,7 +42,7 @@ fn what_was_dropped_does_not_count_as_relayed() {
     caller.bind(&mut world, 0x4000, PEER).expect_success();
     caller.send_on(&mut world, 0x4000, &[1; 101]).expect_drop(Reason::OverBandwidth);
     caller.send_on(&mut world, 0x4000, &[1; 100]).expect_to_peer(PEER, &[1; 100]);
-    assert_eq!(world.server.stats().client_bytes, 100);
+    assert_eq!(world.server.stats().relayed().client_bytes, 100);
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn data_passes_both_ways_without_a_permission() {
     caller.send(&mut world, PEER, b"out").expect_to_peer(PEER, b"out");
     world.receive_from_peer(relayed, OTHER_PEER, b"in").expect_data_indication(OTHER_PEER, b"in");
     let usage = world.server.stats().clone();
-    assert_eq!((usage.client_bytes, usage.peer_bytes), (3, 2));
+    assert_eq!((usage.relayed().client_bytes, usage.relayed().peer_bytes), (3, 2));
 }
 
 #[test]

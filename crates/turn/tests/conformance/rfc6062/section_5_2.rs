@@ -277,5 +277,5 @@ fn channels_and_connections_are_each_for_their_kind_of_allocation() {
     datagrams.connect(&mut world, OTHER_PEER).expect_error(403);
     assert!(world.connecting.is_empty());
     assert_eq!(world.server.stats().refused(Reason::OtherRelayTransport), 3);
-    assert_eq!(world.server.stats().client_packets, 0);
+    assert_eq!(world.server.stats().relayed().client_packets, 0);
 }

@@ -154,8 +154,8 @@ fn what_passes_a_splice_is_counted_for_the_session() {
     world.pass(connection, Way::ToPeer, 500);
     world.pass(connection, Way::ToClient, 64);
     let stats = world.server.stats();
-    assert_eq!((stats.client_packets, stats.client_bytes), (2, 1500));
-    assert_eq!((stats.peer_packets, stats.peer_bytes), (1, 64));
+    assert_eq!((stats.relayed().client_packets, stats.relayed().client_bytes), (2, 1500));
+    assert_eq!((stats.relayed().peer_packets, stats.relayed().peer_bytes), (1, 64));
     caller.refresh(&mut world, 0).expect_success();
     let usage = world.events.iter().find_map(|event| match event {
         turnpike_turn::Event::Ended { usage, .. } => Some(*usage),

@@ -117,7 +117,7 @@ fn an_icmp_error_changes_nothing_of_the_allocation() {
     world.receive_from_peer(relayed, PEER, b"back").expect_channel_data(0x4000, b"back");
     caller.refresh(&mut world, 600).expect_success();
     // Nor is any of it reported or counted as relayed.
-    assert_eq!(world.server.stats().peer_packets, 1);
+    assert_eq!(world.server.stats().relayed().peer_packets, 1);
     assert_eq!(world.events.len(), 1, "{:?}", world.events);
 }
 

@@ -8,6 +8,7 @@ mod malformed;
 mod own_addresses;
 mod peer_rules;
 mod secrets;
+mod self_test;
 
 use crate::harness::World;
 

@@ -149,9 +149,9 @@ fn whatever_ends_a_flow_it_is_taken_back_and_its_last_usage_is_in_the_record() {
         let expected = Usage { flow_packets: 611, flow_bytes: 10_170, ..usage(206, 407) };
         assert_eq!(ended(&world), [expected], "{how}");
         let stats = world.server.stats();
-        assert_eq!((stats.client_packets, stats.client_bytes), (206, 2060), "{how}");
-        assert_eq!((stats.peer_packets, stats.peer_bytes), (407, 8140), "{how}");
-        assert_eq!((stats.flow_packets, stats.flow_bytes), (611, 10_170), "{how}");
+        assert_eq!((stats.relayed().client_packets, stats.relayed().client_bytes), (206, 2060), "{how}");
+        assert_eq!((stats.relayed().peer_packets, stats.relayed().peer_bytes), (407, 8140), "{how}");
+        assert_eq!((stats.relayed().flow_packets, stats.relayed().flow_bytes), (611, 10_170), "{how}");
     }
 }
 
@@ -261,7 +261,7 @@ fn usage_of_a_session_that_is_long_over_is_counted_in_the_totals_alone() {
     caller.refresh(&mut world, 0).expect_success();
     caller.allocate(&mut world);
     world.server.handle_flow_usage(owner, usage(7, 7));
-    assert_eq!(world.server.stats().client_packets, 7);
+    assert_eq!(world.server.stats().relayed().client_packets, 7);
     caller.refresh(&mut world, 0).expect_success();
     assert_eq!(ended(&world), [Usage::default(), Usage::default()]);
 }

@@ -1,6 +1,7 @@
 //! The contract between the core and its worker.
 
 mod answers;
+mod counters;
 mod directory;
 mod events;
 mod flows;
