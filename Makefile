@@ -3,11 +3,15 @@
 CARGO ?= cargo
 TARGET ?= $(or $(CARGO_TARGET_DIR),target)
 FUZZ_SECONDS ?= 30
+# Where `make install` installs: below $(DESTDIR)$(PREFIX).
+PREFIX ?= /usr/local
+# A program that is built already, for install, deb and rpm: PROGRAM=target/debug/turnpike
+PROGRAM ?=
 # The system's where pkg-config finds it, built from source otherwise.
 OPENSSL = $(shell scripts/openssl-source)
 
 .DEFAULT_GOAL := help
-.PHONY: help fast-path build run test unit lint interop soak bench bench-compare fuzz doc install clean
+.PHONY: help fast-path build run test unit lint packaging interop soak bench bench-compare fuzz doc install static deb rpm clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1mmake %-14s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +35,9 @@ unit: ## Run only the tests that need nothing installed
 lint: ## Check formatting, lints and documentation
 	scripts/test lint
 
+packaging: ## Check packages, unit, image and examples; install the Debian package in a throw-away layer
+	scripts/test packaging
+
 interop: ## Run real clients (browsers, coturn's tools) against the server
 	scripts/test interop
 
@@ -52,6 +59,18 @@ fuzz: ## Fuzz every target for FUZZ_SECONDS seconds each
 
 doc: ## Build the API documentation
 	$(CARGO) doc --locked --no-deps --workspace $(OPENSSL)
+
+install: $(if $(PROGRAM),,build) ## Install programs, manual, completions and unit below PREFIX (/usr/local)
+	scripts/stage "$(or $(PROGRAM),$(TARGET)/release/turnpike)" "$(DESTDIR)" "$(PREFIX)"
+
+static: fast-path ## Build one program that runs on any Linux of this architecture, and print its path
+	@scripts/build-static
+
+deb: $(if $(PROGRAM),,build) ## Make a Debian package of what is built, in target/
+	@scripts/make-deb "$(or $(PROGRAM),$(TARGET)/release/turnpike)" "$(TARGET)"
+
+rpm: ## Make an RPM of the static program, in target/
+	@scripts/make-rpm "$(or $(PROGRAM),$$(scripts/build-static))" "$(TARGET)"
 
 clean: ## Remove what was built
 	$(CARGO) clean

@@ -17,7 +17,6 @@ impl Loaded {
         let mut problems = Vec::new();
         check_ranges(&self.config, &mut problems);
         check_external(&self.config, &mut problems);
-        self.check_privileges(environment, &mut problems);
         self.check_authentication(&mut problems);
         self.complete_realm(environment);
         problems.into_iter().map(ConfigError::Contradiction).collect()
@@ -49,6 +48,7 @@ impl Loaded {
         }
         self.check_log_and_records();
         self.check_monitoring();
+        self.complete_process();
         self.complete_discovery();
         self.check_address_discovery();
         self.check_auxiliary();
@@ -104,6 +104,23 @@ impl Loaded {
                 monitoring.prometheus_port
             );
             self.notice(Severity::Info, "prometheus", text);
+        }
+    }
+
+    /// Where a detached server is found, and where its log is.
+    fn complete_process(&mut self) {
+        if !self.config.process.daemon {
+            return;
+        }
+        // Start scripts of coturn look for it there, and do not say so.
+        if self.last("pidfile").is_none() {
+            self.config.pidfile = Some(DAEMON_PIDFILE.into());
+        }
+        let to_terminal = matches!(self.config.log.file.as_deref(), None | Some("stdout" | "-" | "stderr"));
+        if to_terminal && !self.config.log.syslog {
+            let text =
+                "once it is detached, the log goes nowhere unless standard output is a file: set log-file";
+            self.notice(Severity::Warning, "daemon", text.to_owned());
         }
     }
 
@@ -221,18 +238,6 @@ impl Loaded {
         let Some(why) = lacking_for_discovery(&self.config) else { return };
         self.config.rfc5780 = false;
         self.notice(Severity::Warning, "rfc5780", format!("it is switched off: {why}"));
-    }
-
-    /// A server that was told to give up its rights must not keep them.
-    fn check_privileges(&self, environment: &dyn Environment, problems: &mut Vec<String>) {
-        let asked = ["proc-user", "proc-group"].into_iter().find(|name| self.last(name).is_some());
-        if let Some(name) = asked.filter(|_| environment.is_root()) {
-            problems.push(format!(
-                "{name} asks the server to give up the rights of root, which this version cannot do: start it as \
-                 that user (systemd: User=, and AmbientCapabilities=CAP_NET_BIND_SERVICE for ports below 1024) and \
-                 take {name} out"
-            ));
-        }
     }
 
     fn check_authentication(&mut self, problems: &mut Vec<String>) {
@@ -466,6 +471,8 @@ fn no_credentials(config: &Config) -> String {
     )
 }
 
+/// Where coturn writes its process id when nobody says where.
+const DAEMON_PIDFILE: &str = "/var/run/turnserver.pid";
 /// The lifetime of RFC 8656 §3.2, below which none is granted.
 const DEFAULT_LIFETIME: std::time::Duration = std::time::Duration::from_secs(600);
 

@@ -171,6 +171,8 @@ pub struct Config {
     /// How long a process that was upgraded goes on serving what the new one could not take; zero for as long as that
     /// lasts.
     pub upgrade_timeout: Duration,
+    /// Whose process it is, and where it stays.
+    pub process: ProcessSettings,
     /// What is kept outside this configuration.
     pub databases: DatabaseSettings,
     /// Bytes of data a second for each relayed address and direction; zero for no limit.
@@ -226,6 +228,17 @@ pub struct LogSettings {
     pub dated: bool,
     /// strftime pattern of that date; `%f` is milliseconds.
     pub time_format: String,
+}
+
+/// Whose process the server is, and where it stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProcessSettings {
+    /// Whether it detaches from the terminal.
+    pub daemon: bool,
+    /// The user to become once everything is bound.
+    pub user: Option<String>,
+    /// The group; `None` for the user's own.
+    pub group: Option<String>,
 }
 
 /// What shares the load with this server.
@@ -391,6 +404,7 @@ impl Default for Config {
             pidfile: None,
             config_watch: ConfigWatch::default(),
             upgrade_timeout: Duration::from_secs(86_400),
+            process: ProcessSettings::default(),
             databases: DatabaseSettings::default(),
             max_bps: 0,
             bps_capacity: 0,

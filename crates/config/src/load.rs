@@ -109,11 +109,6 @@ pub trait Environment {
 
     /// The name of this host, for a realm.
     fn host_name(&self) -> String;
-
-    /// Whether the process has the rights of root.
-    fn is_root(&self) -> bool {
-        false
-    }
 }
 
 /// The real world.
@@ -133,13 +128,6 @@ impl Environment for SystemEnvironment {
 
     fn host_name(&self) -> String {
         std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
-    }
-
-    fn is_root(&self) -> bool {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let users = status.lines().find_map(|line| line.strip_prefix("Uid:"));
-        // The second number is the effective user.
-        users.and_then(|users| users.split_whitespace().nth(1)) == Some("0")
     }
 }
 

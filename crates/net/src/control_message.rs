@@ -1,6 +1,6 @@
 //! Control messages: what the kernel tells about a received datagram, and what it is told about one to send.
 
-use std::mem::size_of;
+use std::mem::{size_of, zeroed};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ptr;
 
@@ -178,7 +178,11 @@ fn append<T: Copy>(buffer: &mut ControlBuffer, used: &mut usize, level: i32, kin
     // SAFETY: CMSG_SPACE and CMSG_LEN are arithmetic.
     let (space, announced) = unsafe { (libc::CMSG_SPACE(length) as usize, libc::CMSG_LEN(length) as usize) };
     assert!(*used + space <= ControlBuffer::SIZE, "the buffer is sized for every message written here");
-    let header = libc::cmsghdr { cmsg_len: announced as _, cmsg_level: level, cmsg_type: kind };
+    // SAFETY: an all-zero header is valid. Some systems pad it, so it cannot be written as a literal.
+    let mut header: libc::cmsghdr = unsafe { zeroed() };
+    header.cmsg_len = announced as _;
+    header.cmsg_level = level;
+    header.cmsg_type = kind;
     // SAFETY: the assertion keeps both writes inside the buffer; they are unaligned writes of plain values, the
     // value right behind its header as CMSG_DATA has it.
     unsafe {

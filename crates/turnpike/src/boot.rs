@@ -1,7 +1,6 @@
 //! Starting and stopping the server: the only place that introduces all parts to each other.
 
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Receiver;
@@ -33,6 +32,8 @@ use crate::listeners::Listeners;
 use crate::logging::log_options;
 use crate::monitoring::Monitoring;
 use crate::operations::{Operations, Request, Requests, Serving, Stage};
+use crate::pidfile::PidFile;
+use crate::privileges;
 use crate::proxies::tell_proxies;
 use crate::recording;
 use crate::redirection::Redirection;
@@ -43,6 +44,7 @@ use crate::startup_lines::{tell_discovery, tell_notices, tell_ready, tell_rules,
 use crate::upgrade::{
     self, Inherited, Predecessor, Program, Successor, TellsSuccessor, Upgrades, refuse_over,
 };
+use crate::watchdog;
 
 /// A server whose sockets are bound and whose threads run.
 pub struct Running {
@@ -57,7 +59,7 @@ pub struct Running {
     /// Whether standard output was a terminal at start; of one that is gone it cannot be asked any more.
     on_terminal: bool,
     /// Removed at the end.
-    pidfile: Option<PathBuf>,
+    pidfile: Option<PidFile>,
     /// The program in the kernel, taken off with this.
     fast_path: Option<FastPath>,
     /// Where it is spoken with, taken away with this.
@@ -96,6 +98,7 @@ impl Running {
     ) -> anyhow::Result<Self> {
         let config = &loaded.config;
         tell_notices(&log, loaded);
+        let identity = privileges::find(&config.process)?;
         // From here on a signal waits for `wait` rather than ending the process.
         let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGURG])?;
         let limit = raise_descriptor_limit().ok();
@@ -110,6 +113,10 @@ impl Running {
         shared_ports::probe(&log, config, &addresses, threads)?;
         // Before the first thread: they all do without the capabilities it needs.
         let fast_path = fast_path::open(&log, config, &addresses);
+        // That of the process before this one stays as it is until this one serves.
+        let early = config.pidfile.as_deref().filter(|_| predecessor.is_none());
+        let mut pidfile = early.and_then(|path| PidFile::create(path, &log));
+        privileges::give_up(&log, &config.process, identity.as_ref(), certificates.as_deref())?;
         log.start()?;
         let database = database::open(config, &log)?;
         tell_transports(&log, config, certificates.as_deref());
@@ -184,14 +191,18 @@ impl Running {
             predecessor.serving(took, log.clone(), operations.upgrades.elsewhere.clone());
         }
         monitoring.start(&operations, lost)?;
-        let pidfile = config.pidfile.clone().filter(|path| write_pid(path, &log));
         external_address::watch(&operations)?;
         let control = ControlHandle::open(&operations);
         console::open(&operations);
+        watchdog::start(&operations)?;
+        pidfile = pidfile.or_else(|| config.pidfile.as_deref().and_then(|path| PidFile::create(path, &log)));
+        if let Some(pidfile) = &mut pidfile {
+            pidfile.write(&log);
+        }
         tell_ready(&log, &addresses, threads);
         // For a unit of Type=notify, as Debian's for coturn is; nothing happens where nobody listens.
         let _ = sd_notify::notify(&[NotifyState::Ready]);
-        let on_terminal = io::stdout().is_terminal();
+        let on_terminal = io::stdout().is_terminal() && !config.process.daemon;
         Ok(Running {
             operations,
             addresses,
@@ -322,8 +333,8 @@ impl Running {
         if let Some(fast_path) = self.fast_path {
             fast_path::tell_outcomes(&self.operations.log, &fast_path);
         }
-        if let Some(path) = self.pidfile {
-            let _ = std::fs::remove_file(path);
+        if let Some(pidfile) = self.pidfile {
+            pidfile.remove();
         }
         outcome
     }
@@ -341,15 +352,6 @@ fn pass_signals_on(mut signals: Signals, requests: Requests) -> io::Result<()> {
         }
     })?;
     Ok(())
-}
-
-/// Writes the process id; says whether that went well.
-fn write_pid(path: &Path, log: &Log) -> bool {
-    let written = std::fs::write(path, format!("{}\n", std::process::id()));
-    if let Err(error) = &written {
-        log.warning(&format!("cannot write the process id to {}: {error}", path.display()));
-    }
-    written.is_ok()
 }
 
 /// How many workers there are to be: as many as the process had that hands over to this one.

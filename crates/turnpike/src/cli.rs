@@ -1,5 +1,7 @@
 //! The command line of `turnpike`.
 
+use std::ffi::OsString;
+
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Arg, ArgAction, Command, value_parser};
 use clap_complete::Shell;
@@ -26,6 +28,8 @@ pub fn command() -> Command {
             commands::load::command(),
             commands::migrate::command(),
             explain(),
+            container(),
+            man(),
             completions(),
         ])
         .subcommands(commands::control::commands())
@@ -111,10 +115,32 @@ fn explain() -> Command {
         .arg(Arg::new("code").help("Such as stale_nonce or peer_refused"))
 }
 
+fn container() -> Command {
+    Command::new("container")
+        .about("Run the server as an image does: options from TURNPIKE_OPTION and TURNPIKE_OPTION_FILE, no shell")
+        .arg(
+            Arg::new("arguments")
+                .help("Arguments of turnserver, or one of the other programs and its arguments")
+                .num_args(0..)
+                .trailing_var_arg(true)
+                .allow_hyphen_values(true)
+                .value_parser(value_parser!(OsString)),
+        )
+        .disable_help_flag(true)
+}
+
+fn man() -> Command {
+    Command::new("man")
+        .about("Print a page of the manual, or write all of them")
+        .arg(Arg::new("page").help("Such as turnserver, turnserver.conf or turnpike-up [default: turnpike]"))
+        .arg(text("into", "DIR", "Write every page into this directory").conflicts_with("page"))
+}
+
 fn completions() -> Command {
     Command::new("completions")
         .about("Print a completion script for a shell")
         .arg(Arg::new("shell").required(true).value_parser(value_parser!(Shell)).help("Which shell"))
+        .arg(Arg::new("program").help("Such as turnserver or turnadmin [default: turnpike]"))
 }
 
 pub(crate) fn text(name: &'static str, value: &'static str, help: &'static str) -> Arg {

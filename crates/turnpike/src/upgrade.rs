@@ -28,7 +28,7 @@ use turnpike_turn::{Event, NonceKey};
 
 pub(crate) use giver::begin;
 pub use heir::refuse;
-pub(crate) use heir::{Predecessor, Took, refuse_over};
+pub(crate) use heir::{Predecessor, Took, refuse_over, takes_over};
 pub(crate) use listening::{Inherited, Listening};
 pub use program::{HANDOVER_FLAG, handover_line};
 pub(crate) use program::{Program, port_of_predecessor};

@@ -12,14 +12,18 @@ use crate::system;
 /// # Errors
 /// The kernel refuses, which it has no reason to.
 pub fn give_up_capabilities() -> io::Result<()> {
-    let mut gone = CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN | CapabilitySet::PERFMON;
-    // Before, the kernel asks for it with every change of a table where others may not use BPF at all.
-    if system::kernel_is_at_least(5, 19) {
-        gone |= CapabilitySet::BPF;
-    }
+    let all =
+        CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN | CapabilitySet::PERFMON | CapabilitySet::BPF;
+    let gone = all - needed_capabilities();
     let mut sets = capabilities(None)?;
     sets.effective -= gone;
     sets.permitted -= gone;
     sets.inheritable -= gone;
     Ok(set_capabilities(None, sets)?)
+}
+
+/// What a program that is attached takes to go on working.
+pub fn needed_capabilities() -> CapabilitySet {
+    // Before, the kernel asks for it with every change of a table where others may not use BPF at all.
+    if system::kernel_is_at_least(5, 19) { CapabilitySet::empty() } else { CapabilitySet::BPF }
 }

@@ -19,7 +19,7 @@ mod surroundings;
 mod system;
 mod watcher;
 
-pub use capabilities::give_up_capabilities;
+pub use capabilities::{give_up_capabilities, needed_capabilities};
 pub use error::Unavailable;
 pub use flow_table::{Flow, FlowName, FlowTable, FlowUsage, Usage};
 pub use loader::{FastPath, Options, Outcomes, ROUTE_FOR};

@@ -48,24 +48,30 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     )
     .default("86400")
     .ours(),
-    OptionSpec::with(
+    OptionSpec::switch(
         &["daemon"],
-        Later("detaching; let systemd or another supervisor run it"),
-        "Detach from the terminal.",
+        |config, on| config.process.daemon = on,
+        "Detach from the terminal: return when the server serves, with 0, or failed.",
     )
     .short('o'),
-    OptionSpec::with(
+    OptionSpec::set(
         &["proc-user"],
-        Later("a way to drop privileges; let systemd or another supervisor do it"),
-        "User to become.",
-    )
-    .value("NAME"),
-    OptionSpec::with(
+        "NAME",
+        |config, value| {
+            config.process.user = Some(name(value)?);
+            Ok(())
+        },
+        "User to become once everything is bound: for a server that root starts.",
+    ),
+    OptionSpec::set(
         &["proc-group"],
-        Later("a way to drop privileges; let systemd or another supervisor do it"),
-        "Group to become.",
-    )
-    .value("NAME"),
+        "NAME",
+        |config, value| {
+            config.process.group = Some(name(value)?);
+            Ok(())
+        },
+        "Group to become; that of proc-user without it.",
+    ),
     OptionSpec::set(
         &["control-socket"],
         "PATH",
@@ -173,6 +179,13 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         "Serve it on the TURN ports too.",
     ),
 ];
+
+fn name(value: &str) -> Result<String, String> {
+    if value.is_empty() {
+        return Err("the name is empty".into());
+    }
+    Ok(value.to_owned())
+}
 
 pub(super) const OBSOLETE: &[OptionSpec] = &[
     OptionSpec::with(&["no-cli"], Settled("there is none unless cli asks for it"), "No telnet console."),

@@ -9,7 +9,9 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use proptest::prelude::*;
-use turnpike_config::{Command, PeerRange, Report, Severity, coloured_help, help, load, options, sample};
+use turnpike_config::{
+    Command, Loaded, PeerRange, Report, Severity, coloured_help, help, load, options, sample,
+};
 
 use crate::world::{World, file, refusal, run, run_in, words};
 
@@ -248,12 +250,20 @@ fn a_misspelt_key_that_leaves_the_server_without_credentials_is_told() {
 }
 
 #[test]
-fn root_is_not_kept_by_a_server_that_was_told_to_give_it_up() {
-    let mut world = World { root: true, ..World::default() };
-    let text = run_in(&world, "-n --no-auth --proc-user=turnserver").unwrap_err();
-    assert!(text.contains("systemd"), "{text}");
-    world.root = false;
-    assert!(run_in(&world, "-n --no-auth --proc-user=turnserver").is_ok());
+fn a_detached_server_is_told_where_its_log_goes_and_writes_its_process_id_where_coturn_does() {
+    let Loaded { config, notices, .. } = run("-n --no-auth -o").unwrap();
+    assert!(config.process.daemon);
+    assert_eq!(config.pidfile.as_deref(), Some(Path::new("/var/run/turnserver.pid")));
+    assert!(notices.iter().any(|notice| notice.origin == "daemon" && notice.text.contains("log-file")));
+    let Loaded { config, notices, .. } = run("-n --no-auth -o --log-file=/x --pidfile=").unwrap();
+    assert!(config.pidfile.is_none() && notices.iter().all(|notice| notice.origin != "daemon"));
+    let Loaded { config, .. } = run("-n --no-auth --proc-user=turn --proc-group=relay").unwrap();
+    assert_eq!(
+        (config.process.user.as_deref(), config.process.group.as_deref()),
+        (Some("turn"), Some("relay"))
+    );
+    assert!(config.pidfile.is_none());
+    assert!(refusal("-n --no-auth --proc-user=").contains("the name is empty"));
 }
 
 #[test]

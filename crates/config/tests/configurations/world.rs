@@ -10,12 +10,11 @@ use turnpike_config::{Command, Environment, Loaded, load};
 #[derive(Default)]
 pub(crate) struct World {
     pub(crate) files: HashMap<PathBuf, Vec<u8>>,
-    pub(crate) root: bool,
 }
 
 impl World {
     pub(crate) fn with(path: &str, text: &str) -> Self {
-        World { files: HashMap::from([(path.into(), text.as_bytes().to_vec())]), root: false }
+        World { files: HashMap::from([(path.into(), text.as_bytes().to_vec())]) }
     }
 }
 
@@ -26,10 +25,6 @@ impl Environment for World {
 
     fn host_name(&self) -> String {
         "relay1".to_owned()
-    }
-
-    fn is_root(&self) -> bool {
-        self.root
     }
 }
 

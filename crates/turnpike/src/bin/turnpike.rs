@@ -2,12 +2,14 @@
 
 use std::process::ExitCode;
 
-use clap_complete::Shell;
 use turnpike::terminal::{print, shows_colour};
 use turnpike::upgrade::{HANDOVER_FLAG, handover_line};
 use turnpike::{cli, commands};
 
 fn main() -> ExitCode {
+    if let Some(code) = turnpike::called_as::run() {
+        return code;
+    }
     if std::env::args_os().nth(1).is_some_and(|first| first == HANDOVER_FLAG) {
         let _ = print(&handover_line());
         return ExitCode::SUCCESS;
@@ -22,14 +24,9 @@ fn main() -> ExitCode {
         Some(("load", arguments)) => commands::load::run(arguments),
         Some(("migrate", arguments)) => commands::migrate::run(arguments),
         Some(("explain", arguments)) => commands::explain::run(arguments),
-        Some(("completions", arguments)) => {
-            if let Some(shell) = arguments.get_one::<Shell>("shell") {
-                let mut script = Vec::new();
-                clap_complete::generate(*shell, &mut cli::command(), "turnpike", &mut script);
-                let _ = print(&String::from_utf8_lossy(&script));
-            }
-            Ok(ExitCode::SUCCESS)
-        }
+        Some(("container", arguments)) => commands::container::run(arguments),
+        Some(("man", arguments)) => commands::man::run(arguments),
+        Some(("completions", arguments)) => commands::man::run_completions(arguments),
         Some((verb, arguments)) if commands::control::VERBS.contains(&verb) => {
             commands::control::run(verb, arguments)
         }

@@ -178,7 +178,7 @@ const SHAPE: Shape = Shape { switches: "vh", values: "pdL", long: &[("help", fal
 const BATCH: usize = 64;
 const EGRESS: usize = 1024;
 const SOCKET_BUFFER: usize = 4 << 20;
-const USAGE: &str = "\
+pub(crate) const USAGE: &str = "\
 turnutils_peer - send every UDP datagram back to where it came from
 
 USAGE

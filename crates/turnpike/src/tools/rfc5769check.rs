@@ -91,7 +91,7 @@ const TOKENS: [(TokenCipher, &str); 2] = [
     ),
 ];
 const SERVER: &[u8] = b"example.com";
-const USAGE: &str = "\
+pub(crate) const USAGE: &str = "\
 turnutils_rfc5769check - check the message layer against the published sample messages
 
 USAGE

@@ -298,7 +298,7 @@ const ONCE: u8 = 1;
 /// How soon Ctrl-C is noticed while waiting for the next question.
 const ATTENTION: Duration = Duration::from_millis(50);
 const LINE: &str = "========================================";
-const USAGE: &str = "\
+pub(crate) const USAGE: &str = "\
 turnutils_stunclient - ask a STUN server for one's own address
 
 USAGE

@@ -150,6 +150,11 @@ pub fn refuse(why: &str) {
     }
 }
 
+/// Whether another process hands over to this one.
+pub(crate) fn takes_over() -> bool {
+    port_of_predecessor().is_some()
+}
+
 pub(crate) fn refuse_over(line: &Line, why: &str) {
     let _ = line.send(REFUSED, why.as_bytes(), &[]);
 }

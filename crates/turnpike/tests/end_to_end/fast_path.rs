@@ -130,6 +130,20 @@ fn a_call_is_relayed_by_the_kernel_both_ways_and_all_of_it_is_told() {
 }
 
 #[test]
+fn a_server_that_gave_up_root_is_still_relayed_for_by_the_kernel() {
+    within_a_server("fast_path::a_server_that_gave_up_root_is_still_relayed_for_by_the_kernel", || {
+        let network = Network::build(true);
+        let mut server = server("10.1.0.1", &["--fast-path=tc", "--proc-user=nobody"]);
+        assert!(server.program.so_far().contains("Runs as user nobody from here on"));
+        let mut call = Call::new(&network, &server, Family::Ipv4);
+        call.warm_up();
+        let up = call.talk();
+        assert!(up <= REFRESHED, "{up} of {} went up", 2 * TURNS);
+        call.assert_told(&mut server, true);
+    });
+}
+
+#[test]
 fn two_clients_of_one_server_meet_in_the_kernel() {
     within_a_server("fast_path::two_clients_of_one_server_meet_in_the_kernel", || {
         let network = Network::build(true);

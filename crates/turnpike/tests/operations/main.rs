@@ -46,6 +46,7 @@ mod health;
 mod http;
 mod metrics;
 mod monitoring;
+mod packaging;
 mod signals;
 mod stored_keys;
 mod upgrade;

@@ -81,7 +81,7 @@ fn wrong(name: &str, value: &str) -> String {
 }
 
 const SHAPE: Shape = Shape { switches: "mftcHPh", values: "pLlAT", long: &[("help", false)] };
-pub(super) const USAGE: &str = "\
+pub(crate) const USAGE: &str = "\
 turnutils_natdiscovery - find out how the NATs on the way to a STUN server behave
 
 USAGE

@@ -8,7 +8,8 @@ mod steps;
 
 use std::process::ExitCode;
 
-use self::flags::{Parsed, Settings, USAGE};
+pub(crate) use self::flags::USAGE;
+use self::flags::{Parsed, Settings};
 use self::probe::Prober;
 use crate::terminal::{print_usage, say};
 

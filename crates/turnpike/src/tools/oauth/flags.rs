@@ -179,7 +179,7 @@ fn unusable<T>(why: &str) -> Result<T, Refusal> {
     Err(Refusal::Unusable(why.to_owned()))
 }
 
-pub(super) const USAGE: &str = "\
+pub(crate) const USAGE: &str = "\
 turnutils_oauth - seal and open access tokens of third-party authorisation (RFC 7635)
 
 USAGE

@@ -12,6 +12,7 @@ use turnpike_turn::{Token, TokenKey};
 use turnpike_wire::attributes::AccessToken;
 use turnpike_wire::{Attribute, TransactionId};
 
+pub(crate) use self::flags::USAGE;
 use crate::terminal::say;
 use flags::{Parsed, Refusal, Settings};
 
@@ -20,11 +21,11 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
     let settings = match flags::parse(arguments) {
         Ok(Parsed::Run(settings)) => settings,
         Ok(Parsed::Help) => {
-            eprint!("{}", flags::USAGE);
+            eprint!("{}", USAGE);
             return ExitCode::from(1);
         }
         Err(Refusal::Flag(why)) => {
-            eprintln!("{why}\n\n{}", flags::USAGE);
+            eprintln!("{why}\n\n{}", USAGE);
             return ExitCode::from(1);
         }
         Err(Refusal::Unusable(why)) => {

@@ -23,6 +23,7 @@ use turnpike_store::hex;
 use turnpike_store::{AdminUser, ConnectOptions, Key, Kind, Row, Store, StoreKind, connect_with};
 
 use crate::passwords::{self, StandardInput};
+pub(crate) use self::usage::USAGE;
 use crate::terminal::{print_usage, say};
 use flags::{Field, Line, Parsed};
 use request::{Refusal, Request, Stored};
@@ -33,18 +34,18 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let line = match flags::parse(arguments) {
         Ok(Parsed::Line(line)) => line,
         Ok(Parsed::Help) => {
-            print_usage(usage::USAGE);
+            print_usage(USAGE);
             return ExitCode::SUCCESS;
         }
         Ok(Parsed::Version) => {
             say!("{}", env!("CARGO_PKG_VERSION"));
             return ExitCode::SUCCESS;
         }
-        Err(why) => return misused(&format!("turnadmin: {why}\n\n{}", usage::USAGE)),
+        Err(why) => return misused(&format!("turnadmin: {why}\n\n{}", USAGE)),
     };
     let request = match request::complete(&line, &mut StandardInput) {
         Ok(request) => request,
-        Err(Refusal::NoCommand) => return misused(usage::USAGE),
+        Err(Refusal::NoCommand) => return misused(USAGE),
         Err(Refusal::Unusable(why)) => return misused(&format!("{why}\n")),
     };
     let done = match (request, &line.store) {

@@ -1,6 +1,6 @@
 //! The help text of `turnadmin`.
 
-pub(super) const USAGE: &str = "\
+pub(crate) const USAGE: &str = "\
 turnadmin - look after the users, secrets, realms and keys in a database
 
 USAGE
@@ -17,8 +17,8 @@ SECRETS OF THE REST API
     -S, --show-secret            list the secrets                                      [-r]
     -X, --delete-secret SECRET   delete a secret                                       -r
     --delete-all-secrets         delete all secrets of a realm                         -r
-    --rotate-secret[=SECRET]     add a secret (one of 256 random bits if none is named), print it, and with
-                                 --overlap SECONDS wait so long, then delete the others  -r
+    --rotate-secret[=SECRET]     add a secret (one of 256 random bits if none is named) and print it     -r
+        --overlap SECONDS        wait so long, then delete the others
     --keep-secret SECRET         delete all secrets of a realm but this one            -r
 
 REALMS

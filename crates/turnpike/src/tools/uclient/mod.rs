@@ -25,6 +25,7 @@ use self::sessions::Sessions;
 use self::settings::{Load, Settings};
 use self::summary::{Totals, whole_seconds};
 pub(crate) use self::transport::{AnyCertificate, Link, Linker};
+pub(crate) use self::usage::USAGE;
 use crate::terminal::print_usage;
 use crate::tools::output::{error, info};
 
@@ -39,11 +40,11 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
     let settings = match flags::parse(arguments) {
         Ok(Parsed::Run(settings)) => *settings,
         Ok(Parsed::Help) => {
-            print_usage(usage::TEXT);
+            print_usage(USAGE);
             return ExitCode::SUCCESS;
         }
         Err(flags::Refusal::UnknownFlag(text)) => {
-            eprintln!("{text}\n\n{}", usage::TEXT);
+            eprintln!("{text}\n\n{USAGE}");
             return ExitCode::from(1);
         }
         Err(flags::Refusal::Unusable(text)) => {

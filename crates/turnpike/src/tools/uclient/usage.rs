@@ -1,6 +1,6 @@
 //! What `--help` prints.
 
-pub(super) const TEXT: &str = "\
+pub(crate) const USAGE: &str = "\
 turnutils_uclient - send messages through a TURN server and count what comes back
 
 USAGE
