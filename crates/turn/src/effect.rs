@@ -339,16 +339,17 @@ pub enum EndCause {
 
 impl EndCause {
     /// All of them, in order of their numbers.
-    pub const ALL: [EndCause; 6] = [
+    pub const ALL: [EndCause; 7] = [
         EndCause::Deleted,
         EndCause::Expired,
         EndCause::Disconnected,
         EndCause::Dissociated,
         EndCause::Shutdown,
         EndCause::Lost,
+        EndCause::Killed,
     ];
 
-    /// The stable word for metrics.
+    /// The stable word for programs: metrics and records.
     pub const fn code(self) -> &'static str {
         match self {
             EndCause::Deleted => "deleted",
@@ -357,6 +358,7 @@ impl EndCause {
             EndCause::Dissociated => "dissociated",
             EndCause::Shutdown => "shutdown",
             EndCause::Lost => "lost",
+            EndCause::Killed => "killed",
         }
     }
 
@@ -370,19 +372,6 @@ impl EndCause {
             EndCause::Shutdown => "Forceful shutdown",
             EndCause::Lost => "the relay socket could not be watched",
             EndCause::Killed => "Forceful shutdown by an operator",
-        }
-    }
-
-    /// The stable word for programs.
-    pub const fn code(self) -> &'static str {
-        match self {
-            EndCause::Deleted => "deleted",
-            EndCause::Expired => "expired",
-            EndCause::Disconnected => "disconnected",
-            EndCause::Dissociated => "dissociated",
-            EndCause::Shutdown => "shutdown",
-            EndCause::Lost => "lost",
-            EndCause::Killed => "killed",
         }
     }
 }

@@ -371,9 +371,10 @@ impl Server {
         let client = here(session.client, link);
         let mut first = None;
         self.stats.allocations_arrived += 1;
+        let realm = self.stats.realms.place(user.realm());
         for (half, port) in session.halves.into_iter().zip(ports) {
             port.set_live(PeerTransport::Udp, true);
-            let mut allocation = half.into_allocation(client, (user.clone(), session.session), port);
+            let mut allocation = half.into_allocation(client, (user.clone(), session.session), (port, realm));
             allocation.place = place.take();
             // What is left of its time is looked at from the start: timers do not travel.
             let due = allocation.next_expiry().max(now.monotonic).min(allocation.expires);

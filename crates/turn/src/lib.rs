@@ -76,7 +76,6 @@ pub use requests::RelayError;
 pub use self_test::SelfTest;
 pub use server::Server;
 pub use sessions::{Session, SessionFilter, SessionPage};
-pub use stats::{Requests, Stats};
 pub use stats::{Answered, DatabaseWaits, Requests, SessionDurations, Stats};
 pub use tcp_relay::{ConnectError, PeerConnectionId, PeerTransport};
 pub use tenants::{Limits, Tenant, Tenants};

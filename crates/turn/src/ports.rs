@@ -15,7 +15,6 @@ use crate::credentials::User;
 use crate::peers::{PeerRules, RelayAddress};
 use crate::handover::EstateError;
 use crate::handover::values::{People, Reserved};
-use crate::peers::RelayAddress;
 use crate::quota::QuotaPlace;
 use crate::random::Random;
 use crate::tcp_relay::PeerTransport;

@@ -1,6 +1,7 @@
 //! Starting and stopping the server: the only place that introduces all parts to each other.
 
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Receiver;

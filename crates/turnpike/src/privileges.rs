@@ -57,8 +57,8 @@ pub(crate) fn give_up(
     log.info(&format!("Runs as {name} from here on"));
     certificates
         .into_iter()
-        .flat_map(Certificates::files)
-        .for_each(|file| warn_if_unreadable(log, file, &name));
+        .flat_map(Certificates::paths)
+        .for_each(|file| warn_if_unreadable(log, &file, &name));
     Ok(())
 }
 

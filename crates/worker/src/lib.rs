@@ -41,5 +41,4 @@ pub use relay_sockets::HeldPorts;
 pub use stream_limits::{StreamCounters, StreamLimits};
 pub use streams::MovedStream;
 pub use tls::TlsAcceptor;
-pub use worker::{Ask, Counters, Dropped, Snapshot, Worker, WorkerInit};
-pub use worker::{Ask, Snapshot, Worker, WorkerInit};
+pub use worker::{Ask, Dropped, Snapshot, Worker, WorkerInit};

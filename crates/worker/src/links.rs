@@ -72,6 +72,8 @@ impl Links {
     /// Believes these proxies from here on.
     pub(crate) fn follow(&mut self, proxies: ProxyRules) {
         self.proxies = proxies;
+    }
+
     /// Datagrams that the kernel has dropped in front of the listeners.
     pub(crate) fn dropped_by_kernel(&self, sockets: &Sockets) -> u64 {
         let open = self.listeners.iter().filter_map(|listener| sockets.get(listener.socket));

@@ -110,7 +110,7 @@ impl Streams {
         let token = self.first_token - self.listeners.len() as u64;
         // One that comes in a pause is watched with the others when that is over.
         let watched = if self.paused.is_some() { Ok(()) } else { poller.add(&listener, token) };
-        self.listeners.push(listener);
+        self.listeners.push(Some(listener));
         watched
     }
 

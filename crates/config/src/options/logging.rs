@@ -1,6 +1,5 @@
 //! What people see.
 
-use super::Effect::Later;
 use super::OptionSpec;
 use crate::config::{LogFormat, LogLevel, SYSLOG_FACILITIES};
 use crate::values::{bytes, number};

@@ -17,6 +17,7 @@ use crate::oauth::{MacKey, SessionKey};
 use crate::origin::PinnedOrigin;
 use crate::peers::PeerAccess;
 use crate::ports::RelayedPort;
+use crate::realm_stats::RealmPlace;
 use crate::time::Timestamp;
 use crate::tuple::{Client, SessionId};
 
@@ -120,7 +121,7 @@ impl Half {
         self,
         client: Client,
         (user, session): (Arc<User>, SessionId),
-        port: RelayedPort,
+        (port, realm): (RelayedPort, RealmPlace),
     ) -> Box<Allocation> {
         let mut permissions = Permissions::default();
         self.permissions.into_iter().for_each(|permission| permissions.grant(permission));
@@ -135,6 +136,7 @@ impl Half {
             permissions,
             channels,
             usage: self.usage,
+            realm,
             limit: self.limit,
             fingerprint: self.fingerprint,
             wakes: self.expires,
@@ -222,6 +224,7 @@ impl Value for User {
         Box::<str>::from(&*self.realm).write(to);
         self.key.write(to);
         self.expires.write(to);
+        self.self_test.write(to);
     }
 
     fn read(from: &mut Reader<'_>) -> Option<Self> {
@@ -230,7 +233,8 @@ impl Value for User {
         // Whatever it is, it is a part of the name.
         name.get(account.clone())?;
         let realm: Arc<str> = Box::<str>::read(from)?.into();
-        Some(User { name, account, realm, key: Value::read(from)?, expires: Value::read(from)? })
+        let (key, expires, self_test) = (Value::read(from)?, Value::read(from)?, Value::read(from)?);
+        Some(User { name, account, realm, key, expires, self_test })
     }
 }
 

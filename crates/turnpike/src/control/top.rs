@@ -98,12 +98,12 @@ impl Sampler {
 
 impl Totals {
     fn add(&mut self, stats: &Stats) {
-        let requests = &stats.requests;
-        self.client_packets += stats.client_packets;
-        self.client_bytes += stats.client_bytes;
-        self.peer_packets += stats.peer_packets;
-        self.peer_bytes += stats.peer_bytes;
-        self.flow_packets += stats.flow_packets;
+        let (requests, relayed) = (&stats.requests, stats.relayed());
+        self.client_packets += relayed.client_packets;
+        self.client_bytes += relayed.client_bytes;
+        self.peer_packets += relayed.peer_packets;
+        self.peer_bytes += relayed.peer_bytes;
+        self.flow_packets += relayed.flow_packets;
         self.requests += requests.binding + requests.allocate + requests.refresh + requests.create_permission;
         self.requests += requests.channel_bind + requests.connect + requests.connection_bind + requests.other;
         self.errors += stats.errors.saturating_sub(stats.challenges);
