@@ -12,9 +12,9 @@ use crate::log::{Entry, EventName, Field, Level, Log};
 use crate::throttle::Throttle;
 
 /// Logs what it is shown: whose the datagram is, why it is dropped, its bytes. Never waits.
-pub fn dropped_lines(log: Arc<Log>) -> Box<dyn Fn(&FiveTuple, Reason, &[u8]) + Send> {
+pub fn dropped_lines(log: Arc<Log>) -> impl Fn(&FiveTuple, Reason, &[u8]) + Send {
     let throttle = RefCell::new(Throttle::new(Instant::now()));
-    Box::new(move |tuple, reason, bytes| {
+    move |tuple: &FiveTuple, reason: Reason, bytes: &[u8]| {
         let mut throttle = throttle.borrow_mut();
         if log.min_level() > Level::Debug || !throttle.admit(Instant::now()) {
             return;
@@ -26,7 +26,7 @@ pub fn dropped_lines(log: Arc<Log>) -> Box<dyn Fn(&FiveTuple, Reason, &[u8]) + S
             log.write_entry(Entry { level: Level::Debug, event: EventName::LinesWithheld, message, fields });
         }
         log.write_entry(line(tuple, reason, bytes));
-    })
+    }
 }
 
 fn line(tuple: &FiveTuple, reason: Reason, bytes: &[u8]) -> Entry {

@@ -264,7 +264,7 @@ impl Log {
         }
         // Whoever lost the race with `start` finds the thread now.
         let Some(thread) = self.thread.get() else { return };
-        if let Err(TrySendError::Full(_)) = thread.queue.try_send(Job::Write(Box::new(record))) {
+        if thread.queue.try_send(Job::Write(Box::new(record))).is_err() {
             thread.overrun.fetch_add(1, Ordering::Relaxed);
         }
     }

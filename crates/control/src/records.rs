@@ -43,7 +43,7 @@ vocabulary! {
         Started = "started", "when the allocation was made: UTC, such as 2026-11-24T10:20:30.500Z";
         Ended = "ended", "when it ended, likewise";
         Duration = "duration", "seconds between the two";
-        Reason = "reason", "why it ended: `deleted` by its client, `expired`, `disconnected` (its TCP or TLS connection ended), `dissociated` (its DTLS association ended), `shutdown`, or `lost`";
+        Reason = "reason", "why it ended: `deleted` by its client, `expired`, `disconnected` (its TCP or TLS connection ended), `dissociated` (its DTLS association ended), `shutdown` (the server ended), `killed` by an operator, or `lost` (its socket could not be taken over)";
         Path = "path", "who relayed: `server`, `kernel`, or `both`";
         ClientPackets = "client_packets", "packets from the client that were relayed to peers";
         ClientBytes = "client_bytes", "their bytes: application data, headers of TURN excluded";

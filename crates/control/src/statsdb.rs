@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -76,6 +77,8 @@ pub struct StatsdbCounters {
 enum Told {
     Event(Box<Event>),
     Usage(UsagePage),
+    /// Say when everything before this was told.
+    Flush(SyncSender<()>),
 }
 
 struct Work {
@@ -163,6 +166,16 @@ impl Watcher for StatsdbWatcher {
     }
 }
 
+impl Drop for StatsdbWatcher {
+    /// The ends of sessions that end with the server are told too, if that can be done soon.
+    fn drop(&mut self) {
+        let (done, waited) = sync_channel(1);
+        if self.queue.try_send(Told::Flush(done)).is_ok() {
+            let _ = waited.recv_timeout(LAST_CHANCE);
+        }
+    }
+}
+
 impl UsageSender {
     /// Never waits: what does not fit is asked for again in the next round.
     pub fn send(&self, page: UsagePage) {
@@ -194,14 +207,16 @@ impl Work {
                     if count == 0 {
                         return;
                     }
-                    let mut commands = Vec::with_capacity(count * 4);
+                    let (mut commands, mut flushed) = (Vec::with_capacity(count * 4), Vec::new());
                     for news in news.drain(..) {
                         match news {
                             Told::Event(event) => self.hear(&event, &mut commands),
                             Told::Usage(page) => self.take(page, &mut commands),
+                            Told::Flush(done) => flushed.push(done),
                         }
                     }
                     self.tell(commands).await;
+                    flushed.into_iter().for_each(|done| drop(done.send(())));
                 }
                 _ = round.tick() => {
                     self.look_around();
@@ -352,5 +367,7 @@ const QUEUE: usize = 16_384;
 const AT_ONCE: usize = 1000;
 /// How often it is looked what sessions have relayed.
 const ROUND: Duration = Duration::from_secs(5);
+/// How long the end of the process waits for Redis.
+const LAST_CHANCE: Duration = Duration::from_secs(2);
 /// After this long an answer that is missing is not waited for.
 const GIVEN_UP: Duration = Duration::from_secs(60);

@@ -9,8 +9,10 @@ use std::net::IpAddr;
 
 use crate::allocation::Allocation;
 use crate::config::Config;
+use crate::credentials::User;
 use crate::effect::{Effect, Event};
 use crate::flows::{FlowOwner, withdraw};
+use crate::peers::PeerAccess;
 use crate::reason::Reason;
 use crate::server::Server;
 use crate::tuple::RelayId;
@@ -31,25 +33,27 @@ impl Server {
         let (session, tuple) = (*session, client.tuple);
         let mut refused: Vec<IpAddr> = Vec::new();
         permissions.judge_again(
-            |ip| config.peers.judge_for(config.tenant_opens(user, ip), ip),
+            |ip| config.judge_peer_of(user, ip),
             |peer, rule| {
                 stats.count(Reason::PeerRefused);
                 effects.push_back(Effect::Report(Event::PeerRefused { tuple, session, peer, rule }));
                 refused.push(peer);
             },
         );
-        if refused.is_empty() {
-            return;
-        }
         let owner = FlowOwner { relay, session };
         for binding in channels.iter_mut().filter(|binding| refused.contains(&binding.peer.ip())) {
             withdraw(effects, relay, owner, binding);
         }
-        self.close_connections_with(relay, &refused);
+        self.close_refused_connections(relay);
     }
 }
 
 impl Config {
+    /// How this user may reach a peer, or the name of the rule that refuses it.
+    pub(crate) fn judge_peer_of(&self, user: &User, peer: IpAddr) -> Result<PeerAccess, &'static str> {
+        self.peers.judge_for(self.tenant_opens(user, peer), peer)
+    }
+
     /// Whether other peers may be reached by other rules.
     pub(crate) fn judges_peers_otherwise(&self, other: &Config) -> bool {
         let ranges = |config: &Config| {

@@ -8,13 +8,14 @@
 //! says of a connection that has ended here means nothing.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use turnpike_wire::attributes::{ConnectionId, XorPeerAddress};
 use turnpike_wire::{Class, ErrorNumber, MessageWriter, Method};
 
+use crate::allocation::Allocation;
 use crate::bandwidth::Way;
 use crate::credentials::User;
 use crate::effect::{Effect, Event};
@@ -265,15 +266,17 @@ impl Server {
         }
     }
 
-    /// Closes the connections of a relayed address with these peers.
-    pub(crate) fn close_connections_with(&mut self, relay: RelayId, peers: &[IpAddr]) {
-        let Server { allocations, peer_connections, .. } = self;
-        let Some(tcp) = allocations.get_mut(relay).and_then(|it| it.tcp.as_deref_mut()) else { return };
-        let is_with = |connection: &PeerConnectionId| {
-            peer_connections.get(*connection).is_some_and(|found| peers.contains(&found.peer.ip()))
+    /// Closes the connections of a relayed address with peers that may not be reached by now. They need no permission: a
+    /// Connect is judged by itself (RFC 6062 §5.2).
+    pub(crate) fn close_refused_connections(&mut self, relay: RelayId) {
+        let Server { allocations, peer_connections, config, .. } = self;
+        let Some(Allocation { tcp: Some(tcp), user, .. }) = allocations.get_mut(relay) else { return };
+        let is_refused = |connection: &PeerConnectionId| {
+            let peer = peer_connections.get(*connection).map(|found| found.peer.ip());
+            peer.is_some_and(|peer| config.judge_peer_of(user, peer).is_err())
         };
         let listed = std::mem::take(&mut tcp.connections);
-        let (closing, staying): (Vec<_>, Vec<_>) = listed.into_iter().partition(is_with);
+        let (closing, staying): (Vec<_>, Vec<_>) = listed.into_iter().partition(is_refused);
         tcp.connections = staying;
         self.close_connections(&closing);
     }

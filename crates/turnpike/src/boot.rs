@@ -292,8 +292,9 @@ impl Running {
 
     /// Another process has taken over: what that could not take is served here until it ends.
     fn stay_behind(&mut self) {
-        // Both are the other one's now.
+        // All these are the other one's now.
         self.pidfile = None;
+        self.control = ControlHandle::default();
         if let Some(fast_path) = self.fast_path.take() {
             fast_path::tell_outcomes(&self.operations.log, &fast_path);
         }

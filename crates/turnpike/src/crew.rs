@@ -160,7 +160,7 @@ impl Crew {
             siblings: self.siblings.clone(),
             flows,
             report: Box::new(move |event| sender.send(event)),
-            dropped: config.log.dropped.then(|| dropped_lines(self.log.clone())),
+            dropped: config.log.dropped.then(|| Box::new(dropped_lines(self.log.clone())) as _),
             ask: self.ask(number),
         })?)
     }

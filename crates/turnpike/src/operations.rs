@@ -5,18 +5,17 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, sync_channel};
-use std::time::SystemTime;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::time::{Duration, SystemTime};
 
-use signal_hook::consts::SIGUSR2;
 use turnpike_control::Log;
 use turnpike_turn::{Ports, Quotas};
 use turnpike_worker::{Mailbox, Snapshot};
 
 use crate::certificates::Certificates;
+use crate::drain::Draining;
 use crate::fleet::Fleet;
 use crate::reload::Reloads;
-use crate::drain::Draining;
 use crate::rulebook::Rulebook;
 use crate::upgrade::Upgrades;
 
@@ -91,12 +90,15 @@ pub(crate) enum Request {
 }
 
 impl Operations {
-    /// Has everything read again that a running server can take anew; says what came of it.
-    pub(crate) fn ask_for_reload(&self) -> Result<serde_json::Value, String> {
-        match self.requests.send(Request::Signal(SIGUSR2)) {
-            Ok(()) => Ok(serde_json::json!({ "asked": true })),
-            Err(_) => Err("too much is asked of the server already, or it is ending".to_owned()),
+    /// Has the main loop hand over to a new process, and waits for what comes of it.
+    pub(crate) fn ask_for_upgrade(&self, program: Option<PathBuf>) -> Result<String, String> {
+        let (answer, answered) = channel();
+        if self.requests.send(Request::Upgrade { program, answer }).is_err() {
+            return Err("too much is asked of the server already, or it is ending".to_owned());
         }
+        answered
+            .recv_timeout(LONGEST_UPGRADE)
+            .map_err(|_| "nothing is known of the new process yet; see the log".to_owned())?
     }
 }
 
@@ -136,5 +138,7 @@ impl Requests {
     }
 }
 
+/// How long whoever asked for an upgrade waits for its outcome.
+const LONGEST_UPGRADE: Duration = Duration::from_secs(25);
 /// Requests that may wait.
 const MOST_WAITING: usize = 64;

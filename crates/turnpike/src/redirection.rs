@@ -143,6 +143,8 @@ mod tests {
             without_partner: Vec::new(),
             relays: Vec::new(),
             own: vec!["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()],
+            found: Vec::new(),
+            former: Vec::new(),
         }
     }
 

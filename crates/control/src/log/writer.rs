@@ -61,8 +61,8 @@ impl Writer {
         records.iter().for_each(|record| self.style.line(record, &mut lines));
         let failed = match &mut self.sink {
             Sink::None => None,
-            Sink::File(_) => self.to_file(&lines, records.len() as u64, &last.time),
-            Sink::Syslog(_) | Sink::Journal(_) => self.to_daemon(records),
+            Sink::File(_) => self.write_to_file(&lines, records.len() as u64, &last.time),
+            Sink::Syslog(_) | Sink::Journal(_) => self.send_to_daemon(records),
         };
         if let Some(stream) = self.stream {
             stream.write(&lines);
@@ -97,7 +97,7 @@ impl Writer {
         self.say(lost(count, format!("{count} log lines were lost: the log is too slow")));
     }
 
-    fn to_file(&mut self, lines: &str, count: u64, now: &ZonedDateTime) -> Option<String> {
+    fn write_to_file(&mut self, lines: &str, count: u64, now: &ZonedDateTime) -> Option<String> {
         let missing = self.missing();
         let Sink::File(file) = &mut self.sink else { return None };
         let told = match missing {
@@ -117,7 +117,7 @@ impl Writer {
         }
     }
 
-    fn to_daemon(&mut self, records: &[Record]) -> Option<String> {
+    fn send_to_daemon(&mut self, records: &[Record]) -> Option<String> {
         let mut began = None;
         for record in records {
             if let Some(trouble) = &mut self.trouble

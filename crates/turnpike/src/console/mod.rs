@@ -30,15 +30,35 @@ pub(crate) fn open(operations: &Arc<Operations>) {
         return;
     }
     let address = SocketAddr::new(console.ip, console.port);
-    let begun = TcpListener::bind(address).and_then(|listener| {
-        let operations = operations.clone();
-        thread::Builder::new().name("console".into()).spawn(move || serve(&listener, &operations, &console))
-    });
-    match begun {
-        Ok(_) => operations.log.info(&format!("Telnet console: {address}")),
-        Err(error) => operations.log.warning(&format!(
-            "no telnet console on {address}: {error}; choose another address with cli-ip and cli-port"
+    let listener = match TcpListener::bind(address) {
+        Ok(listener) => Some(listener),
+        // Such as the process that is about to hand over to this one.
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => None,
+        Err(error) => {
+            return operations.log.warning(&format!(
+                "no telnet console on {address}: {error}; choose another address with cli-ip and cli-port"
+            ));
+        }
+    };
+    match &listener {
+        Some(_) => operations.log.info(&format!("Telnet console: {address}")),
+        None => operations.log.warning(&format!(
+            "no telnet console until {address} is free: another process listens there; see cli-ip and cli-port"
         )),
+    }
+    let serving = operations.clone();
+    let begun = thread::Builder::new().name("console".into()).spawn(move || {
+        let mut free = listener;
+        let listener = loop {
+            match free.take().map_or_else(|| TcpListener::bind(address), Ok) {
+                Ok(listener) => break listener,
+                Err(_) => thread::sleep(RETRY),
+            }
+        };
+        serve(&listener, &serving, &console);
+    });
+    if let Err(error) = begun {
+        operations.log.warning(&format!("no telnet console, because the system gives no thread: {error}"));
     }
 }
 
@@ -111,3 +131,5 @@ const MOST_GUESTS: usize = 8;
 const MOST_ATTEMPTS: u32 = 5;
 /// After a wrong password.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Between two looks whether the address is free.
+const RETRY: Duration = Duration::from_secs(1);

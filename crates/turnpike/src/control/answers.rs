@@ -4,6 +4,7 @@
 //! `{"version": 1, "error": {"code": …, "text": …}}`. Fields that a version does not know are ignored, so that what is
 //! added later harms nobody.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -69,12 +70,13 @@ impl Guest {
             "kill" => self.kill(question),
             "drain" => self.drain(question),
             "undrain" => self.undrain(),
-            "reload" => self.reload(),
+            "reload" => self.reload(question),
+            "upgrade" => self.upgrade(question),
             "log-level" => self.log_level(question),
             "top" => self.sampler.look(&self.operations, number(question, "most")?),
             other => {
                 let text = format!(
-                    "{other:?} is none of status, sessions, kill, drain, undrain, reload, log-level, top"
+                    "{other:?} is none of status, sessions, kill, drain, undrain, reload, upgrade, log-level, top"
                 );
                 Err(Problem::new("unknown_verb", text))
             }
@@ -162,8 +164,21 @@ impl Guest {
         Ok(json!({ "wasDraining": self.operations.call_drain_off(&self.who) }))
     }
 
-    fn reload(&self) -> Result<Value, Problem> {
-        self.operations.ask_for_reload().map_err(|text| Problem::new("reload", text))
+    /// What a reload came to, or would with `preview`.
+    fn reload(&self, question: &Value) -> Result<Value, Problem> {
+        let preview = question.get("preview").and_then(Value::as_bool).unwrap_or_default();
+        let outcome =
+            if preview { self.operations.preview_reload() } else { self.operations.reload(&self.who) };
+        match outcome {
+            Ok(outcome) => Ok(json!({ "text": outcome.to_string(), "outcome": outcome.json() })),
+            Err(refused) => Err(Problem::new("reload", refused.problems.join("\n"))),
+        }
+    }
+
+    fn upgrade(&self, question: &Value) -> Result<Value, Problem> {
+        let program = text(question, "program")?.map(PathBuf::from);
+        let done = self.operations.ask_for_upgrade(program).map_err(|why| Problem::new("upgrade", why))?;
+        Ok(json!({ "done": done }))
     }
 
     fn log_level(&self, question: &Value) -> Result<Value, Problem> {

@@ -67,10 +67,10 @@ impl Outcome {
         format!("{file}: {what}")
     }
 
-    /// For programs.
-    #[allow(dead_code, reason = "the control socket answers with it")]
+    /// For programs, and with the words for people.
     pub(crate) fn json(&self) -> Value {
         json!({
+            "text": self.to_string(),
             "applied": self.applied,
             "file": self.file,
             "differences": self.differences.iter().map(difference).collect::<Vec<_>>(),
@@ -100,12 +100,6 @@ impl Refused {
     pub(crate) fn tell(&self, log: &Log, by: &str) {
         log.error(&format!("Reload ({by}): nothing has changed, because of what follows"));
         self.problems.iter().for_each(|problem| log.error(&format!("Reload: {problem}")));
-    }
-
-    /// For programs.
-    #[allow(dead_code, reason = "the control socket answers with it")]
-    pub(crate) fn json(&self) -> Value {
-        json!({ "applied": false, "problems": self.problems })
     }
 }
 

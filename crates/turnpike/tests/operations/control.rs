@@ -220,8 +220,31 @@ fn status_tells_what_it_is_and_reload_asks_for_it() {
     assert_eq!(status["drain"], Value::Null);
     let text = control.told(&["status"]);
     assert!(text.starts_with("Turnpike ") && text.contains("serving"), "{text}");
-    control.told(&["reload"]);
-    control.server.expect("SIGUSR2");
+    let said = control.told(&["reload", "--dry-run"]);
+    assert!(said.contains("no option is different"), "{said}");
+    let said = control.told(&["reload"]);
+    assert!(said.contains("no option is different"), "{said}");
+    control.server.expect("Reload (control, user ");
+}
+
+#[test]
+fn an_upgrade_by_turnpike_takes_the_socket_along_and_loses_no_packet() {
+    let control = Controlled::start(&[]);
+    let call = Call::begin(control.server.address);
+    control.told(&["upgrade"]);
+    let deadline = Instant::now() + PATIENCE;
+    let has_moved = || {
+        let finished = control.turnpike(&["status", "--json"]);
+        let status = serde_json::from_str::<Value>(&finished.stdout).unwrap_or_default();
+        status["process"].as_u64().is_some_and(|process| process != u64::from(control.server.program.id()))
+    };
+    while !has_moved() {
+        assert!(Instant::now() < deadline, "the new process takes the socket");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    call.goes_on(25);
+    call.hang_up().assert_lossless(25);
+    control.told(&["drain", "--wait"]);
 }
 
 #[test]

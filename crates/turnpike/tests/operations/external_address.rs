@@ -195,7 +195,7 @@ fn another_address_is_told_to_new_allocations_while_old_ones_go_on() {
         assert_eq!((one.ip().to_string(), other.ip().to_string()), (PUBLIC.to_owned(), PUBLIC.to_owned()));
         caller.bind(0x4000, other).unwrap();
         callee.permit(one.ip()).unwrap();
-        let mut talk = |text: &[u8]| {
+        let talk = |caller: &mut TurnClient, callee: &mut TurnClient, text: &[u8]| {
             caller.send_on(0x4000, text);
             let received = callee.receive();
             assert_eq!((received.data.as_slice(), received.peer), (text, one));
@@ -203,10 +203,10 @@ fn another_address_is_told_to_new_allocations_while_old_ones_go_on() {
             let received = caller.receive();
             assert_eq!((received.data.as_slice(), received.channel), (text, Some(0x4000)));
         };
-        talk(b"before");
+        talk(&mut caller, &mut callee, b"before");
         service.become_another(cloud("52.29.0.20"));
         server.expect(&format!("it has changed from {PUBLIC} to 52.29.0.20"));
-        talk(b"after");
+        talk(&mut caller, &mut callee, b"after");
         let mut newcomer = hello();
         let relayed = newcomer.allocate().relayed;
         assert_eq!(relayed.ip().to_string(), "52.29.0.20");
@@ -217,7 +217,7 @@ fn another_address_is_told_to_new_allocations_while_old_ones_go_on() {
         assert_eq!(newcomer.receive().data, b"welcome");
         newcomer.send(other, b"thanks");
         assert_eq!(callee.receive().data, b"thanks");
-        talk(b"and after that");
+        talk(&mut caller, &mut callee, b"and after that");
         // That nobody answers for a while changes nothing.
         service.become_another(Cloud::Hanging);
         while service.asked.recv_timeout(PATIENCE).unwrap() != "given up" {}

@@ -19,7 +19,6 @@ mod outages;
 
 mod database_outages;
 mod call;
-mod call;
 mod console;
 mod control;
 mod controlled;

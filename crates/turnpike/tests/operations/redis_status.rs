@@ -129,6 +129,10 @@ fn a_call_is_told_with_coturns_keys_and_messages() {
     assert!(redis.command(&["GET", &keys]).starts_with("new lifetime=600, type=UDP, local="), "{keys}");
     let left: u32 = redis.command(&["TTL", &keys]).parse().unwrap();
     assert!((600..=660).contains(&left), "{left}");
+    // A session that ends because the server does is told of too.
+    assert_eq!(server.program.stop("TERM").code, Some(0));
+    listener.expect("/total_traffic/peer");
+    assert_eq!(redis.command(&["DBSIZE"]), "0");
 }
 
 #[test]

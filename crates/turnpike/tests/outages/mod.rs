@@ -188,11 +188,12 @@ impl Crowd {
 }
 
 /// An Allocate with these credentials, sent `tries` times at most: the error code, `Some(None)` for success, `None` if
-/// there is no answer. What was granted is given back. A nonce may have grown stale on the way, as when what is offered
-/// with it changes just then.
+/// there is no answer. What was granted is given back. A nonce may have grown stale on the way (438), as when what is
+/// offered with it changes just then; and the system may hand out a port that somebody has just had (437).
 pub(crate) fn knock(server: SocketAddr, name: &str, password: &str, tries: u32) -> Option<Option<u16>> {
-    let mut outcomes = (0..3).map(|_| knock_once(server, name, password, tries));
-    outcomes.find(|outcome| *outcome != Some(Some(438))).unwrap_or(Some(Some(438)))
+    let passing = [Some(Some(437)), Some(Some(438))];
+    let mut outcomes = (0..5).map(|_| knock_once(server, name, password, tries));
+    outcomes.find(|outcome| !passing.contains(outcome)).unwrap_or(Some(Some(438)))
 }
 
 fn knock_once(server: SocketAddr, name: &str, password: &str, tries: u32) -> Option<Option<u16>> {

@@ -23,7 +23,11 @@ fn is_outlived(mut database: Database) {
     let book = Book::of(&database);
     fill(&book);
     let proxy = Proxy::start(database.port());
-    let connection = database.connection.replace(&database.port().to_string(), &proxy.port.to_string());
+    let mut connection = database.connection.replace(&database.port().to_string(), &proxy.port.to_string());
+    if database.scheme == "mongodb" {
+        // Else the driver asks the server where it is, and goes there.
+        connection += "?directConnection=true";
+    }
     let more = ["--use-auth-secret", "--static-auth-secret=static"];
     let mut server = Server::start(&[&[database.flag, &*connection], &more[..]].concat());
     let call = Call::start(server.address, "alice", "wonderland");

@@ -158,7 +158,7 @@ fn an_address_that_was_told_before_opens_no_service_of_the_host() {
     alice.permit(&mut world, &[EXTERNAL]).expect_success();
     for port in [22, 3478, 50_001] {
         let outcome = alice.send(&mut world, &format!("{EXTERNAL}:{port}"), b"x");
-        assert!(matches!(outcome, Outcome::Dropped(Reason::OwnAddress)), "{port}: {outcome:?}");
+        assert!(matches!(outcome, Outcome::Drop(Reason::OwnAddress)), "{port}: {outcome:?}");
     }
 }
 

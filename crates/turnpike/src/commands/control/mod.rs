@@ -1,4 +1,4 @@
-//! The verbs that speak with a running server by its control socket: `sessions`, `kill`, `drain`, `undrain`, `reload`,
+//! The verbs that speak with a running server by its control socket: `sessions`, `kill`, `drain`, `undrain`, `reload`, `upgrade`,
 //! `log-level`, `status`, `top`.
 
 mod connection;
@@ -23,7 +23,7 @@ use crate::commands::credentials::parse_duration;
 use crate::terminal::say;
 
 /// The verbs, for the command line.
-pub fn commands() -> [Command; 8] {
+pub fn commands() -> [Command; 9] {
     [
         sessions::command(),
         top::command(),
@@ -38,8 +38,15 @@ pub fn commands() -> [Command; 8] {
             flag("json", "Print JSON"),
         ]),
         verb("undrain", "Call a drain off: take in whoever comes again"),
-        verb("reload", "Read configuration and certificates again without ending a session")
-            .arg(flag("json", "Print JSON")),
+        verb("reload", "Read configuration and certificates again without ending a session").args([
+            flag("dry-run", "Tell what would change, and change nothing"),
+            flag("json", "Print JSON"),
+        ]),
+        verb(
+            "upgrade",
+            "Hand over to a new process without losing a packet: of the program as it is installed now",
+        )
+        .arg(Arg::new("program").help("Another program to hand over to")),
         verb("log-level", "Tell or set the least level that is logged").arg(
             Arg::new("level")
                 .help("debug, info, warning or error")
@@ -50,7 +57,8 @@ pub fn commands() -> [Command; 8] {
 }
 
 /// Their names.
-pub const VERBS: [&str; 8] = ["sessions", "top", "kill", "drain", "undrain", "reload", "log-level", "status"];
+pub const VERBS: [&str; 9] =
+    ["sessions", "top", "kill", "drain", "undrain", "reload", "upgrade", "log-level", "status"];
 
 /// A verb that speaks with a running server.
 fn verb(name: &'static str, about: &'static str) -> Command {
@@ -75,6 +83,7 @@ pub fn run(name: &str, arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
         "drain" => drain(&mut server, arguments),
         "undrain" => undrain(&mut server),
         "reload" => reload(&mut server, arguments),
+        "upgrade" => upgrade(&mut server, arguments),
         "log-level" => log_level(&mut server, arguments),
         _ => status(&mut server, arguments),
     }
@@ -165,12 +174,20 @@ fn undrain(server: &mut Connection) -> anyhow::Result<ExitCode> {
 }
 
 fn reload(server: &mut Connection, arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
-    let answer = server.ask(&json!({ "verb": "reload" }))?;
-    match answer.as_str() {
-        _ if arguments.get_flag("json") => say!("{answer:#}"),
-        Some(text) => say!("{text}"),
-        None => say!("the server reads everything again; its log says what came of it"),
+    let preview = arguments.get_flag("dry-run");
+    let answer = server.ask(&json!({ "verb": "reload", "preview": preview }))?;
+    if arguments.get_flag("json") {
+        say!("{:#}", answer["outcome"]);
+    } else {
+        say!("{}", answer["text"].as_str().unwrap_or_default());
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn upgrade(server: &mut Connection, arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let program = arguments.get_one::<String>("program");
+    let answer = server.ask(&json!({ "verb": "upgrade", "program": program }))?;
+    say!("{}", answer["done"].as_str().unwrap_or_default());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -113,7 +113,7 @@ pub(super) fn firewall(patient: &Patient) -> Vec<Finding> {
     let nft = patient.system.output("nft", &["list", "ruleset"]);
     let tables = patient.system.output("iptables", &["-S"]);
     if nft.is_none() && tables.is_none() {
-        let fix = "run doctor as root to have them read; turnpike firewall prints what has to be open";
+        let fix = "nft and iptables are asked, which root may; turnpike firewall prints what has to be open";
         return vec![Finding::note(ID, "the rules of this host cannot be read", fix)];
     }
     let closed = [

@@ -147,7 +147,7 @@ fn judge_echo(there: u8, back: u8, mut times: Vec<Duration>, other: SocketAddr) 
         (MESSAGES, Some(middle), Some(worst)) => Finding::ok(
             ECHO,
             format!(
-                "{MESSAGES} messages to another allocation and back: none lost, {:.1} ms (worst {:.1} ms)",
+                "{MESSAGES} messages to another allocation and back: none lost, {:.2} ms (worst {:.2} ms)",
                 milliseconds(*middle),
                 milliseconds(*worst)
             ),
