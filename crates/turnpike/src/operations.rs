@@ -89,19 +89,6 @@ pub(crate) enum Request {
     NothingLeft,
 }
 
-impl Operations {
-    /// Has the main loop hand over to a new process, and waits for what comes of it.
-    pub(crate) fn ask_for_upgrade(&self, program: Option<PathBuf>) -> Result<String, String> {
-        let (answer, answered) = channel();
-        if self.requests.send(Request::Upgrade { program, answer }).is_err() {
-            return Err("too much is asked of the server already, or it is ending".to_owned());
-        }
-        answered
-            .recv_timeout(LONGEST_UPGRADE)
-            .map_err(|_| "nothing is known of the new process yet; see the log".to_owned())?
-    }
-}
-
 impl Stage {
     pub(crate) const fn new() -> Self {
         Stage(AtomicU8::new(Serving::Fully as u8))

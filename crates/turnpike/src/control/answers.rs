@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use super::rows::{bad, cursor, filter, number, row, shown, text};
 use super::top::Sampler;
 use super::{VERSION, rows};
 use crate::drain::Order;
-use crate::operations::{Operations, Serving};
+use crate::operations::{Operations, Request, Serving};
 use crate::visits::Unanswered;
 
 /// Somebody who asks, by one connection.
@@ -175,10 +176,17 @@ impl Guest {
         }
     }
 
+    /// Answers when another process has taken over, or when it is known why none does.
     fn upgrade(&self, question: &Value) -> Result<Value, Problem> {
         let program = text(question, "program")?.map(PathBuf::from);
-        let done = self.operations.ask_for_upgrade(program).map_err(|why| Problem::new("upgrade", why))?;
-        Ok(json!({ "done": done }))
+        let (answer, outcome) = channel();
+        let busy = || Problem::new("busy", "too much is asked of the server already, or it is ending");
+        self.operations.requests.send(Request::Upgrade { program, answer }).map_err(|_| busy())?;
+        match outcome.recv() {
+            Ok(Ok(done)) => Ok(json!({ "upgraded": done })),
+            Ok(Err(why)) => Err(Problem::new("upgrade", why)),
+            Err(_) => Err(busy()),
+        }
     }
 
     fn log_level(&self, question: &Value) -> Result<Value, Problem> {

@@ -15,6 +15,8 @@ pub(crate) fn watch(operations: Arc<Operations>, limit: Duration) {
         let began = Instant::now();
         let mut told = None;
         loop {
+            // First of all: whoever asked for the upgrade is to hear of it.
+            thread::sleep(PAUSE);
             let Some(remains) = count(&operations) else { return };
             let Remains { allocations, connections, associations } = remains;
             let nothing = remains == Remains::default();
@@ -35,7 +37,6 @@ pub(crate) fn watch(operations: Arc<Operations>, limit: Duration) {
                 let _ = operations.requests.send(Request::NothingLeft);
                 return;
             }
-            thread::sleep(PAUSE);
         }
     });
 }

@@ -10,7 +10,9 @@ use turnpike_net::Line;
 
 use crate::call::Call;
 use crate::client::{TurnClient, binding_request, exchange};
-use crate::harness::{Directory, PATIENCE, Program, Server, TURNPIKE, TURNSERVER, UCLIENT, loopback_address};
+use crate::harness::{
+    Directory, PATIENCE, Program, Server, TURNPIKE, TURNSERVER, UCLIENT, loopback_address, run,
+};
 
 /// The process after a server's own, which ends with the value.
 struct Successor(u32);
@@ -228,6 +230,29 @@ fn an_upgraded_server_is_upgraded_again_with_a_new_configuration() {
         call.hang_up().assert_lossless(10);
     }
     assert_eq!(std::fs::read_to_string(&pidfile).unwrap().trim(), second.0.to_string());
+}
+
+#[test]
+fn turnpike_upgrade_waits_until_it_is_done_and_says_why_if_it_is_not() {
+    let directory = Directory::new();
+    let socket = directory.file("control.sock");
+    let mut server = Server::start(&["--control-socket", &socket]);
+    let call = Call::begin(server.address);
+    let upgrade = |more: &[&str]| {
+        let mut words = vec!["upgrade", "--control-socket", &socket];
+        words.extend(more);
+        run(TURNPIKE, &words)
+    };
+    let refused = upgrade(&["--program", "/bin/echo"]);
+    assert_eq!(refused.code, Some(1), "{}", refused.stdout);
+    assert!(refused.stderr.contains("is no program that can take over"), "{}", refused.stderr);
+    let done = upgrade(&[]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert!(done.stdout.contains("has taken over 1 relayed addresses"), "{}", done.stdout);
+    let _successor = Successor::of(&mut server);
+    server.expect("nothing is left here");
+    call.goes_on(5);
+    call.hang_up().assert_lossless(10);
 }
 
 #[test]

@@ -61,6 +61,11 @@ impl Connection {
         Ok(self.try_ask(question)?)
     }
 
+    /// How long each answer may take from here on.
+    pub(super) fn wait_for(&mut self, patience: Duration) -> anyhow::Result<()> {
+        Ok(self.stream.get_ref().set_read_timeout(Some(patience))?)
+    }
+
     pub(super) fn try_ask(&mut self, question: &Value) -> Result<Value, Unanswered> {
         let mut question = question.clone();
         question["version"] = json!(VERSION);

@@ -42,11 +42,14 @@ pub fn commands() -> [Command; 9] {
             flag("dry-run", "Tell what would change, and change nothing"),
             flag("json", "Print JSON"),
         ]),
-        verb(
-            "upgrade",
-            "Hand over to a new process without losing a packet: of the program as it is installed now",
-        )
-        .arg(Arg::new("program").help("Another program to hand over to")),
+        verb("upgrade", "Have a new program take over from a running server, without losing a call").args([
+            text(
+                "program",
+                "FILE",
+                "The program [default: the one that stands where the running one was started]",
+            ),
+            flag("json", "Print JSON"),
+        ]),
         verb("log-level", "Tell or set the least level that is logged").arg(
             Arg::new("level")
                 .help("debug, info, warning or error")
@@ -185,9 +188,14 @@ fn reload(server: &mut Connection, arguments: &ArgMatches) -> anyhow::Result<Exi
 }
 
 fn upgrade(server: &mut Connection, arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
-    let program = arguments.get_one::<String>("program");
+    // Of the caller's directory, not of the server's.
+    let program = arguments.get_one::<String>("program").map(std::path::absolute).transpose()?;
+    server.wait_for(UPGRADE)?;
     let answer = server.ask(&json!({ "verb": "upgrade", "program": program }))?;
-    say!("{}", answer["done"].as_str().unwrap_or_default());
+    match answer["upgraded"].as_str() {
+        Some(done) if !arguments.get_flag("json") => say!("{done}"),
+        _ => say!("{answer:#}"),
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -207,5 +215,7 @@ fn whole(value: &Value) -> u64 {
     value.as_u64().unwrap_or_default()
 }
 
+/// For a new program to start and take over: longer than the running one waits for it.
+const UPGRADE: Duration = Duration::from_secs(120);
 /// Between two looks at a server that drains.
 const LOOK: Duration = Duration::from_millis(250);
