@@ -7,6 +7,7 @@ pub mod http;
 mod inquirer;
 mod key_survey;
 mod log;
+pub mod metrics;
 mod outside;
 mod records;
 pub mod metrics;

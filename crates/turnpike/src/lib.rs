@@ -22,6 +22,7 @@ mod fleet;
 mod listeners;
 mod logging;
 pub mod manual;
+mod monitoring;
 mod operations;
 mod monitoring;
 pub mod passwords;
