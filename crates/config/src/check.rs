@@ -85,7 +85,8 @@ impl Loaded {
     /// Says what of monitoring has no effect, or tells more than was perhaps meant.
     fn check_monitoring(&mut self) {
         let monitoring = self.config.monitoring.clone();
-        let ignored = ["prometheus-port", "prometheus-address", "prometheus-path", "prometheus-username-labels"];
+        let ignored =
+            ["prometheus-port", "prometheus-address", "prometheus-path", "prometheus-username-labels"];
         for option in ignored {
             if monitoring.prometheus || self.last(option).is_none() {
                 continue;

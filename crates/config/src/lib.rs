@@ -29,7 +29,8 @@ pub use administration::{Administration, Console, ControlSocket, DrainSettings};
 pub use check::Report;
 pub use config::{
     AlternateSelection, Balancing, Config, ConfigWatch, DefaultFamily, ExternalAddress, FastPath,
-    FastPathSettings, LogFormat, LogLevel, LogSettings, Password, ProcessSettings, SYSLOG_FACILITIES, StaticUser,
+    FastPathSettings, LogFormat, LogLevel, LogSettings, Password, ProcessSettings, SYSLOG_FACILITIES,
+    StaticUser,
 };
 pub use databases::{Database, DatabaseKind, DatabaseSettings};
 pub use endpoints::{AlternateLists, AlternateServer, CapacityUrl};

@@ -10,7 +10,6 @@ mod log;
 pub mod metrics;
 mod outside;
 mod records;
-pub mod metrics;
 mod reports;
 mod session_entries;
 mod session_lines;

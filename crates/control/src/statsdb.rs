@@ -216,7 +216,9 @@ impl Work {
                         }
                     }
                     self.tell(commands).await;
-                    flushed.into_iter().for_each(|done| drop(done.send(())));
+                    for done in flushed {
+                        let _ = done.send(());
+                    }
                 }
                 _ = round.tick() => {
                     self.look_around();

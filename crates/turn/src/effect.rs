@@ -287,28 +287,6 @@ pub enum Event {
     },
 }
 
-impl Event {
-    /// The user it is about, where it is about one who is known.
-    pub fn user(&self) -> Option<&User> {
-        match self {
-            Event::Allocated { user, .. }
-            | Event::Refreshed { user, .. }
-            | Event::Moved { user, .. }
-            | Event::Disconnected { user, .. }
-            | Event::RelayEnded { user, .. }
-            | Event::Ended { user, .. } => Some(user),
-            Event::Processed { user, .. } => user.as_deref(),
-            Event::PermissionGranted { .. }
-            | Event::PermissionExpired { .. }
-            | Event::ChannelBound { .. }
-            | Event::AuthenticationFailed { .. }
-            | Event::PeerRefused { .. }
-            | Event::SourceLimited { .. }
-            | Event::ProxyRefused { .. } => None,
-        }
-    }
-}
-
 /// What TLS or DTLS agreed on, as OpenSSL names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Security {

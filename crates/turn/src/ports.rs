@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::credentials::User;
-use crate::peers::{PeerRules, RelayAddress};
 use crate::handover::EstateError;
 use crate::handover::values::{People, Reserved};
+use crate::peers::{PeerRules, RelayAddress};
 use crate::quota::QuotaPlace;
 use crate::random::Random;
 use crate::tcp_relay::PeerTransport;
@@ -127,14 +127,7 @@ impl Ports {
 
     /// A port that sessions share. It may lie anywhere, and counts for none of those that are taken.
     pub(crate) fn shared(self: &Arc<Self>, relay: u16, port: u16) -> RelayedPort {
-        RelayedPort {
-            ports: self.clone(),
-            relay,
-            port,
-            told: self.told(relay),
-            shared: true,
-            outside: false,
-        }
+        RelayedPort { ports: self.clone(), relay, port, told: self.told(relay), shared: true, outside: false }
     }
 
     /// Takes the very port that another process has had until now, given in local form.

@@ -272,7 +272,11 @@ impl Server {
         assert_eq!(self.allocations.count() as u64, self.stats.allocations(), "counted right");
         let by_transport: u64 = self.stats.by_transport().map(|(_, count)| count).sum();
         let by_realm: u64 = self.stats.realms.iter().map(|(_, realm)| realm.allocations).sum();
-        assert_eq!((by_transport, by_realm), (self.stats.allocations(), self.stats.allocations()), "and in parts");
+        assert_eq!(
+            (by_transport, by_realm),
+            (self.stats.allocations(), self.stats.allocations()),
+            "and in parts"
+        );
         self.mobile.check_invariants(|relay| {
             self.allocations.get(relay).map(|allocation| (allocation.session, allocation.client))
         });

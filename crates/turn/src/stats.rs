@@ -123,12 +123,17 @@ impl Answered {
         match self {
             Answered::Success => 0,
             // Every number that is given stands in the list.
-            Answered::Error(number) => ERRORS.iter().position(|known| *known == number).map_or(0, |at| at + 1),
+            Answered::Error(number) => {
+                ERRORS.iter().position(|known| *known == number).map_or(0, |at| at + 1)
+            }
         }
     }
 
     fn at(place: usize) -> Self {
-        place.checked_sub(1).and_then(|at| ERRORS.get(at)).map_or(Answered::Success, |it| Answered::Error(*it))
+        place
+            .checked_sub(1)
+            .and_then(|at| ERRORS.get(at))
+            .map_or(Answered::Success, |it| Answered::Error(*it))
     }
 }
 

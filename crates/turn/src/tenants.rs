@@ -126,9 +126,7 @@ impl Config {
     /// How much this user's realm may have, as far as it differs from what is set for all.
     pub(crate) fn limits_of(&self, user: &User) -> Limits {
         match self.tenant(user) {
-            _ if user.is_self_test() => {
-                Limits { user_quota: Some(0), total_quota: Some(0), rate: Some(0) }
-            }
+            _ if user.is_self_test() => Limits { user_quota: Some(0), total_quota: Some(0), rate: Some(0) },
             tenant => tenant.map(|tenant| tenant.limits).unwrap_or_default(),
         }
     }

@@ -58,7 +58,8 @@ impl Monitoring {
             bind(address, "health-port and health-address")
         });
         let password = settings.prometheus_password_file.as_deref().map(|path| {
-            let password = StateDirectory::read_secret(Path::new(path)).context("prometheus-password-file")?;
+            let password =
+                StateDirectory::read_secret(Path::new(path)).context("prometheus-password-file")?;
             Ok::<_, anyhow::Error>(BasicAuthorization::new(&settings.prometheus_user, &password))
         });
         let secret = settings.is_served().then(random).transpose()?;

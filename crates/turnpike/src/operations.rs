@@ -1,11 +1,10 @@
 //! What a running server offers to those who look after it: what it works with, what its workers count, and a way to
 //! have the main loop do something. Shared by everything that people and their tools talk to.
-#![allow(dead_code, reason = "its users follow")]
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, SystemTime};
 
 use turnpike_control::Log;

@@ -142,8 +142,8 @@ impl Operations {
             remarks.push("TLS and DTLS were off at start, so they need a restart".to_owned());
         }
         let known = self.rulebook.read(|parts| parts.addresses.found.clone());
-        let found =
-            Addresses::find_with(&loaded.config, known).map_err(|error| Refused::of("", &format!("{error:#}")))?;
+        let found = Addresses::find_with(&loaded.config, known)
+            .map_err(|error| Refused::of("", &format!("{error:#}")))?;
         let (addresses, cannot) =
             self.rulebook.read(|parts| parts.addresses.followed_by(&parts.settings, &loaded.config, found));
         remarks.extend(cannot);
@@ -203,7 +203,9 @@ impl Operations {
         let listens = !listeners.is_empty();
         match listeners.noted() {
             Ok(further) => self.upgrades.listen_also(further),
-            Err(error) => self.log.error(&format!("a hot upgrade will not hand over what is listened on anew: {error:#}")),
+            Err(error) => self
+                .log
+                .error(&format!("a hot upgrade will not hand over what is listened on anew: {error:#}")),
         }
         for worker in &self.workers {
             worker.mailbox.send(Command::Adjust(adjustment.clone()));

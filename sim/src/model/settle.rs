@@ -127,8 +127,7 @@ impl Model {
         same("ICMP errors", &stats.icmp_errors, &counters.icmp_errors)?;
         let Counters { client_packets, client_bytes, peer_packets, peer_bytes, .. } = *counters;
         let relayed = stats.relayed();
-        let found =
-            [relayed.client_packets, relayed.client_bytes, relayed.peer_packets, relayed.peer_bytes];
+        let found = [relayed.client_packets, relayed.client_bytes, relayed.peer_packets, relayed.peer_bytes];
         same("traffic", &found, &[client_packets, client_bytes, peer_packets, peer_bytes])?;
         let expected = [counters.flow_packets, counters.flow_bytes];
         same("relayed elsewhere", &[relayed.flow_packets, relayed.flow_bytes], &expected)

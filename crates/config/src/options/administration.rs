@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::Effect::{Later, Obsolete, Settled};
 use super::{OptionSpec, Secrecy};
-use crate::config::ConfigWatch;
 use crate::administration::ControlSocket;
+use crate::config::ConfigWatch;
 use crate::endpoints::servers;
 use crate::values::{Secret, ip, number};
 

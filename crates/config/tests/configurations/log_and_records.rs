@@ -6,7 +6,8 @@ use crate::world::{refusal, run};
 
 #[test]
 fn the_log_has_a_form_a_place_and_a_size() {
-    let log = run("-n --no-auth --log-format=JSON -l t.log --log-rotate-size=100M --log-rotate-keep=0").unwrap();
+    let log =
+        run("-n --no-auth --log-format=JSON -l t.log --log-rotate-size=100M --log-rotate-keep=0").unwrap();
     let log = log.config.log;
     assert_eq!((log.format, log.rotate_size, log.rotate_keep), (LogFormat::Json, Some(100 << 20), 0));
     for (size, bytes) in [("8k", 8192), ("1G", 1 << 30), ("4096", 4096)] {
@@ -25,7 +26,8 @@ fn syslog_is_chosen_by_either_option_and_takes_every_facility_of_coturns() {
         let log = run(line).unwrap().config.log;
         assert!(log.syslog && log.file.is_none() && log.syslog_facility == "user", "{line}");
     }
-    let log = run("-n --no-auth --syslog --syslog-facility=LOG_LOCAL3 --syslog-socket=/x").unwrap().config.log;
+    let log =
+        run("-n --no-auth --syslog --syslog-facility=LOG_LOCAL3 --syslog-socket=/x").unwrap().config.log;
     assert_eq!((log.syslog_facility, log.syslog_socket.to_str()), ("local3", Some("/x")));
     assert!(refusal("-n --no-auth --syslog --syslog-facility=local8").contains("LOG_LOCAL7"));
 }

@@ -169,7 +169,8 @@ mod tests {
     fn names_are_unique_and_say_what_they_are() {
         let all = || GROUPS.iter().flat_map(|(_, families)| families.iter());
         for family in all() {
-            let same = all().filter(|other| other.name == family.name && other.labels == family.labels).count();
+            let same =
+                all().filter(|other| other.name == family.name && other.labels == family.labels).count();
             assert_eq!(same, 1, "{}", family.name);
             assert!(family.help.ends_with('.') && !family.help.contains('\n'), "{}", family.name);
             let suffixes = match family.kind {

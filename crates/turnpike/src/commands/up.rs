@@ -111,7 +111,10 @@ impl Found {
         let made = if self.kept.is_new { "made now" } else { "from an earlier run" };
         line!(text, "\nSecret: {} ({made}; keep it private)", self.kept.path.display());
         if let Some([health, metrics]) = pages(config) {
-            line!(text, "\nTo look after it\n  {health}      whether it works\n  {metrics}      for Prometheus");
+            line!(
+                text,
+                "\nTo look after it\n  {health}      whether it works\n  {metrics}      for Prometheus"
+            );
         }
         line!(text, "\nNext");
         line!(text, "  turnpike credentials --user alice --ttl 4h    mint another credential");

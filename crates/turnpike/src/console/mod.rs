@@ -22,7 +22,6 @@ use self::commands::{Outcome, Session};
 use self::line::Line;
 use crate::operations::Operations;
 use crate::passwords;
-use crate::upgrade::port_of_predecessor;
 
 /// Opens the console, if there is to be one. A server whose console cannot be had serves all the same.
 pub(crate) fn open(operations: &Arc<Operations>) {

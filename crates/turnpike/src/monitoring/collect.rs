@@ -106,7 +106,9 @@ fn requests(text: &mut Exposition, readings: &Readings) {
     for (method, answered, count) in stats.answers() {
         match answered {
             Answered::Success => responses.labelled(&[method, "success"], count),
-            Answered::Error(number) => responses.labelled(&[method, number.number().to_string().as_str()], count),
+            Answered::Error(number) => {
+                responses.labelled(&[method, number.number().to_string().as_str()], count)
+            }
         }
     }
     text.family(&CHALLENGES).value(stats.challenges);
@@ -204,7 +206,8 @@ fn speed(text: &mut Exposition, readings: &Readings) {
 fn coturn(text: &mut Exposition, readings: &Readings) {
     let (counters, stats) = (&readings.counters, &readings.counters.stats);
     let of_binding = |wanted: fn(Answered) -> bool| -> u64 {
-        let binding = stats.answers().filter(|(method, answered, _)| *method == "binding" && wanted(*answered));
+        let binding =
+            stats.answers().filter(|(method, answered, _)| *method == "binding" && wanted(*answered));
         binding.map(|(_, _, count)| count).sum()
     };
     let withheld = stats.refused(turnpike_turn::Reason::RateLimited);

@@ -87,7 +87,7 @@ impl Readings {
             started: operations.started,
             certificate: operations.certificates.as_ref().and_then(|it| it.expires()),
             database,
-            lost_lines: lost.load(Ordering::Relaxed),
+            lost_lines: lost.load(Ordering::Relaxed) + operations.log.lost(),
             users: users.map(TopUsers::read),
             tried,
             bandwidth,

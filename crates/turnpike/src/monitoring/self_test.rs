@@ -97,7 +97,8 @@ impl SelfTests {
         });
         let (settings, listening, relays) = parts;
         let Some(server) = entrance(&settings, &listening) else {
-            steps.push("not tried: clients come in by proxies alone, as far as this host can tell".to_owned());
+            steps
+                .push("not tried: clients come in by proxies alone, as far as this host can tell".to_owned());
             return Ok(());
         };
         let Some(wire) = wire_of(&settings) else {
@@ -185,7 +186,11 @@ fn pass(
 fn entrance(settings: &Config, listening: &[SocketAddr]) -> Option<SocketAddr> {
     let is_proxy = |ip: IpAddr| {
         let contains = |range: &turnpike_config::PeerRange| range.first <= ip && ip <= range.last;
-        settings.balancing.proxies.iter().any(|range| range.first.is_ipv4() == ip.is_ipv4() && contains(range))
+        settings
+            .balancing
+            .proxies
+            .iter()
+            .any(|range| range.first.is_ipv4() == ip.is_ipv4() && contains(range))
     };
     let reachable = listening.iter().map(|address| match address.ip() {
         ip if ip.is_unspecified() && ip.is_ipv4() => SocketAddr::from(([127, 0, 0, 1], address.port())),

@@ -72,7 +72,9 @@ impl Files {
                 log.info(&format!("The certificate {} for metrics was read again", self.chain.display()));
             }
             // They may be half replaced: when the other half comes they are looked at again.
-            Err(error) => log.warning(&format!("prometheus-cert was not read again, the old one stays: {error:#}")),
+            Err(error) => {
+                log.warning(&format!("prometheus-cert was not read again, the old one stays: {error:#}"))
+            }
         }
     }
 

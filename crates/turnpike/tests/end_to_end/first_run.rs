@@ -129,7 +129,8 @@ fn addresses_of_the_machine_are_listed_with_how_they_were_found() {
     let directory = Directory::new();
     let port = free_ports([0, 0, 0, 0].into(), 3).to_string();
     let state = directory.file("state");
-    let mut program = Program::start(TURNPIKE, &["up", "--state-dir", &state, "--port", &port, "--external-ip", "none"]);
+    let mut program =
+        Program::start(TURNPIKE, &["up", "--state-dir", &state, "--port", &port, "--external-ip", "none"]);
     program.expect("Ctrl-C");
     let said = program.so_far();
     let addresses = said.split_once("Addresses\n").unwrap().1.split_once("\n\n").unwrap().0;

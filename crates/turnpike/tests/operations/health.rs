@@ -97,9 +97,16 @@ fn a_server_without_a_free_port_is_full_and_fails_its_test_until_one_is_free() {
     assert_eq!((full.status, full.body.split_whitespace().next()), (503, Some("full:")));
     let failing = get(watched.health, "/healthz");
     assert_eq!(failing.status, 503);
-    assert!(failing.body.starts_with("failing: Allocate: error 508: no relayed port is free"), "{}", failing.body);
+    assert!(
+        failing.body.starts_with("failing: Allocate: error 508: no relayed port is free"),
+        "{}",
+        failing.body
+    );
     let capacity: Value = serde_json::from_str(&get(watched.health, "/capacity").body).unwrap();
-    assert_eq!((&capacity["state"], &capacity["load"], &capacity["portsFree"]), (&"full".into(), &1.0.into(), &0.into()));
+    assert_eq!(
+        (&capacity["state"], &capacity["load"], &capacity["portsFree"]),
+        (&"full".into(), &1.0.into(), &0.into())
+    );
     client.refresh(Some(0)).unwrap();
     let deadline = std::time::Instant::now() + crate::harness::PATIENCE;
     while get(watched.health, "/readyz").status != 200 {
@@ -171,7 +178,7 @@ fn capacity_says_how_much_there_is_to_do_and_how_much_is_left() {
 
 #[test]
 fn somebody_who_holds_connections_open_keeps_nobody_else_from_an_answer() {
-    let Watched { health, .. } = watched(&[]);
+    let Watched { server: _server, health } = watched(&[]);
     let mut held: Vec<TcpStream> = Vec::new();
     for _ in 0..200 {
         held.extend(TcpStream::connect(health));
@@ -194,7 +201,17 @@ fn up_serves_both_when_told_so_and_prints_where() {
     let (ip_text, port_text) = (ip.to_string(), port.to_string());
     let mut up = Program::start(
         TURNPIKE,
-        &["up", "--state-dir", &state, "--listening-ip", &ip_text, "--port", &port_text, "--http-port", &http_port],
+        &[
+            "up",
+            "--state-dir",
+            &state,
+            "--listening-ip",
+            &ip_text,
+            "--port",
+            &port_text,
+            "--http-port",
+            &http_port,
+        ],
     );
     up.expect(&format!("http://{http}/healthz"));
     up.expect(&format!("http://{http}/metrics"));

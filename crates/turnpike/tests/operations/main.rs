@@ -3,26 +3,29 @@
 //! The harness is that of the end-to-end tests: every test has a loopback address of its own, and every wait has an end.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[allow(dead_code, reason = "the other operations use the rest")]
-mod call;
-#[allow(dead_code, reason = "the end-to-end tests use the rest")]
 #[path = "../end_to_end/client.rs"]
+#[allow(dead_code, reason = "the end-to-end tests use the rest")]
 mod client;
-#[allow(dead_code, reason = "the end-to-end tests use the rest")]
 #[path = "../databases/mod.rs"]
-mod databases;
 #[allow(dead_code, reason = "the end-to-end tests use the rest")]
+mod databases;
 #[path = "../end_to_end/harness.rs"]
+#[allow(dead_code, reason = "the end-to-end tests use the rest")]
 mod harness;
+#[path = "../end_to_end/network.rs"]
+#[allow(dead_code, reason = "the end-to-end tests use the rest")]
+mod network;
 #[path = "../outages/mod.rs"]
 mod outages;
 
-mod database_outages;
 mod call;
 mod console;
 mod control;
 mod controlled;
+mod database_outages;
+mod doctor;
 mod draining;
+mod external_address;
 mod fail2ban;
 mod fleet;
 mod haproxy;
@@ -30,26 +33,16 @@ mod health;
 mod http;
 mod log_destinations;
 mod log_formats;
+mod metadata_imitation;
 mod metrics;
 mod monitoring;
-mod redis_status;
-mod server_names;
-mod reload;
-mod session_records;
-#[allow(dead_code, reason = "the end-to-end tests use the rest")]
-#[path = "../end_to_end/network.rs"]
-mod network;
-
-mod doctor;
-mod external_address;
-mod metadata_imitation;
 mod newcomer;
 mod one_to_one_nat;
-mod health;
-mod http;
-mod metrics;
-mod monitoring;
 mod packaging;
+mod redis_status;
+mod reload;
+mod server_names;
+mod session_records;
 mod signals;
 mod stored_keys;
 mod upgrade;

@@ -92,7 +92,8 @@ fn prometheus_scrapes_the_server_and_understands_every_rule_and_panel() {
         assert_ne!(rule["state"], "firing", "nothing is wrong: {rule}");
     }
     for (panel, expression) in panels() {
-        let known = expression.replace("$instance", ".*").replace("$__rate_interval", "1m").replace("$__range", "1h");
+        let known =
+            expression.replace("$instance", ".*").replace("$__rate_interval", "1m").replace("$__range", "1h");
         assert!(!known.contains('$'), "{panel}: {known}");
         prometheus.query(&known);
     }
@@ -107,7 +108,8 @@ fn promtool_finds_nothing_wrong_with_the_metrics_the_rules_and_the_configuration
     let config = deploy("prometheus/prometheus.yml");
     for (what, files) in [("rules", &rules[..]), ("config", &[config])] {
         let output = Command::new("promtool").args(["check", what]).args(files).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        let said =
+            String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{what}: {said}");
     }
     let scraped = Scraped::start(&[]);
@@ -122,7 +124,8 @@ fn promtool_finds_nothing_wrong_with_the_metrics_the_rules_and_the_configuration
         .unwrap();
     check.stdin.take().unwrap().write_all(page.body.as_bytes()).unwrap();
     let output = check.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    let said =
+        String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     // coturn's names are as they are; of ours it finds nothing to say.
     let of_ours = said.lines().filter(|line| !line.starts_with("turn_") && !line.starts_with("stun_"));
     assert_eq!(of_ours.collect::<Vec<_>>(), Vec::<&str>::new());
@@ -138,7 +141,8 @@ fn every_metric_that_dashboard_and_rules_name_is_one_that_the_server_has() {
     let mut known: BTreeSet<String> =
         types.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
     // What is there only with a certificate or a database.
-    known.extend(["turnpike_certificate_expiry_timestamp_seconds", "turnpike_database_up"].map(str::to_owned));
+    known
+        .extend(["turnpike_certificate_expiry_timestamp_seconds", "turnpike_database_up"].map(str::to_owned));
     let recording = std::fs::read_to_string(deploy("prometheus/recording.rules.yml")).unwrap();
     let recorded = recording.lines().filter_map(|line| line.trim().strip_prefix("- record: "));
     known.extend(recorded.map(str::to_owned));
@@ -218,7 +222,8 @@ fn dashboard() -> Value {
 
 /// Whatever looks like a metric of ours, coturn's or a process's.
 fn metrics_in(text: &str) -> Vec<String> {
-    let words = text.split(|character: char| !(character.is_ascii_alphanumeric() || "_:".contains(character)));
+    let words =
+        text.split(|character: char| !(character.is_ascii_alphanumeric() || "_:".contains(character)));
     let words = words.map(|word| word.trim_end_matches(':'));
     let is_metric = |word: &&str| {
         ["turnpike_", "turnpike:", "turn_", "stun_", "process_"].iter().any(|prefix| word.starts_with(prefix))
@@ -248,7 +253,8 @@ fn unchunked(head: &str, body: &str) -> String {
 }
 
 fn is_installed(program: &str) -> bool {
-    let there = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    let there =
+        Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     if !there {
         println!("skipped: it needs {program}; see scripts/install-test-needs");
     }

@@ -107,7 +107,10 @@ fn come_and_go(server: SocketAddr, came: &AtomicU64, users: u64) {
             }
             false
         };
-        assert!(ask(Method::ALLOCATE, &|writer| _ = writer.add(&RequestedTransport::UDP)), "{name} allocates");
+        assert!(
+            ask(Method::ALLOCATE, &|writer| _ = writer.add(&RequestedTransport::UDP)),
+            "{name} allocates"
+        );
         assert!(ask(Method::REFRESH, &|writer| _ = writer.add(&Lifetime(0))), "{name} deletes");
     }
 }
@@ -131,7 +134,11 @@ fn scrape_until(metrics: SocketAddr, scrapes: &AtomicU64, stop: &AtomicBool) -> 
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: soak\r\nConnection: close\r\n\r\n").unwrap();
         let mut page = Vec::new();
         stream.read_to_end(&mut page).unwrap();
-        assert!(page.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&page[..page.len().min(200)]));
+        assert!(
+            page.starts_with(b"HTTP/1.1 200"),
+            "{}",
+            String::from_utf8_lossy(&page[..page.len().min(200)])
+        );
         largest = largest.max(page.len());
         scrapes.fetch_add(1, Ordering::Relaxed);
         thread::sleep(Duration::from_millis(10));

@@ -43,7 +43,9 @@ fn feed(world: &mut World, caller: &Caller, packet: &[u8]) -> Outcome {
         Outcome::Reply(_) => {
             assert_eq!((after.successes, refused(after)), (before.successes + 1, refused(&before)))
         }
-        Outcome::ToPeer { .. } => assert_eq!(after.relayed().client_packets, before.relayed().client_packets + 1),
+        Outcome::ToPeer { .. } => {
+            assert_eq!(after.relayed().client_packets, before.relayed().client_packets + 1)
+        }
         other => panic!("{other:?}"),
     }
     outcome

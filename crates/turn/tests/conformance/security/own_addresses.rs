@@ -354,7 +354,10 @@ fn a_packet_to_oneself_stays_one_packet() {
     assert_eq!((from, to), (at_alice, at_alice));
     let outcome = world.receive_from_peer(to, &from.to_string(), b"x");
     outcome.expect_data_indication(&at_alice.to_string(), b"x");
-    assert_eq!((world.server.stats().relayed().client_packets, world.server.stats().relayed().peer_packets), (1, 1));
+    assert_eq!(
+        (world.server.stats().relayed().client_packets, world.server.stats().relayed().peer_packets),
+        (1, 1)
+    );
 }
 
 #[test]

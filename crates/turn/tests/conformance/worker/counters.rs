@@ -22,7 +22,13 @@ fn answers_are_counted_by_method_and_code() {
     let counted: Vec<_> = stats.answers().map(|(method, _, count)| (method, count)).collect();
     assert_eq!(
         counted,
-        [("allocate", 1), ("allocate", 1), ("allocate", 1), ("create_permission", 1), ("create_permission", 1)]
+        [
+            ("allocate", 1),
+            ("allocate", 1),
+            ("allocate", 1),
+            ("create_permission", 1),
+            ("create_permission", 1)
+        ]
     );
     assert_eq!(stats.answered(Method::CREATE_PERMISSION, Answered::Success), 1);
     assert_eq!(stats.successes + stats.errors, 5);
@@ -46,7 +52,10 @@ fn allocations_are_counted_by_transport_while_they_live_and_by_cause_when_they_e
     assert_eq!(alive(&world), [0; 4]);
     let stats = world.server.stats();
     let of = |wanted| stats.by_cause().find(|(cause, _)| *cause == wanted).map(|(_, count)| count);
-    assert_eq!((of(EndCause::Deleted), of(EndCause::Expired), of(EndCause::Lost)), (Some(1), Some(1), Some(0)));
+    assert_eq!(
+        (of(EndCause::Deleted), of(EndCause::Expired), of(EndCause::Lost)),
+        (Some(1), Some(1), Some(0))
+    );
     assert_eq!(stats.durations.count(), 2);
     assert_eq!(stats.durations.sum(), 605 * SECOND);
 }

@@ -212,7 +212,9 @@ impl Socket {
 fn in_time(received: std::io::Result<usize>) -> std::io::Result<Option<usize>> {
     match received {
         Ok(length) => Ok(Some(length)),
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+        Err(error)
+            if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) =>
+        {
             Ok(None)
         }
         Err(error) => Err(error),

@@ -22,8 +22,8 @@ use base64::engine::general_purpose::STANDARD;
 use turnpike_store::hex;
 use turnpike_store::{AdminUser, ConnectOptions, Key, Kind, Row, Store, StoreKind, connect_with};
 
-use crate::passwords::{self, StandardInput};
 pub(crate) use self::usage::USAGE;
+use crate::passwords::{self, StandardInput};
 use crate::terminal::{print_usage, say};
 use flags::{Field, Line, Parsed};
 use request::{Refusal, Request, Stored};
