@@ -23,6 +23,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 pub use authorization::BasicAuthorization;
@@ -81,16 +82,23 @@ pub struct HttpListener {
 /// What a connection's TLS is set up with. It is asked for each, so that a renewed certificate is seen.
 pub type TlsSource = Arc<dyn Fn() -> Arc<rustls::ServerConfig> + Send + Sync>;
 
-/// Serves these listeners until the process ends.
+/// Listeners that are served: until this is dropped.
+#[derive(Debug)]
+pub struct HttpServer {
+    _until: oneshot::Sender<()>,
+}
+
+/// Serves these listeners until what it gives is dropped.
 ///
 /// # Errors
 /// The system gives no thread, or a socket is of no use.
-pub fn serve(listeners: Vec<HttpListener>) -> io::Result<()> {
+pub fn serve(listeners: Vec<HttpListener>) -> io::Result<HttpServer> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // What blocks is done there, such as a self-test.
         .max_blocking_threads(2)
         .build()?;
+    let (until, dropped) = oneshot::channel();
     let mut serving = Vec::new();
     {
         let _inside = runtime.enter();
@@ -105,10 +113,11 @@ pub fn serve(listeners: Vec<HttpListener>) -> io::Result<()> {
             for (socket, tls, site) in serving {
                 tokio::spawn(accept(socket, tls, site, connections.clone()));
             }
-            std::future::pending::<()>().await;
+            // Never sent anything: it is about the end of the sender.
+            let _ = dropped.await;
         });
     })?;
-    Ok(())
+    Ok(HttpServer { _until: until })
 }
 
 async fn accept(

@@ -13,9 +13,10 @@ use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGURG, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use turnpike_config::{Config, Loaded};
-use turnpike_control::{Log, Reports};
-use turnpike_net::raise_descriptor_limit;
-use turnpike_worker::{Command, Siblings};
+use turnpike_control::http::HttpServer;
+use turnpike_control::{Inquirer, Log, ReportSender, Reports};
+use turnpike_net::{DescriptorLimit, raise_descriptor_limit};
+use turnpike_worker::{Command, Siblings, StreamLimits};
 use turnpike_xdp::FastPath;
 
 use crate::addresses::Addresses;
@@ -36,14 +37,14 @@ use crate::operations::{Operations, Request, Requests, Serving, Stage};
 use crate::pidfile::PidFile;
 use crate::privileges;
 use crate::proxies::tell_proxies;
-use crate::recording;
+use crate::recording::{self, Recording};
 use crate::redirection::Redirection;
 use crate::reload::{self, Reloads};
 use crate::rulebook::{Parts, Rulebook, Said};
 use crate::shared_ports;
 use crate::startup_lines::{tell_discovery, tell_notices, tell_ready, tell_rules, tell_transports};
 use crate::upgrade::{
-    self, Inherited, Predecessor, Program, Successor, TellsSuccessor, Upgrades, refuse_over,
+    self, Inherited, Listening, Predecessor, Program, Successor, TellsSuccessor, Upgrades, refuse_over,
 };
 use crate::watchdog;
 
@@ -65,6 +66,23 @@ pub struct Running {
     fast_path: Option<FastPath>,
     /// Where it is spoken with, taken away with this.
     control: ControlHandle,
+    /// Where metrics are, until this is gone.
+    monitoring: Option<HttpServer>,
+}
+
+/// What a server has before its first thread runs: all that takes the rights of root, and all that may be taken.
+struct Prepared {
+    signals: Signals,
+    limit: Option<DescriptorLimit>,
+    survey: Survey,
+    addresses: Addresses,
+    threads: u16,
+    certificates: Option<Arc<Certificates>>,
+    monitoring: Monitoring,
+    listeners: Listeners,
+    listening: Listening,
+    fast_path: Option<FastPath>,
+    pidfile: Option<PidFile>,
 }
 
 impl Running {
@@ -99,84 +117,50 @@ impl Running {
     ) -> anyhow::Result<Self> {
         let config = &loaded.config;
         tell_notices(&log, loaded);
-        let identity = privileges::find(&config.process)?;
-        // From here on a signal waits for `wait` rather than ending the process.
-        let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGURG])?;
-        let limit = raise_descriptor_limit().ok();
-        let survey = external_address::survey_at_start(config, &log)?;
-        let addresses = Addresses::find_with(config, survey.found())?;
-        let threads = threads(config, predecessor.as_ref(), &log);
-        let certificates = Certificates::open(config, &log).map(Arc::new);
-        let secure = certificates.as_deref().map(Certificates::served).unwrap_or_default();
-        let monitoring = Monitoring::bind(config, &log)?;
-        let mut listeners = Listeners::bind(config, &addresses.listening, threads, (secure, inherited))?;
-        let listening = listeners.noted()?;
-        shared_ports::probe(&log, config, &addresses, threads)?;
-        // Before the first thread: they all do without the capabilities it needs.
-        let fast_path = fast_path::open(&log, config, &addresses);
-        // That of the process before this one stays as it is until this one serves.
-        let early = config.pidfile.as_deref().filter(|_| predecessor.is_none());
-        let mut pidfile = early.and_then(|path| PidFile::create(path, &log));
-        privileges::give_up(&log, &config.process, identity.as_ref(), certificates.as_deref())?;
+        let mut prepared = Prepared::new(&log, config, (predecessor.as_ref(), inherited))?;
         log.start()?;
         let database = database::open(config, &log)?;
-        tell_transports(&log, config, certificates.as_deref());
-        tell_rules(&log, config, database.as_ref(), limit, listeners.buffers());
-        tell_discovery(&log, config, &addresses);
-        doctor::tell_at_start(&log, config, &addresses, &survey);
-        Redirection::find(config, &addresses).tell(&log);
-        tell_proxies(&log, config);
-        let verbose = Arc::new(AtomicBool::new(config.verbose || config.extra_verbose));
-        let successor = Arc::new(Successor::default());
-        let (recording, mut watchers) = recording::open(config, &log)?;
-        watchers.push(Box::new(TellsSuccessor(successor.clone())));
-        watchers.extend(monitoring.users.clone().map(|users| Box::new(users) as _));
-        let (sender, reports) =
-            Reports::channel(log.clone(), config.realm.as_str().into(), verbose.clone(), watchers);
-        let descriptors = limit.map_or(1024, |limit| limit.now);
-        let limits = stream_limits(descriptors, threads, config.idle_connection);
+        prepared.tell(&log, config, database.as_ref());
+        let hearing = Hearing::new(&log, config, &prepared.monitoring)?;
         let siblings = Siblings::default();
-        let parts = Parts {
-            settings: Arc::new(config.clone()),
-            addresses: addresses.clone(),
-            database: database.as_ref().map(Said::at_first),
-            // Of the descriptors that are not for clients' connections, half.
-            worker_connections: limits.total as usize / 2,
-            flows: fast_path.is_some(),
-            availability: Availability::default(),
-            drain: None,
-            self_test: monitoring.self_test.clone(),
-        };
-        let rulebook = Arc::new(Rulebook::new(parts, siblings.clone(), log.clone()));
-        let common = (&*rulebook, siblings.clone());
+        let limits = prepared.stream_limits(config);
+        let rulebook = prepared.rulebook(config, database.as_ref(), (limits, siblings.clone(), log.clone()));
         let key = predecessor.as_ref().map(|it| it.nonce_key.clone());
-        let crew = Crew::new(config, &addresses, certificates.as_deref(), common, (limits, threads), key)?;
-        let Started { workers, threads: running, took } = crew.start(
-            (&mut listeners, fast_path.as_ref()),
-            (config, sender.clone()),
-            predecessor.as_ref().map(|it| (it, &listening)),
+        let crew = Crew::new(
+            config,
+            &prepared.addresses,
+            prepared.certificates.as_deref(),
+            (&*rulebook, siblings.clone()),
+            (limits, prepared.threads),
+            key,
+        )?;
+        let Started { workers, threads, took } = crew.start(
+            (&mut prepared.listeners, prepared.fast_path.as_ref()),
+            (config, hearing.sender.clone()),
+            predecessor.as_ref().map(|it| (it, &prepared.listening)),
         )?;
         let mailboxes = workers.iter().map(|worker| worker.mailbox.clone()).collect();
-        recording.start(mailboxes, &addresses.listening)?;
+        hearing.recording.start(mailboxes, &prepared.addresses.listening)?;
         if let Some(database) = database {
             database::start(database, siblings, rulebook.clone(), log.clone())?;
         }
+        let Hearing { verbose, successor, sender, reports, .. } = hearing;
         let lost = sender.losses();
         drop(sender);
         let reports = thread::Builder::new().name("reports".into()).spawn(move || reports.run())?;
         let (requests, asked) = Requests::channel();
-        pass_signals_on(signals, requests.clone())?;
+        pass_signals_on(prepared.signals, requests.clone())?;
         let Crew { ports, quotas, nonce_key, .. } = crew;
         let (fleet, woken) = Fleet::new();
-        let (reloads, asked_to_reload) = Reloads::new(loaded, listeners.wanted, verbose);
-        let upgrades = Upgrades::new(Program::of_this_process(), listening, nonce_key, successor);
+        let (reloads, asked_to_reload) = Reloads::new(loaded, prepared.listeners.wanted, verbose);
+        let upgrades = Upgrades::new(Program::of_this_process(), prepared.listening, nonce_key, successor);
         let operations = Arc::new(Operations {
             log: log.clone(),
             rulebook,
             workers,
             ports,
             quotas,
-            certificates,
+            certificates: prepared.certificates,
             started: SystemTime::now(),
             stage: Stage::new(),
             requests,
@@ -187,34 +171,31 @@ impl Running {
         });
         reload::start(operations.clone(), asked_to_reload)?;
         fleet::start(operations.clone(), woken)?;
+        let monitoring = prepared.monitoring.start(&operations, lost)?;
+        external_address::watch(&operations)?;
+        watchdog::start(&operations)?;
         // Behind everything that can fail: only now the process before this one forgets what it gave.
         if let Some(predecessor) = predecessor {
             predecessor.serving(took, log.clone(), operations.upgrades.elsewhere.clone());
         }
-        monitoring.start(&operations, lost)?;
-        external_address::watch(&operations)?;
         let control = ControlHandle::open(&operations);
         console::open(&operations);
-        watchdog::start(&operations)?;
-        pidfile = pidfile.or_else(|| config.pidfile.as_deref().and_then(|path| PidFile::create(path, &log)));
-        if let Some(pidfile) = &mut pidfile {
-            pidfile.write(&log);
-        }
-        tell_ready(&log, &addresses, threads);
+        let pidfile = write_pid(prepared.pidfile, config, &log);
+        tell_ready(&log, &prepared.addresses, prepared.threads);
         // For a unit of Type=notify, as Debian's for coturn is; nothing happens where nobody listens.
         let _ = sd_notify::notify(&[NotifyState::Ready]);
-        let on_terminal = io::stdout().is_terminal() && !config.process.daemon;
         Ok(Running {
             operations,
-            addresses,
-            survey,
-            threads: running,
+            addresses: prepared.addresses,
+            survey: prepared.survey,
+            threads,
             reports,
             requests: asked,
-            on_terminal,
+            on_terminal: io::stdout().is_terminal() && !config.process.daemon,
             pidfile,
-            fast_path,
+            fast_path: prepared.fast_path,
             control,
+            monitoring,
         })
     }
 
@@ -295,6 +276,7 @@ impl Running {
         // All these are the other one's now.
         self.pidfile = None;
         self.control = ControlHandle::default();
+        self.monitoring = None;
         if let Some(fast_path) = self.fast_path.take() {
             fast_path::tell_outcomes(&self.operations.log, &fast_path);
         }
@@ -340,6 +322,110 @@ impl Running {
         }
         outcome
     }
+}
+
+/// Who hears of sessions, and how they are told.
+struct Hearing {
+    /// Whether the log is.
+    verbose: Arc<AtomicBool>,
+    successor: Arc<Successor>,
+    recording: Recording,
+    sender: ReportSender,
+    reports: Reports,
+}
+
+impl Hearing {
+    fn new(log: &Arc<Log>, config: &Config, monitoring: &Monitoring) -> anyhow::Result<Self> {
+        let verbose = Arc::new(AtomicBool::new(config.verbose || config.extra_verbose));
+        let successor = Arc::new(Successor::default());
+        let (recording, mut watchers) = recording::open(config, log)?;
+        watchers.push(Box::new(TellsSuccessor(successor.clone())));
+        watchers.extend(monitoring.users.clone().map(|users| Box::new(users) as _));
+        let realm = config.realm.as_str().into();
+        let (sender, reports) = Reports::channel(log.clone(), realm, verbose.clone(), watchers);
+        Ok(Hearing { verbose, successor, recording, sender, reports })
+    }
+}
+
+impl Prepared {
+    fn new(
+        log: &Arc<Log>,
+        config: &Config,
+        (predecessor, inherited): (Option<&Predecessor>, Inherited),
+    ) -> anyhow::Result<Self> {
+        let identity = privileges::find(&config.process)?;
+        // From here on a signal waits for `wait` rather than ending the process.
+        let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGURG])?;
+        let limit = raise_descriptor_limit().ok();
+        let survey = external_address::survey_at_start(config, log)?;
+        let addresses = Addresses::find_with(config, survey.found())?;
+        let threads = threads(config, predecessor, log);
+        let certificates = Certificates::open(config, log).map(Arc::new);
+        let secure = certificates.as_deref().map(Certificates::served).unwrap_or_default();
+        let monitoring = Monitoring::bind(config, log)?;
+        let listeners = Listeners::bind(config, &addresses.listening, threads, (secure, inherited))?;
+        let listening = listeners.noted()?;
+        shared_ports::probe(log, config, &addresses, threads)?;
+        let fast_path = fast_path::open(log, config, &addresses);
+        // That of the process before this one stays as it is until this one serves.
+        let early = config.pidfile.as_deref().filter(|_| predecessor.is_none());
+        let pidfile = early.and_then(|path| PidFile::create(path, log));
+        privileges::give_up(log, &config.process, identity.as_ref(), certificates.as_deref())?;
+        Ok(Prepared {
+            signals,
+            limit,
+            survey,
+            addresses,
+            threads,
+            certificates,
+            monitoring,
+            listeners,
+            listening,
+            fast_path,
+            pidfile,
+        })
+    }
+
+    fn tell(&self, log: &Log, config: &Config, database: Option<&Inquirer>) {
+        tell_transports(log, config, self.certificates.as_deref());
+        tell_rules(log, config, database, self.limit, self.listeners.buffers());
+        tell_discovery(log, config, &self.addresses);
+        doctor::tell_at_start(log, config, &self.addresses, &self.survey);
+        Redirection::find(config, &self.addresses).tell(log);
+        tell_proxies(log, config);
+    }
+
+    fn stream_limits(&self, config: &Config) -> StreamLimits {
+        let descriptors = self.limit.map_or(1024, |limit| limit.now);
+        stream_limits(descriptors, self.threads, config.idle_connection)
+    }
+
+    fn rulebook(
+        &self,
+        config: &Config,
+        database: Option<&Inquirer>,
+        (limits, siblings, log): (StreamLimits, Siblings, Arc<Log>),
+    ) -> Arc<Rulebook> {
+        let parts = Parts {
+            settings: Arc::new(config.clone()),
+            addresses: self.addresses.clone(),
+            database: database.map(Said::at_first),
+            // Of the descriptors that are not for clients' connections, half.
+            worker_connections: limits.total as usize / 2,
+            flows: self.fast_path.is_some(),
+            availability: Availability::default(),
+            drain: None,
+            self_test: self.monitoring.self_test.clone(),
+        };
+        Arc::new(Rulebook::new(parts, siblings, log))
+    }
+}
+
+/// Says in the file for it which process serves. It may have been made before, while there was the right to.
+fn write_pid(made: Option<PidFile>, config: &Config, log: &Log) -> Option<PidFile> {
+    let mut pidfile = made.or_else(|| PidFile::create(config.pidfile.as_deref()?, log))?;
+    pidfile.write(log);
+    Some(pidfile)
 }
 
 /// Hands signals in to the main loop.

@@ -18,9 +18,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use anyhow::Context;
+use socket2::{Domain, Protocol, Socket, Type};
 use turnpike_config::{Config, MonitoringSettings};
 use turnpike_control::Log;
-use turnpike_control::http::{self, BasicAuthorization, HttpListener, TlsSource};
+use turnpike_control::http::{self, BasicAuthorization, HttpListener, HttpServer, TlsSource};
 use turnpike_control::metrics::TopUsers;
 use turnpike_net::holder_of_tcp_address;
 use turnpike_turn::SelfTest;
@@ -28,6 +29,7 @@ use turnpike_turn::SelfTest;
 use crate::crew::random;
 use crate::operations::Operations;
 use crate::state::StateDirectory;
+use crate::upgrade::takes_over;
 use site::{Looks, MonitoringSite};
 
 /// What is served, bound before anything else runs.
@@ -72,12 +74,16 @@ impl Monitoring {
         })
     }
 
-    /// Begins to serve; `lost` counts the reports that the log could not take.
+    /// Begins to serve, until what this gives is dropped; `lost` counts the reports that the log could not take.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(crate) fn start(self, operations: &Arc<Operations>, lost: Arc<AtomicU64>) -> io::Result<()> {
-        let Some(self_test) = self.self_test else { return Ok(()) };
+    pub(crate) fn start(
+        self,
+        operations: &Arc<Operations>,
+        lost: Arc<AtomicU64>,
+    ) -> io::Result<Option<HttpServer>> {
+        let Some(self_test) = self.self_test else { return Ok(None) };
         let looks = Arc::new(Looks::new(operations.clone(), self_test, (lost, self.users)));
         let settings = operations.rulebook.read(|parts| parts.settings.monitoring.clone());
         let site = |metrics: bool| {
@@ -99,7 +105,7 @@ impl Monitoring {
             operations.log.info(&format!("Health: http://{}/healthz", socket.local_addr()?));
             listeners.push(HttpListener { socket, tls: None, site: site(false) });
         }
-        http::serve(listeners)
+        http::serve(listeners).map(Some)
     }
 }
 
@@ -109,7 +115,7 @@ fn bind_metrics(settings: &MonitoringSettings) -> anyhow::Result<TcpListener> {
     let what = "prometheus-port and prometheus-address";
     match settings.prometheus_address {
         Some(ip) => bind(at(ip), what),
-        None => match TcpListener::bind(at(Ipv6Addr::UNSPECIFIED.into())) {
+        None => match listener(at(Ipv6Addr::UNSPECIFIED.into())) {
             Ok(socket) => Ok(socket),
             Err(_) => bind(at(Ipv4Addr::UNSPECIFIED.into()), what),
         },
@@ -117,10 +123,27 @@ fn bind_metrics(settings: &MonitoringSettings) -> anyhow::Result<TcpListener> {
 }
 
 fn bind(address: SocketAddr, options: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).with_context(|| {
+    listener(address).with_context(|| {
         let holder = holder_of_tcp_address(address)
             .map(|holder| format!("process {} ({}) holds it; ", holder.process, holder.name))
             .unwrap_or_default();
         format!("cannot listen on TCP {address}: {holder}choose others with {options}")
     })
 }
+
+/// One that the process after this one may have as well, so that it can take over. Sockets that share an address let a
+/// second server in unnoticed: it is looked first, sharing nothing, unless another process is about to hand over.
+fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    if !takes_over() {
+        TcpListener::bind(address)?;
+    }
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 128;

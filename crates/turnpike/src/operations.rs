@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, sync_channel};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use turnpike_control::Log;
 use turnpike_turn::{Ports, Quotas};
@@ -124,7 +124,5 @@ impl Requests {
     }
 }
 
-/// How long whoever asked for an upgrade waits for its outcome.
-const LONGEST_UPGRADE: Duration = Duration::from_secs(25);
 /// Requests that may wait.
 const MOST_WAITING: usize = 64;

@@ -77,11 +77,8 @@ impl Survey {
         if subjects.is_empty() {
             return Survey::default();
         }
-        let answers = match ask(config, &subjects) {
-            Ok(answers) => answers,
-            // Without a poller or a thread nothing can be asked; the server starts all the same.
-            Err(_) => Vec::new(),
-        };
+        // Without a poller or a thread nothing can be asked; the server starts all the same.
+        let answers = ask(config, &subjects).unwrap_or_default();
         let mut survey = Survey { subjects, ..Survey::default() };
         for (source, answer) in answers {
             match answer {
