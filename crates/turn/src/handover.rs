@@ -216,10 +216,11 @@ impl Server {
             let session = self.allocations.get(*relay).map(|allocation| allocation.session);
             let Some(mut allocation) = self.allocations.remove(*relay) else { continue };
             released._places.extend(allocation.place.take());
-            released._ports.push(allocation.port);
             if allocation.sibling.is_none_or(|sibling| self.allocations.get(sibling).is_none()) {
                 self.stats.allocations_departed += 1;
+                self.stats.count_gone(&allocation);
             }
+            released._ports.push(allocation.port);
             if let Some(session) = session {
                 self.mobile.release(session);
             }
@@ -383,6 +384,7 @@ impl Server {
             match first {
                 None => {
                     first = Some(relay);
+                    self.stats.count_alive(&allocation);
                     self.allocations.insert(relay, allocation);
                 }
                 Some(first) => self.allocations.insert_beside(first, relay, allocation),

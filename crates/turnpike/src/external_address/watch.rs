@@ -44,8 +44,10 @@ fn tell(survey: &Survey, config: &Config, log: &Log) {
         }
         judgement.oddities().iter().for_each(|odd| log.warning(&format!("External address: {odd}")));
     }
+    // One cloud's service has no words for what is asked of another's.
+    let one_has_told = survey.sightings.iter().any(|it| matches!(it.source, Source::Metadata(_)));
     for (source, trouble) in
-        survey.silent.iter().filter(|(source, trouble)| is_worth_telling(source, trouble))
+        survey.silent.iter().filter(|(source, trouble)| is_worth_telling(source, trouble, one_has_told))
     {
         log.info(&format!("External address: {} was asked: {trouble}", source.name()));
     }
@@ -69,8 +71,11 @@ pub(crate) fn whom_to_ask(survey: &Survey, config: &Config) -> &'static str {
 }
 
 /// That there is no service of six clouds says nothing about the seventh.
-fn is_worth_telling(source: &Source, trouble: &Trouble) -> bool {
-    !matches!((source, trouble), (Source::Metadata(_), Trouble::Absent | Trouble::Silent))
+fn is_worth_telling(source: &Source, trouble: &Trouble, one_has_told: bool) -> bool {
+    match source {
+        Source::Metadata(_) => !one_has_told && !matches!(trouble, Trouble::Absent | Trouble::Silent),
+        Source::Stun(_) => true,
+    }
 }
 
 /// Looks again every so often, for as long as the server runs.

@@ -110,6 +110,23 @@ fn the_least_loaded_gets_the_clients_and_one_that_drains_none() {
     await_all(&front, servers[1]);
 }
 
+#[test]
+fn a_server_that_drains_says_so_itself_and_gets_no_client() {
+    let servers = [loopback_address(), loopback_address()];
+    let [_staying, draining] = servers.map(|ip| {
+        let metrics = format!("--prometheus-address={ip}");
+        back_end(ip, &["--prometheus", &metrics])
+    });
+    let lists = servers.map(|ip| format!("--alternate-server={ip}"));
+    let mut front = front(&[&lists[0], &lists[1], "--alternate-selection=least-loaded"]);
+    // It has somebody to wait for.
+    let mut session = TurnClient::hello(draining.address);
+    session.allocate();
+    draining.program.signal("USR1");
+    front.expect(&format!("{}:3478 drains, and no client is sent there", servers[1]));
+    assert_eq!(all_sent_to(&front), BTreeSet::from([Some(servers[0])]));
+}
+
 /// Waits until every client is sent to one server.
 fn await_all(front: &Server, server: IpAddr) {
     let deadline = std::time::Instant::now() + crate::harness::PATIENCE;

@@ -18,6 +18,7 @@ mod network;
 #[path = "../outages/mod.rs"]
 mod outages;
 
+mod database_outages;
 mod call;
 mod console;
 mod control;

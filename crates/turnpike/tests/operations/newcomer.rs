@@ -18,7 +18,8 @@ fn one_command_on_an_ec2_like_host_gives_uris_that_work_from_outside() {
         let internet = Internet::build();
         crate::network::run("ip", "address add 169.254.169.254/32 dev lo");
         // A bridge of containers, as many hosts have one: nobody outside is to be sent there.
-        crate::network::run("ip", "link add docker0 type dummy");
+        crate::network::run("ip", "link add docker0 type veth peer name container");
+        crate::network::run("ip", "link set container up");
         crate::network::run("ip", "address add 172.17.0.1/16 dev docker0");
         crate::network::run("ip", "link set docker0 up");
         let cloud = Cloud::Aws { private: PRIVATE, public: PUBLIC, further: Vec::new() };

@@ -1,6 +1,7 @@
 //! Hot upgrades: another process takes over, and nobody who is in a call notices.
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::time::Instant;
@@ -336,4 +337,29 @@ fn certificate() -> (Directory, String, String) {
     let cert = directory.write("cert.pem", &made.cert.pem());
     let key = directory.write("key.pem", &made.signing_key.serialize_pem());
     (directory, cert, key)
+}
+
+#[test]
+fn whoever_asks_for_the_servers_health_is_answered_by_the_next_process() {
+    let ip = loopback_address();
+    let text = ip.to_string();
+    let mut program = Program::start(
+        TURNSERVER,
+        &["-n", "-L", &text, "--no-auth", "-v", "--health-address", &text, "--health-port", "8088"],
+    );
+    program.expect("Total auth threads:");
+    let mut server = Server { program, address: SocketAddr::new(ip, 3478) };
+    let is_well = || {
+        let mut stream = TcpStream::connect((ip, 8088)).unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: it\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    };
+    is_well();
+    server.program.signal("URG");
+    let _successor = Successor::of(&mut server);
+    is_well();
+    server.expect("nothing is left here");
+    is_well();
 }

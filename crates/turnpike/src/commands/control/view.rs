@@ -44,71 +44,14 @@ impl View {
         (width, rows): (usize, usize),
         colour: bool,
     ) -> Vec<String> {
+        self.remember(glance);
         let paint = Paint(colour);
-        let rates = &glance["rates"];
-        let rate = |name: &str| rates[name].as_f64().unwrap_or_default();
-        let allocations = whole(&glance["allocations"]);
-        let (up, down) = (rate("clientBytes") * 8.0, rate("peerBytes") * 8.0);
-        let (up_packets, down_packets) = (rate("clientPackets"), rate("peerPackets"));
-        let share = rate("kernelPackets") / (up_packets + down_packets).max(1e-9);
-        for (history, value) in [
-            (&mut self.sessions, allocations as f64),
-            (&mut self.to_peers, up),
-            (&mut self.to_clients, down),
-            (&mut self.kernel, share),
-            (&mut self.requests, rate("requests")),
-            (&mut self.refusals, rate("refusals")),
-        ] {
-            history.push(value);
-        }
-        let per_second = |number: f64| count(number.round() as u64);
-        let head = [
-            (
-                "sessions",
-                &self.sessions,
-                CYAN,
-                format!(
-                    "{}   +{}/s −{}/s   {} relayed in the kernel",
-                    count(allocations),
-                    per_second(rate("allocationsMade")),
-                    per_second(rate("allocationsEnded")),
-                    count(whole(&glance["inKernel"]))
-                ),
-            ),
-            (
-                "to peers",
-                &self.to_peers,
-                GREEN,
-                format!("{}   {} packets/s", bits(up), per_second(up_packets)),
-            ),
-            (
-                "to clients",
-                &self.to_clients,
-                GREEN,
-                format!("{}   {} packets/s", bits(down), per_second(down_packets)),
-            ),
-            ("kernel", &self.kernel, MAGENTA, format!("{:.0} % of the packets", share * 100.0)),
-            (
-                "requests",
-                &self.requests,
-                YELLOW,
-                format!("{}/s, {} refused", per_second(rate("requests")), per_second(rate("errors"))),
-            ),
-            (
-                "refusals",
-                &self.refusals,
-                RED,
-                format!("{}/s of packets and requests", per_second(rate("refusals"))),
-            ),
-        ];
         let room = width.saturating_sub(LABEL + WORDS + 5).clamp(10, 60);
         let mut lines = vec![paint.bold(&cut(&self.title(glance), width))];
-        for (label, history, shade, words) in head {
+        for (label, history, shade, words) in self.gauges(glance) {
+            let picture = paint.in_colour(&history.sparkline(room), shade);
             let words = cut(&words, width.saturating_sub(LABEL + room + 5));
-            lines.push(format!(
-                "  {label:<LABEL$} {} {words}",
-                paint.in_colour(&history.sparkline(room), shade)
-            ));
+            lines.push(format!("  {label:<LABEL$} {picture} {words}"));
         }
         lines.push(String::new());
         let sessions =
@@ -120,11 +63,62 @@ impl View {
         lines
     }
 
+    fn remember(&mut self, glance: &Value) {
+        let rate = |name| rate(glance, name);
+        for (history, value) in [
+            (&mut self.sessions, whole(&glance["allocations"]) as f64),
+            (&mut self.to_peers, rate("clientBytes")),
+            (&mut self.to_clients, rate("peerBytes")),
+            (&mut self.kernel, kernel_share(glance)),
+            (&mut self.requests, rate("requests")),
+            (&mut self.refusals, rate("refusals")),
+        ] {
+            history.push(value);
+        }
+    }
+
+    /// Label, what it was, colour, what it is.
+    fn gauges(&self, glance: &Value) -> [(&'static str, &History, u8, String); 6] {
+        let per_second = |name| count(rate(glance, name).round() as u64);
+        let traffic = |bytes, packets| {
+            format!("{}   {} packets/s", bits(rate(glance, bytes) * 8.0), per_second(packets))
+        };
+        let sessions = format!(
+            "{}   +{}/s −{}/s   {} relayed in the kernel",
+            count(whole(&glance["allocations"])),
+            per_second("allocationsMade"),
+            per_second("allocationsEnded"),
+            count(whole(&glance["inKernel"]))
+        );
+        let kernel = format!("{:.0} % of the packets", kernel_share(glance) * 100.0);
+        let requests = format!("{}/s, {} refused", per_second("requests"), per_second("errors"));
+        let refusals = format!("{}/s of packets and requests", per_second("refusals"));
+        [
+            ("sessions", &self.sessions, CYAN, sessions),
+            ("to peers", &self.to_peers, GREEN, traffic("clientBytes", "clientPackets")),
+            ("to clients", &self.to_clients, GREEN, traffic("peerBytes", "peerPackets")),
+            ("kernel", &self.kernel, MAGENTA, kernel),
+            ("requests", &self.requests, YELLOW, requests),
+            ("refusals", &self.refusals, RED, refusals),
+        ]
+    }
+
     fn title(&self, glance: &Value) -> String {
         let stage = glance["draining"].as_str().unwrap_or("Serving");
         let up = in_words(whole(&glance["uptime"]));
         format!("{}, process {}, up {up}   {stage}", self.program, self.process)
     }
+}
+
+/// What is gained each second.
+fn rate(glance: &Value, name: &str) -> f64 {
+    glance["rates"][name].as_f64().unwrap_or_default()
+}
+
+/// Of all packets, how many the kernel relays: 0 to 1.
+fn kernel_share(glance: &Value) -> f64 {
+    let all = rate(glance, "clientPackets") + rate(glance, "peerPackets");
+    rate(glance, "kernelPackets") / all.max(1e-9)
 }
 
 fn cells(session: &Value) -> Vec<String> {
