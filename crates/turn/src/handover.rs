@@ -303,7 +303,7 @@ impl Server {
 
     /// Takes every port that an estate tells of; those of a failed attempt are free again.
     fn claim_ports(&self, written: &Written) -> Result<TakenPorts, EstateError> {
-        let take = |address: SocketAddr| self.ports.resume(address);
+        let take = |address: SocketAddr| Ok(self.ports.resume(address)?.told_by(&self.config.peers));
         let sessions = written.sessions.iter().flat_map(|session| &session.halves);
         let sessions = sessions.map(|half| take(half.relayed)).collect::<Result<Vec<_>, _>>()?;
         let mut staying = Vec::new();

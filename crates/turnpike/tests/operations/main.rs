@@ -18,7 +18,6 @@ mod network;
 #[path = "../outages/mod.rs"]
 mod outages;
 
-mod database_outages;
 mod call;
 mod console;
 mod control;

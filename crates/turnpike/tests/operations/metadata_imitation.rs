@@ -1,13 +1,12 @@
 //! Imitations of clouds' metadata services, as far as a server asks them: real HTTP at the real address of a namespace.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 /// A service that answers until the process ends.
 pub(crate) struct Service {
-    pub(crate) address: SocketAddr,
     cloud: Arc<Mutex<Cloud>>,
     /// The request lines that came.
     pub(crate) asked: Receiver<String>,
@@ -71,14 +70,14 @@ impl Service {
         let listener = TcpListener::bind(address).unwrap();
         let (sender, asked) = channel();
         let cloud = Arc::new(Mutex::new(cloud));
-        let (address, served) = (listener.local_addr().unwrap(), cloud.clone());
+        let served = cloud.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (cloud, sender) = (served.lock().unwrap().clone(), sender.clone());
                 std::thread::spawn(move || serve(stream, &cloud, &sender));
             }
         });
-        Service { address, cloud, asked }
+        Service { cloud, asked }
     }
 
     /// From now on it is another, or says something else.
