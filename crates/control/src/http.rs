@@ -10,10 +10,10 @@ mod connections;
 
 use std::future::Future;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -23,7 +23,8 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::oneshot;
+use tokio::net::TcpStream;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 pub use authorization::BasicAuthorization;
@@ -110,34 +111,56 @@ pub fn serve(listeners: Vec<HttpListener>) -> io::Result<HttpServer> {
     std::thread::Builder::new().name("http".into()).spawn(move || {
         let connections = Connections::default();
         runtime.block_on(async {
+            let (end, ended) = watch::channel(());
             for (socket, tls, site) in serving {
-                tokio::spawn(accept(socket, tls, site, connections.clone()));
+                let listener = HttpSocket { socket, tls, site, connections: connections.clone() };
+                tokio::spawn(listener.serve(ended.clone()));
             }
+            drop(ended);
             // Never sent anything: it is about the end of the sender.
             let _ = dropped.await;
+            let _ = end.send(());
+            end.closed().await;
+            // Whoever has come is answered yet.
+            let deadline = Instant::now() + LAST_WORDS;
+            while !connections.are_over() && Instant::now() < deadline {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
         });
     })?;
     Ok(HttpServer { _until: until })
 }
 
-async fn accept(
+/// One listener that is served.
+struct HttpSocket {
     socket: tokio::net::TcpListener,
     tls: Option<TlsSource>,
     site: Arc<dyn Site>,
     connections: Connections,
-) {
-    loop {
-        let (stream, from) = match socket.accept().await {
-            Ok(accepted) => accepted,
-            // No descriptors, say: it may pass, and until then nothing is gained by asking at once again.
-            Err(_) => {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
+}
+
+impl HttpSocket {
+    /// Accepts until the end is told, and then whoever has come by then: the process that takes over listens there too.
+    async fn serve(self, mut ended: watch::Receiver<()>) {
+        loop {
+            tokio::select! {
+                accepted = self.socket.accept() => match accepted {
+                    Ok((stream, from)) => self.begin(stream, from),
+                    // No descriptors, say: it may pass, and until then nothing is gained by asking at once again.
+                    Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                },
+                _ = ended.changed() => break,
             }
-        };
+        }
+        while let Ok(Ok((stream, from))) = timeout(LINGER, self.socket.accept()).await {
+            self.begin(stream, from);
+        }
+    }
+
+    fn begin(&self, stream: TcpStream, from: SocketAddr) {
         // One too many is closed at once: whoever has the others may come again, and nobody else waits for him.
-        let Some(place) = connections.take(from.ip()) else { continue };
-        let (tls, site) = (tls.clone(), site.clone());
+        let Some(place) = self.connections.take(from.ip()) else { return };
+        let (tls, site) = (self.tls.clone(), self.site.clone());
         tokio::spawn(async move {
             let serving = async {
                 match tls {
@@ -203,6 +226,10 @@ async fn answer(request: Request<Incoming>, site: &dyn Site) -> Response<Full<By
 /// For the next request's head: longer than anybody waits between two scrapes.
 const PATIENCE: Duration = Duration::from_secs(90);
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long whoever ends waits for one more connection that has come before.
+const LINGER: Duration = Duration::from_millis(20);
+/// How long it waits for what is under way.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 const LONGEST_CONNECTION: Duration = Duration::from_secs(3600);
 const LARGEST_HEAD: usize = 16 * 1024;
 const MOST_HEADERS: usize = 64;

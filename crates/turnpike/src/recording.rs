@@ -158,7 +158,7 @@ mod tests {
         let listening = ["192.0.2.1:3478".parse().unwrap(), "0.0.0.0:5349".parse().unwrap()];
         assert!(is_ours("192.0.2.1:3478", &listening));
         assert!(is_ours("127.0.0.1:5349", &listening), "of this machine, which listens everywhere");
-        for other in ["192.0.2.2:3478", "192.0.2.1:3479", "192.0.2.2:5349", "nonsense"] {
+        for other in ["203.0.113.250:3478", "192.0.2.1:3479", "203.0.113.250:5349", "nonsense"] {
             assert!(!is_ours(other, &listening), "{other}");
         }
     }

@@ -38,6 +38,11 @@ impl Connections {
         Some(Place { connections: self.clone(), source })
     }
 
+    /// Whether there is none.
+    pub(super) fn are_over(&self) -> bool {
+        self.counts().all == 0
+    }
+
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -71,6 +76,7 @@ mod tests {
         drop(places);
         assert!(connections.take(source(1)).is_some());
         drop(others);
-        assert_eq!((connections.counts().all, connections.counts().sources.len()), (0, 0));
+        let counts = connections.counts();
+        assert_eq!((counts.all, counts.sources.len()), (0, 0));
     }
 }

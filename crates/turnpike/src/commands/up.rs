@@ -33,10 +33,10 @@ pub fn run(arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
     let path = text(arguments, "state-dir").map_or_else(StateDirectory::default_path, PathBuf::from);
     let kept = StateDirectory::open(&path)?.secret()?;
     let mut config = config(arguments, &kept)?;
+    let lifetime = parse_duration(text(arguments, "ttl").unwrap_or("24h"))?;
     let moved = pick_port(&mut config)?;
     let loaded = Loaded { config, ..Loaded::default() };
     let running = Running::start(&loaded)?;
-    let lifetime = parse_duration(text(arguments, "ttl").unwrap_or("24h"))?;
     let user = text(arguments, "user").unwrap_or("demo");
     let found = Found {
         uris: uris(&loaded.config, running.addresses()),

@@ -218,7 +218,7 @@ in two lines.
         assert_eq!(page.file_name(), "tool.1");
         for part in [
             ".SH SYNOPSIS\ntool [flags] SERVER\n",
-            ".SH \"WHAT TO DO (\\-X)\"\n.TP\n\\fB\\-u, \\-\\-user NAME\\fR\nwho; this goes on (with \\-r)\n",
+            ".SH \"WHAT TO DO (-X)\"\n.TP\n\\fB\\-u, \\-\\-user NAME\\fR\nwho; this goes on (with \\-r)\n",
             "\\fB\\-\\-long\\-name[=S]\\fR\nbelow\n",
             ".PP\nSaid at the end in two lines.\n",
         ] {

@@ -113,6 +113,9 @@ const BESIDES: &[(&str, &[&str])] = &[
 
 /// Options whose effect cannot be seen in what is compared here, and where it is seen.
 const ELSEWHERE: &[(&str, &str)] = &[
+    ("drain-timeout", "it is looked at when draining begins; drain.rs"),
+    ("drain-min-allocations", "it is looked at while draining; drain.rs"),
+    ("drain-alternate-server", "it is told while draining; redirection.rs"),
     (
         "lt-cred-mech",
         "it is on where there are users, and its denial takes them away: crates/config check.rs",

@@ -85,16 +85,18 @@ fn who_comes_by_tcp_or_dtls_is_served_by_the_old_process_until_he_is_done() {
     let mut server = Server::start(&["--cert", &cert, "--pkey", &key, "--dtls"]);
     let call = Call::begin(server.address);
     let address = server.address.ip().to_string();
-    let words = ["-y", "-c", "-u", "hello", "-w", "world", "-n", "60", "-z", "20"];
-    let talk = |more: &'static str| {
+    let words = ["-y", "-c", "-u", "hello", "-w", "world", "-z", "20"];
+    let talk = |more: &'static str, messages: &'static str| {
         let mut words = words.to_vec();
+        words.extend(["-n", messages]);
         words.extend(more.split_ascii_whitespace());
         words.push(&address);
         let mut client = Program::start(UCLIENT, &words);
         client.expect("start_mclient: msz=");
         client
     };
-    let clients = [talk("-t"), talk("-t -S"), talk("-S")];
+    // Long enough that they still talk when the new process serves.
+    let clients = [talk("-t", "400"), talk("-t -S", "400"), talk("-S", "400")];
     server.program.signal("URG");
     let successor = Successor::of(&mut server);
     server.expect("goes on with what cannot move");
@@ -108,7 +110,7 @@ fn who_comes_by_tcp_or_dtls_is_served_by_the_old_process_until_he_is_done() {
     server.expect("from which this one took over, has ended");
     // Those who come now are the next process's, by every way.
     for way in ["-t", "-t -S", "-S"] {
-        let finished = talk(way).finish();
+        let finished = talk(way, "60").finish();
         assert!(finished.stdout.contains("Total lost packets 0 (0.000000%)"), "{}", finished.stdout);
     }
     call.hang_up().assert_lossless(60);
