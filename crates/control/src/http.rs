@@ -1,8 +1,8 @@
 //! A small HTTP server for people and their tools: on a thread of its own, so that it answers however busy the workers
 //! are, and never keeps them waiting.
 //!
-//! Invariants: at most [`MOST_CONNECTIONS`] connections, at most [`MOST_OF_SOURCE`] of one source, none for longer than
-//! [`LONGEST_CONNECTION`]; a request's head comes within [`PATIENCE`] and has at most [`LARGEST_HEAD`] bytes; bodies are
+//! Invariants: at most `MOST_CONNECTIONS` connections, at most `MOST_OF_SOURCE` of one source, none for longer than
+//! `LONGEST_CONNECTION`; a request's head comes within `PATIENCE` and has at most `LARGEST_HEAD` bytes; bodies are
 //! not read. What a page costs is its site's to bound.
 
 mod authorization;

@@ -23,7 +23,7 @@ pub struct Addresses {
     pub relays: Vec<RelayAddress>,
     /// Every address of this machine but loopback.
     pub own: Vec<IpAddr>,
-    /// What addresses were found out to be for the Internet; see [`crate::external_address`].
+    /// What addresses were found out to be for the Internet; see `crate::external_address`.
     pub found: Vec<ExternalAddress>,
     /// What clients were told of relay addresses before that changed.
     pub former: Vec<RelayAddress>,

@@ -3,8 +3,8 @@
 //! The old process starts the new one and stays the master of everything until the new one serves:
 //!
 //! 1. It asks the program which version of the handover it knows, and starts it with the arguments it was started with
-//!    itself and one end of a line as standard input ([`giver`]).
-//! 2. The new process reads its configuration, takes the listening sockets over the line and gets ready ([`heir`]).
+//!    itself and one end of a line as standard input (`giver`).
+//! 2. The new process reads its configuration, takes the listening sockets over the line and gets ready (`heir`).
 //! 3. The workers of the old one stand still and send what can move. What comes meanwhile waits in the sockets.
 //! 4. The new one serves. Only now does the old one forget what it gave; what could not move (connections and those who
 //!    came by them, DTLS associations) it serves until that ends.

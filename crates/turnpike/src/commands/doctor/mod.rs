@@ -1,7 +1,7 @@
 //! `turnpike doctor`: looks at a configuration and the machine it runs on, and says what is wrong with them, how that is
 //! known, and what to do.
 //!
-//! Each check is a row of [`CHECKS`]: a name, a question, and a function from the [`Patient`] to findings. They change
+//! Each check is a row of `CHECKS`: a name, a question, and a function from the `Patient` to findings. They change
 //! nothing. Those that need neither a file nor a network are made at every start of the server as well.
 
 mod addresses;
