@@ -121,6 +121,13 @@ impl PeerRules {
         now.or_else(before).map(|relay| relay.address)
     }
 
+    /// Whether `ip` is this relay address, or what clients are told of it, or were told before.
+    #[inline]
+    pub(crate) fn is_form_of(&self, relay: IpAddr, ip: IpAddr) -> bool {
+        let is_told = |known: &RelayAddress| known.address == relay && known.advertised() == ip;
+        relay == ip || self.relays.iter().any(is_told) || self.former.iter().any(is_told)
+    }
+
     /// What clients were told before of a relay address.
     pub(crate) fn former_forms(&self, relay: IpAddr) -> impl Iterator<Item = IpAddr> + '_ {
         let of_relay = self.former.iter().filter(move |former| former.address == relay);

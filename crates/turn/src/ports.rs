@@ -6,6 +6,7 @@
 //! allocation, but for [`Ports::live_relay`], which reads one word.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -35,7 +36,7 @@ struct RelayPorts {
     live: Box<[AtomicU64]>,
     live_tcp: Box<[AtomicU64]>,
     /// For each port a trace of what its client was told of its address.
-    told: Box<[AtomicU8]>,
+    told: Traces,
     /// The words of `taken` in which ports of the range lie.
     words: Range<usize>,
     /// Bits of `taken` that stand for ports outside the range and are never freed.
@@ -169,19 +170,20 @@ impl Ports {
     /// The relay form of an own address, in whichever form, at which a relayed port is open.
     #[inline]
     pub(crate) fn live_relay(&self, peers: &PeerRules, peer: SocketAddr) -> Option<SocketAddr> {
-        let (address, port) = (peers.relay_form(peer.ip())?, peer.port());
-        let matches = |ports: &RelayPorts| ports.relay.address == address && ports.is_live(port);
-        self.relays.iter().any(matches).then(|| SocketAddr::new(address, port))
+        let (ip, port) = (peer.ip(), peer.port());
+        // One external address may stand for several relay addresses.
+        let matches = |ports: &&RelayPorts| ports.is_live(port) && peers.is_form_of(ports.relay.address, ip);
+        self.relays.iter().find(matches).map(|ports| SocketAddr::new(ports.relay.address, port))
     }
 
     /// Likewise, for connections (RFC 6062).
     pub(crate) fn live_tcp_relay(&self, peers: &PeerRules, peer: SocketAddr) -> Option<SocketAddr> {
-        let (address, port) = (peers.relay_form(peer.ip())?, peer.port());
-        let matches = |ports: &RelayPorts| {
-            ports.relay.address == address
-                && ports.live_tcp[usize::from(port / 64)].load(Ordering::Relaxed) & mask(port) != 0
+        let (ip, port) = (peer.ip(), peer.port());
+        let matches = |ports: &&RelayPorts| {
+            ports.live_tcp[usize::from(port / 64)].load(Ordering::Relaxed) & mask(port) != 0
+                && peers.is_form_of(ports.relay.address, ip)
         };
-        self.relays.iter().any(matches).then(|| SocketAddr::new(address, port))
+        self.relays.iter().find(matches).map(|ports| SocketAddr::new(ports.relay.address, port))
     }
 
     /// Which of these forms of its address whoever has the relayed port `relay` was told.
@@ -191,7 +193,7 @@ impl Ports {
         mut forms: impl Iterator<Item = IpAddr>,
     ) -> Option<IpAddr> {
         let ports = self.relays.iter().find(|ports| ports.relay.address == relay.ip())?;
-        let trace = ports.told[usize::from(relay.port())].load(Ordering::Relaxed);
+        let trace = ports.told.0[usize::from(relay.port())].load(Ordering::Relaxed);
         forms.find(|form| trace_of(*form) == trace)
     }
 
@@ -238,6 +240,16 @@ impl Ports {
     }
 }
 
+/// For each port, in one byte, what its client was told.
+struct Traces(Box<[AtomicU8]>);
+
+impl fmt::Debug for Traces {
+    /// Without all of them: what they were is no state, only what is at live ports.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Traces")
+    }
+}
+
 impl RelayPorts {
     fn new(relay: RelayAddress, range: &RangeInclusive<u16>) -> Self {
         let word = |index: usize| {
@@ -250,7 +262,7 @@ impl RelayPorts {
         };
         let taken = (0..WORDS).map(word).collect();
         let [live, live_tcp] = [(); 2].map(|()| (0..WORDS).map(|_| AtomicU64::new(0)).collect());
-        let told = (0..=u16::MAX).map(|_| AtomicU8::new(0)).collect();
+        let told = Traces((0..=u16::MAX).map(|_| AtomicU8::new(0)).collect());
         let words = usize::from(range.start() / 64)..usize::from(range.end() / 64) + 1;
         let in_range = u32::from(*range.end()).saturating_sub(u32::from(*range.start())) + 1;
         RelayPorts {
@@ -289,7 +301,7 @@ impl RelayedPort {
     /// Likewise, with what clients are told of its address from now on.
     pub(crate) fn told_by(mut self, peers: &PeerRules) -> Self {
         self.told = peers.advertised(self.local().ip());
-        self.relay_ports().told[usize::from(self.port)].store(trace_of(self.told), Ordering::Relaxed);
+        self.relay_ports().told.0[usize::from(self.port)].store(trace_of(self.told), Ordering::Relaxed);
         self
     }
 

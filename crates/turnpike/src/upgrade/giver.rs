@@ -116,7 +116,15 @@ impl Heir {
     /// Ends it; says why it failed, and how it ended if it did so by itself.
     fn end(&mut self, why: String) -> String {
         let why = self.refusal().unwrap_or(why);
-        let ended = self.child.try_wait().ok().flatten();
+        let mut ended = self.child.try_wait().ok().flatten();
+        // One whose end of the line is closed is about to be gone.
+        for _ in 0..20 {
+            if ended.is_some() || why != GONE {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+            ended = self.child.try_wait().ok().flatten();
+        }
         if ended.is_none() {
             let _ = self.child.kill();
             let _ = self.child.wait();
@@ -146,7 +154,9 @@ impl Heir {
                 Err(format!("the new process refuses: {}", String::from_utf8_lossy(&bytes)))
             }
             Ok(Some(_)) => Err("the new process says something else than it should".into()),
-            Ok(None) => Err("the new process has gone".into()),
+            Ok(None) => Err(GONE.into()),
+            // It has not even read what it was told.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Err(GONE.into()),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 Err(format!("the new process does nothing for {} s", patience.as_secs()))
             }
@@ -279,6 +289,8 @@ fn reap(mut child: Child) {
 
 /// Rounds in which workers take in what others have sent: an allocation that moves is asked for, given and taken.
 const ROUNDS: usize = 4;
+/// What is said of a new process that has ended, or is about to.
+const GONE: &str = "the new process has gone";
 /// For what takes milliseconds, and with a great many calls some hundred.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// For a start, which may wait for databases.

@@ -28,7 +28,7 @@ fn is_outlived(database: fn(&str) -> Option<Database>, falls_silent: bool) {
     let packets = call.stop();
     let attempts = crowd.stop();
     println!("{name}: {packets} packets of a call, none lost; {attempts:?}");
-    assert!(packets > 100 && attempts.granted > 10, "{packets} {attempts:?}");
+    assert!(packets > 100 && attempts.granted > 0, "{packets} {attempts:?}");
     let outages = 1 + usize::from(falls_silent);
     let finished = server.program.stop("TERM");
     for words in ["Database: no answer", "answers again"] {

@@ -177,6 +177,7 @@ impl World {
         heir.transactions = self.transactions;
         self.server.withdraw_all_flows();
         self.drain();
+        let told = self.events.len();
         let estate = self.server.write_estate(&|_| true, true);
         let inherited = heir.server.read_estate(heir.now, &estate.bytes, &Some).expect("it can be read");
         assert_eq!(inherited.reserved, estate.reserved);
@@ -193,7 +194,7 @@ impl World {
         self.drain();
         let ended = |event: &Event| matches!(event, Event::Ended { .. } | Event::RelayEnded { .. });
         heir.events = std::mem::take(&mut self.events);
-        assert!(!heir.events.iter().any(ended), "whoever goes over does not end");
+        assert!(!heir.events[told..].iter().any(ended), "whoever goes over does not end");
         heir
     }
 

@@ -155,7 +155,7 @@ fn an_address_that_was_told_before_opens_no_service_of_the_host() {
     let mut alice = alice();
     alice.allocate(&mut world);
     with_another_external_address(&mut world, EXTERNAL);
-    alice.permit(&mut world, &[EXTERNAL]).expect_success();
+    alice.permit(&mut world, &[&format!("{EXTERNAL}:1")]).expect_success();
     for port in [22, 3478, 50_001] {
         let outcome = alice.send(&mut world, &format!("{EXTERNAL}:{port}"), b"x");
         assert!(matches!(outcome, Outcome::Drop(Reason::OwnAddress)), "{port}: {outcome:?}");
