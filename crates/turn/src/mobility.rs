@@ -44,7 +44,8 @@ pub(crate) struct Mobile {
     arriving: HashMap<FiveTuple, SessionId>,
     /// 5-tuples of allocations that other workers have now. There is one at most for each of those.
     departed: HashMap<FiveTuple, Departed>,
-    departed_sessions: HashMap<SessionId, u16>,
+    /// The same by session.
+    departed_sessions: HashMap<SessionId, FiveTuple>,
     pub(crate) claims: Claims,
 }
 
@@ -142,28 +143,46 @@ impl Mobile {
         self.departed.get(tuple).is_some_and(|departed| departed.session != session)
     }
 
-    /// Which worker is to be asked for a session, as far as this one knows; `None` for itself.
+    /// Which worker is to be asked for a session, as far as this one knows; `None` for itself. A ticket of another worker
+    /// is younger than what this one remembers: it may not have heard yet of the moves between.
     pub(crate) fn owner(&self, this: u16, ticket: &Ticket) -> Option<u16> {
         if self.sessions.contains_key(&ticket.session) {
             return None;
         }
-        let owner = self.departed_to(ticket.session).unwrap_or(ticket.worker);
+        let owner = match ticket.worker == this {
+            true => self.departed_to(ticket.session)?,
+            false => ticket.worker,
+        };
         (owner != this).then_some(owner)
     }
 
+    /// Whom this worker has given a session that it does not have.
+    pub(crate) fn given_to(&self, session: SessionId) -> Option<u16> {
+        self.departed_to(session).filter(|_| !self.sessions.contains_key(&session))
+    }
+
     fn departed_to(&self, session: SessionId) -> Option<u16> {
-        self.departed_sessions.get(&session).copied()
+        let tuple = self.departed_sessions.get(&session)?;
+        self.departed.get(tuple).map(|departed| departed.to)
     }
 
     fn set_departed(&mut self, departed: Departed) {
         self.departed.insert(departed.client.tuple, departed);
-        self.departed_sessions.insert(departed.session, departed.to);
+        self.departed_sessions.insert(departed.session, departed.client.tuple);
     }
 
     fn forget_departed(&mut self, tuple: &FiveTuple) -> Option<Departed> {
         let departed = self.departed.remove(tuple)?;
         self.departed_sessions.remove(&departed.session);
         Some(departed)
+    }
+
+    /// A session is back: whatever is remembered of where it went is of the past, though the letter that says so may
+    /// still be on its way.
+    fn forget_where_it_went(&mut self, session: SessionId) {
+        if let Some(tuple) = self.departed_sessions.remove(&session) {
+            self.departed.remove(&tuple);
+        }
     }
 
     /// Panics if the tables contradict each other.

@@ -182,7 +182,7 @@ impl Server {
 
     /// Another worker asks for an allocation. If it is given, its sockets go along.
     pub fn handle_claim(&mut self, _now: Now, claim: Claim) -> ClaimOutcome {
-        if let Some(to) = self.mobile.departed_to(claim.session).filter(|to| *to != claim.asker) {
+        if let Some(to) = self.mobile.given_to(claim.session).filter(|to| *to != claim.asker) {
             self.effects.push_back(Effect::Post { to, letter: Letter::Claim(claim) });
             return ClaimOutcome::Forwarded;
         }
@@ -334,6 +334,7 @@ impl Server {
             halves.iter_mut().for_each(|(_, allocation)| allocation.client.link = Link::NOWHERE);
             mobility.home = None;
         }
+        self.mobile.forget_where_it_went(session);
         self.stats.allocations_arrived += 1;
         if let Some((_, first)) = halves.first_mut() {
             let realm = self.stats.realms.place(first.user.realm());

@@ -203,6 +203,22 @@ fn a_chain_through_all_workers_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_worker_that_has_not_heard_of_later_moves_believes_the_ticket() {
+    let mut workers = Workers::of(4, || setup().quotas(1, 1));
+    let mut mobile = Mobile::new(&mut workers.worlds[0]);
+    for (number, worker) in [1, 2, 3, 0].into_iter().enumerate() {
+        go(&mut workers, worker, &mut mobile, alice_at(&format!("198.51.100.{}:4000", number + 1)));
+        assert_eq!(workers.worlds[worker].server.stats().allocations(), 1);
+        // The first one does not hear that it need no longer remember whom it gave the allocation to.
+        workers.stuck = Some((1, 0));
+    }
+    workers.stuck = None;
+    workers.deliver();
+    go(&mut workers, 2, &mut mobile, alice_at(CAFE));
+    assert_eq!(held(&workers), (1, 1, 1, 1));
+}
+
+#[test]
 fn a_client_comes_back_to_the_worker_it_was_about_to_leave() {
     for transport in [Transport::Udp, Transport::Tcp] {
         let mut workers = Workers::new(2);

@@ -15,6 +15,8 @@ pub(super) struct Workers {
     outcomes: VecDeque<Outcome>,
     /// Whether letters are delivered at once.
     pub(super) delivers: bool,
+    /// Between whom they wait, because whoever is to read them is busy.
+    pub(super) stuck: Option<(usize, usize)>,
 }
 
 impl Workers {
@@ -35,7 +37,7 @@ impl Workers {
             }
             worlds.push(world);
         }
-        Workers { worlds, mail: BTreeMap::new(), outcomes: VecDeque::new(), delivers: true }
+        Workers { worlds, mail: BTreeMap::new(), outcomes: VecDeque::new(), delivers: true, stuck: None }
     }
 
     /// Lets a caller do something at a worker, and returns what the server as a whole makes of it.
@@ -105,7 +107,9 @@ impl Workers {
         for from in 0..self.worlds.len() {
             self.collect(from);
         }
-        self.mail.iter().filter(|(_, mail)| !mail.is_empty()).map(|(way, _)| *way).collect()
+        let waits =
+            |(way, mail): &(&(usize, usize), &VecDeque<Mail>)| !mail.is_empty() && self.stuck != Some(**way);
+        self.mail.iter().filter(waits).map(|(way, _)| *way).collect()
     }
 
     /// Hands in what one worker has sent another first of all.
