@@ -15,6 +15,7 @@ use crate::flows::{FlowOwner, withdraw};
 use crate::peers::PeerAccess;
 use crate::reason::Reason;
 use crate::server::Server;
+use crate::tenants::Tenant;
 use crate::tuple::RelayId;
 
 impl Server {
@@ -56,16 +57,11 @@ impl Config {
 
     /// Whether other peers may be reached by other rules.
     pub(crate) fn judges_peers_otherwise(&self, other: &Config) -> bool {
-        let ranges = |config: &Config| {
-            let mut realms: Vec<_> = config
-                .tenants
-                .realms
-                .iter()
-                .map(|(realm, tenant)| (realm.clone(), tenant.allowed.clone(), tenant.denied.clone()))
-                .collect();
-            realms.sort_by(|(one, ..), (other, ..)| one.cmp(other));
-            realms
+        let (these, others) = (&self.tenants.realms, &other.tenants.realms);
+        let same = |tenant: &Tenant, other: &Tenant| {
+            tenant.allowed == other.allowed && tenant.denied == other.denied
         };
-        self.peers != other.peers || ranges(self) != ranges(other)
+        let is_kept = |(realm, tenant)| others.get(realm).is_some_and(|other| same(tenant, other));
+        self.peers != other.peers || these.len() != others.len() || !these.iter().all(is_kept)
     }
 }

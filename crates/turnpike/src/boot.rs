@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::Receiver;
 use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
@@ -22,7 +22,7 @@ use turnpike_xdp::FastPath;
 use crate::addresses::Addresses;
 use crate::certificates::Certificates;
 use crate::commands::doctor;
-use crate::console;
+use crate::console::ConsoleHandle;
 use crate::control::ControlHandle;
 use crate::crew::{Crew, Started, stream_limits};
 use crate::database;
@@ -66,6 +66,8 @@ pub struct Running {
     fast_path: Option<FastPath>,
     /// Where it is spoken with, taken away with this.
     control: ControlHandle,
+    /// The telnet console, closed with this.
+    console: ConsoleHandle,
     /// Where metrics are, until this is gone.
     monitoring: Option<HttpServer>,
 }
@@ -121,33 +123,21 @@ impl Running {
         log.start()?;
         let database = database::open(config, &log)?;
         prepared.tell(&log, config, database.as_ref());
-        let hearing = Hearing::new(&log, config, &prepared.monitoring)?;
+        let mut hearing = Hearing::new(&log, config, &prepared.monitoring)?;
         let siblings = Siblings::default();
         let limits = prepared.stream_limits(config);
         let rulebook = prepared.rulebook(config, database.as_ref(), (limits, siblings.clone(), log.clone()));
-        let key = predecessor.as_ref().map(|it| it.nonce_key.clone());
-        let crew = Crew::new(
-            config,
-            &prepared.addresses,
-            prepared.certificates.as_deref(),
-            (&*rulebook, siblings.clone()),
-            (limits, prepared.threads),
-            key,
-        )?;
-        let Started { workers, threads, took } = crew.start(
-            (&mut prepared.listeners, prepared.fast_path.as_ref()),
-            (config, hearing.sender.clone()),
-            predecessor.as_ref().map(|it| (it, &prepared.listening)),
-        )?;
+        let common = (&*rulebook, siblings.clone());
+        let crew = prepared.crew(config, common, limits, predecessor.as_ref())?;
+        let paid_by = (config, &hearing.sender);
+        let hired = crew.hire_all(&mut prepared.listeners, prepared.fast_path.as_ref(), paid_by)?;
+        let workers = hired.handles();
         let mailboxes = workers.iter().map(|worker| worker.mailbox.clone()).collect();
-        hearing.recording.start(mailboxes, &prepared.addresses.listening)?;
+        hearing.recording.take().map(|it| it.start(mailboxes, &prepared.addresses.listening)).transpose()?;
         if let Some(database) = database {
             database::start(database, siblings, rulebook.clone(), log.clone())?;
         }
-        let Hearing { verbose, successor, sender, reports, .. } = hearing;
-        let lost = sender.losses();
-        drop(sender);
-        let reports = thread::Builder::new().name("reports".into()).spawn(move || reports.run())?;
+        let Heard { reports, lost, verbose, successor } = hearing.begin()?;
         let (requests, asked) = Requests::channel();
         pass_signals_on(prepared.signals, requests.clone())?;
         let Crew { ports, quotas, nonce_key, .. } = crew;
@@ -171,19 +161,21 @@ impl Running {
         });
         reload::start(operations.clone(), asked_to_reload)?;
         fleet::start(operations.clone(), woken)?;
-        let monitoring = prepared.monitoring.start(&operations, lost)?;
         external_address::watch(&operations)?;
         watchdog::start(&operations)?;
-        // Behind everything that can fail: only now the process before this one forgets what it gave.
+        let monitoring = prepared.monitoring.start(&operations, lost)?;
+        // Behind everything that can fail: only now the process before this one stands still and gives what it has, and
+        // then forgets it.
+        let inherited = &prepared.listeners.inherited;
+        let Started { threads, took } =
+            hired.begin(predecessor.as_ref().map(|it| (it, inherited, &operations.upgrades)))?;
         if let Some(predecessor) = predecessor {
             predecessor.serving(took, log.clone(), operations.upgrades.elsewhere.clone());
         }
         let control = ControlHandle::open(&operations);
-        console::open(&operations);
-        let pidfile = write_pid(prepared.pidfile, config, &log);
-        tell_ready(&log, &prepared.addresses, prepared.threads);
-        // For a unit of Type=notify, as Debian's for coturn is; nothing happens where nobody listens.
-        let _ = sd_notify::notify(&[NotifyState::Ready]);
+        let console = ConsoleHandle::open(&operations);
+        let pidfile = prepared.pidfile.take();
+        let pidfile = announce(&log, config, (&prepared.addresses, prepared.threads), pidfile);
         Ok(Running {
             operations,
             addresses: prepared.addresses,
@@ -195,6 +187,7 @@ impl Running {
             pidfile,
             fast_path: prepared.fast_path,
             control,
+            console,
             monitoring,
         })
     }
@@ -277,6 +270,7 @@ impl Running {
         self.pidfile = None;
         self.control = ControlHandle::default();
         self.monitoring = None;
+        self.console = ConsoleHandle::default();
         if let Some(fast_path) = self.fast_path.take() {
             fast_path::tell_outcomes(&self.operations.log, &fast_path);
         }
@@ -324,12 +318,21 @@ impl Running {
     }
 }
 
+/// What is left of it once it hears.
+struct Heard {
+    reports: JoinHandle<()>,
+    /// How many reports could not be taken.
+    lost: Arc<AtomicU64>,
+    verbose: Arc<AtomicBool>,
+    successor: Arc<Successor>,
+}
+
 /// Who hears of sessions, and how they are told.
 struct Hearing {
     /// Whether the log is.
     verbose: Arc<AtomicBool>,
     successor: Arc<Successor>,
-    recording: Recording,
+    recording: Option<Recording>,
     sender: ReportSender,
     reports: Reports,
 }
@@ -343,7 +346,15 @@ impl Hearing {
         watchers.extend(monitoring.users.clone().map(|users| Box::new(users) as _));
         let realm = config.realm.as_str().into();
         let (sender, reports) = Reports::channel(log.clone(), realm, verbose.clone(), watchers);
-        Ok(Hearing { verbose, successor, recording, sender, reports })
+        Ok(Hearing { verbose, successor, recording: Some(recording), sender, reports })
+    }
+
+    /// Begins to hear, until the last worker ends.
+    fn begin(self) -> io::Result<Heard> {
+        let Hearing { verbose, successor, sender, reports, .. } = self;
+        let lost = sender.losses();
+        let reports = thread::Builder::new().name("reports".into()).spawn(move || reports.run())?;
+        Ok(Heard { reports, lost, verbose, successor })
     }
 }
 
@@ -400,6 +411,18 @@ impl Prepared {
         stream_limits(descriptors, self.threads, config.idle_connection)
     }
 
+    fn crew(
+        &self,
+        config: &Config,
+        common: (&Rulebook, Siblings),
+        limits: StreamLimits,
+        predecessor: Option<&Predecessor>,
+    ) -> anyhow::Result<Crew> {
+        let key = predecessor.map(|it| it.nonce_key.clone());
+        let certificates = self.certificates.as_deref();
+        Crew::new(config, &self.addresses, certificates, common, (limits, self.threads), key)
+    }
+
     fn rulebook(
         &self,
         config: &Config,
@@ -421,11 +444,22 @@ impl Prepared {
     }
 }
 
-/// Says in the file for it which process serves. It may have been made before, while there was the right to.
-fn write_pid(made: Option<PidFile>, config: &Config, log: &Log) -> Option<PidFile> {
-    let mut pidfile = made.or_else(|| PidFile::create(config.pidfile.as_deref()?, log))?;
-    pidfile.write(log);
-    Some(pidfile)
+/// Says that the server serves: in the log, to systemd, and in the file for its process id, which may have been made
+/// before, while there was the right to.
+fn announce(
+    log: &Log,
+    config: &Config,
+    (addresses, threads): (&Addresses, u16),
+    made: Option<PidFile>,
+) -> Option<PidFile> {
+    let mut pidfile = made.or_else(|| PidFile::create(config.pidfile.as_deref()?, log));
+    if let Some(pidfile) = &mut pidfile {
+        pidfile.write(log);
+    }
+    tell_ready(log, addresses, threads);
+    // For a unit of Type=notify, as Debian's for coturn is; nothing happens where nobody listens.
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    pidfile
 }
 
 /// Hands signals in to the main loop.

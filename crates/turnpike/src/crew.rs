@@ -24,7 +24,7 @@ use crate::listeners::Listeners;
 use crate::operations::WorkerHandle;
 use crate::proxies::proxy_rules;
 use crate::rulebook::Rulebook;
-use crate::upgrade::{Listening, Predecessor, Took};
+use crate::upgrade::{Inherited, Predecessor, Took, Upgrades};
 
 /// Ends the process when a worker does: whoever supervises it starts it anew, and no client is left to a worker that is
 /// not there. When all stop together it changes nothing. SIGTERM might let the other workers' sessions end first.
@@ -95,30 +95,21 @@ impl Crew {
         Some(Box::new(move |inquiry, realm, name| users.ask(Asker { worker, inquiry }, realm, name)))
     }
 
-    /// Starts everybody: as soon as what the process before this one hands over is theirs, if there is such a one.
-    pub(crate) fn start(
+    /// All workers, known to each other, who do nothing yet: what is sent to them waits.
+    pub(crate) fn hire_all(
         &self,
-        (listeners, fast_path): (&mut Listeners, Option<&FastPath>),
-        (config, sender): (&Config, ReportSender),
-        predecessor: Option<(&Predecessor, &Listening)>,
-    ) -> anyhow::Result<Started> {
-        let mut hired = Vec::new();
+        listeners: &mut Listeners,
+        fast_path: Option<&FastPath>,
+        (config, sender): (&Config, &ReportSender),
+    ) -> anyhow::Result<Hired> {
+        let mut workers = Vec::new();
         for number in 0..self.threads {
             let flows = fast_path.map(|it| it.flow_table(number.into(), self.threads.into())).transpose()?;
-            hired.push(self.hire(number, (listeners.share(), flows), config, sender.clone())?);
+            workers.push(self.hire(number, (listeners.share(), flows), config, sender.clone())?);
         }
-        let handle =
-            |worker: &Worker| WorkerHandle { mailbox: worker.mailbox(), snapshot: worker.snapshot() };
-        let workers: Vec<WorkerHandle> = hired.iter().map(handle).collect();
-        self.siblings.introduce(workers.iter().map(|worker| worker.mailbox.clone()).collect());
-        let took = match predecessor {
-            Some((predecessor, listening)) => {
-                predecessor.take_over(&mut hired, (&listeners.inherited, listening))?
-            }
-            None => Took::default(),
-        };
-        let threads = hired.into_iter().enumerate().map(|(number, worker)| start_thread(number, worker));
-        Ok(Started { workers, threads: threads.collect::<io::Result<_>>()?, took })
+        let mailboxes = workers.iter().map(Worker::mailbox);
+        self.siblings.introduce(mailboxes.collect());
+        Ok(Hired { workers })
     }
 
     /// A worker that is still to be started.
@@ -179,9 +170,38 @@ pub(crate) fn adjustment(config: &Config) -> Adjustment {
     }
 }
 
+/// Workers that do not work yet.
+pub(crate) struct Hired {
+    workers: Vec<Worker>,
+}
+
+impl Hired {
+    /// How others know them.
+    pub(crate) fn handles(&self) -> Vec<WorkerHandle> {
+        let handle =
+            |worker: &Worker| WorkerHandle { mailbox: worker.mailbox(), snapshot: worker.snapshot() };
+        self.workers.iter().map(handle).collect()
+    }
+
+    /// Has them begin: as soon as what the process before this one hands over is theirs, if there is such a one. From here
+    /// on they read what that one would have read, so nothing that can fail is to come after it.
+    pub(crate) fn begin(
+        mut self,
+        predecessor: Option<(&Predecessor, &Inherited, &Upgrades)>,
+    ) -> anyhow::Result<Started> {
+        let took = match predecessor {
+            Some((predecessor, inherited, upgrades)) => {
+                predecessor.take_over(&mut self.workers, (inherited, &upgrades.listening()))?
+            }
+            None => Took::default(),
+        };
+        let begun = self.workers.into_iter().enumerate().map(|(number, worker)| start_thread(number, worker));
+        Ok(Started { threads: begun.collect::<io::Result<_>>()?, took })
+    }
+}
+
 /// Workers that work.
 pub(crate) struct Started {
-    pub(crate) workers: Vec<WorkerHandle>,
     pub(crate) threads: Vec<JoinHandle<io::Result<()>>>,
     pub(crate) took: Took,
 }

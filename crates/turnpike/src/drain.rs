@@ -55,6 +55,8 @@ pub(crate) struct Order {
 impl Operations {
     /// Takes nobody in any more, and ends the server when it is time. Given again, the new order counts.
     pub(crate) fn drain(self: &Arc<Self>, order: Order, why: &str) {
+        // Workers are asked before anybody is kept waiting for it.
+        let counted_now = self.allocations();
         let mut state = self.draining.lock();
         if self.stage.now() == Serving::Stopping {
             return;
@@ -64,7 +66,8 @@ impl Operations {
         let promised = state.now.filter(|now| now.ends_process).and_then(|now| now.left());
         let order = Order { timeout: order.timeout.or(promised), ..order };
         let deadline = order.timeout.and_then(|timeout| began.checked_add(timeout));
-        let allocations = self.allocations().unwrap_or_default();
+        let allocations =
+            counted_now.unwrap_or_else(|_| state.now.map_or(0, |progress| progress.allocations));
         let least = self.rulebook.read(|parts| parts.settings.administration.drain.least_allocations);
         let ends_process = order.ends_process || state.now.is_some_and(|now| now.ends_process);
         state.number += 1;

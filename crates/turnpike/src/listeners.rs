@@ -63,6 +63,11 @@ impl Listeners {
         Listeners { before, ..Listeners::default() }.bind_rest(config, addresses, (threads, secure))
     }
 
+    /// None but those that were bound before.
+    pub(crate) fn as_before(wanted: Vec<Bound>) -> Self {
+        Listeners { wanted, ..Listeners::default() }
+    }
+
     fn bind_rest(
         self,
         config: &Config,

@@ -13,7 +13,7 @@ mod table_tests;
 mod watch;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,6 +29,7 @@ use crate::listeners::{Bound, Listeners};
 use crate::logging::log_options;
 use crate::operations::Operations;
 use crate::redirection::Redirection;
+use crate::upgrade::Listening;
 
 pub(crate) use outcome::{Outcome, Refused};
 pub(crate) use watch::start;
@@ -41,8 +42,6 @@ pub(crate) struct Reloads {
     ask: SyncSender<Asked>,
     /// Whether sessions are logged.
     verbose: Arc<AtomicBool>,
-    succeeded: AtomicU64,
-    refused: AtomicU64,
 }
 
 /// Somebody wants a reload.
@@ -68,19 +67,12 @@ impl Reloads {
         // One that waits will find whatever the next would find.
         let (ask, asked) = sync_channel(1);
         let state = Mutex::new(State { loaded: loaded.clone(), bound });
-        let (succeeded, refused) = (AtomicU64::new(0), AtomicU64::new(0));
-        (Reloads { state, ask, verbose, succeeded, refused }, asked)
+        (Reloads { state, ask, verbose }, asked)
     }
 
     /// Asks for a reload, and does not wait for it.
     pub(crate) fn ask(&self) {
         let _ = self.ask.try_send(Asked);
-    }
-
-    /// How many were done since start, and how many were refused.
-    #[allow(dead_code, reason = "the metrics show it")]
-    pub(crate) fn counts(&self) -> (u64, u64) {
-        (self.succeeded.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -104,11 +96,9 @@ impl Operations {
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         match &outcome {
             Ok(outcome) => {
-                self.reloads.succeeded.fetch_add(1, Ordering::Relaxed);
                 outcome.tell(&self.log, by);
             }
             Err(refused) => {
-                self.reloads.refused.fetch_add(1, Ordering::Relaxed);
                 refused.tell(&self.log, by);
             }
         }
@@ -149,6 +139,7 @@ impl Operations {
         remarks.extend(cannot);
         let served = self.certificates.as_deref().map(Certificates::served).unwrap_or_default();
         let listeners = self.bind(&loaded.config, &addresses, state, (served, &mut remarks))?;
+        let noted = listeners.noted().map_err(|error| Refused::of("", &format!("{error:#}")))?;
         let outcome = Outcome {
             applied: true,
             file: loaded.file.clone(),
@@ -156,7 +147,7 @@ impl Operations {
             remarks,
             notices: loaded.notices.clone(),
         };
-        Ok(Plan { loaded, fresh, addresses, listeners, outcome })
+        Ok(Plan { loaded, fresh, addresses, listeners, noted, outcome })
     }
 
     /// Binds what is to be listened on besides. What need not be any more stays: whoever came by it is still there.
@@ -167,6 +158,10 @@ impl Operations {
         state: &State,
         (served, remarks): (Served, &mut Vec<String>),
     ) -> Result<Listeners, Refused> {
+        // The process that has taken over listens from here on.
+        if self.upgrades.is_handed_over() {
+            return Ok(Listeners::as_before(state.bound.clone()));
+        }
         let threads = u16::try_from(self.workers.len()).unwrap_or(u16::MAX);
         let before = state.bound.clone();
         let listeners = Listeners::bind_beside(before, config, &addresses.listening, (threads, served))
@@ -182,7 +177,7 @@ impl Operations {
 
     /// Everything that cannot fail. Who comes with the listeners finds the rules made for them.
     fn carry_out(&self, plan: Plan, state: &mut State) -> Outcome {
-        let Plan { loaded, fresh, addresses, mut listeners, outcome } = plan;
+        let Plan { loaded, fresh, addresses, mut listeners, noted, outcome } = plan;
         let config = Arc::new(loaded.config.clone());
         self.log.set_min_level(log_options(&config).min_level);
         self.reloads.verbose.store(config.verbose || config.extra_verbose, Ordering::Relaxed);
@@ -201,12 +196,7 @@ impl Operations {
         self.fleet.look_again();
         let adjustment = Arc::new(adjustment(&config));
         let listens = !listeners.is_empty();
-        match listeners.noted() {
-            Ok(further) => self.upgrades.listen_also(further),
-            Err(error) => self
-                .log
-                .error(&format!("a hot upgrade will not hand over what is listened on anew: {error:#}")),
-        }
+        self.upgrades.listen_also(noted);
         for worker in &self.workers {
             worker.mailbox.send(Command::Adjust(adjustment.clone()));
             if listens {
@@ -250,6 +240,8 @@ struct Plan {
     fresh: Option<Fresh>,
     addresses: Addresses,
     listeners: Listeners,
+    /// The same, for a process to come.
+    noted: Listening,
     outcome: Outcome,
 }
 

@@ -82,7 +82,8 @@ impl Upgrades {
         self.listening().groups.extend(further.groups);
     }
 
-    fn listening(&self) -> MutexGuard<'_, Listening> {
+    /// The sockets that clients come by, those that came later among them.
+    pub(crate) fn listening(&self) -> MutexGuard<'_, Listening> {
         self.listening.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -225,6 +225,7 @@ impl Session {
             }
             list.len()
         });
+        self.operations.fleet.look_again();
         self.operations.log.info(&format!("{command} {address}: {count} in the list now ({})", self.who()));
         format!("  {count} in the list\n")
     }

@@ -11,8 +11,8 @@ mod sessions;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -23,48 +23,83 @@ use self::line::Line;
 use crate::operations::Operations;
 use crate::passwords;
 
-/// Opens the console, if there is to be one. A server whose console cannot be had serves all the same.
-pub(crate) fn open(operations: &Arc<Operations>) {
-    let console = operations.rulebook.read(|parts| parts.settings.administration.console.clone());
-    if !console.on {
-        return;
-    }
-    let address = SocketAddr::new(console.ip, console.port);
-    let listener = match TcpListener::bind(address) {
-        Ok(listener) => Some(listener),
-        // Such as the process that is about to hand over to this one.
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => None,
-        Err(error) => {
-            return operations.log.warning(&format!(
-                "no telnet console on {address}: {error}; choose another address with cli-ip and cli-port"
-            ));
+/// The console, where there is one: it is closed with this.
+#[derive(Debug, Default)]
+pub(crate) struct ConsoleHandle {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    listener: Option<TcpListener>,
+    is_over: bool,
+}
+
+impl ConsoleHandle {
+    /// Opens the console, if there is to be one. A server whose console cannot be had serves all the same.
+    pub(crate) fn open(operations: &Arc<Operations>) -> Self {
+        let handle = ConsoleHandle::default();
+        let console = operations.rulebook.read(|parts| parts.settings.administration.console.clone());
+        if !console.on {
+            return handle;
         }
-    };
-    match &listener {
-        Some(_) => operations.log.info(&format!("Telnet console: {address}")),
-        None => operations.log.warning(&format!(
-            "no telnet console until {address} is free: another process listens there; see cli-ip and cli-port"
-        )),
-    }
-    let serving = operations.clone();
-    let begun = thread::Builder::new().name("console".into()).spawn(move || {
-        let mut free = listener;
-        let listener = loop {
-            match free.take().map_or_else(|| TcpListener::bind(address), Ok) {
-                Ok(listener) => break listener,
-                Err(_) => thread::sleep(RETRY),
+        let address = SocketAddr::new(console.ip, console.port);
+        let listener = match TcpListener::bind(address) {
+            Ok(listener) => Some(listener),
+            // Such as the process that has handed over to this one.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => None,
+            Err(error) => {
+                operations.log.warning(&format!(
+                    "no telnet console on {address}: {error}; choose another address with cli-ip and cli-port"
+                ));
+                return handle;
             }
         };
-        serve(&listener, &serving, &console);
-    });
-    if let Err(error) = begun {
-        operations.log.warning(&format!("no telnet console, because the system gives no thread: {error}"));
+        match &listener {
+            Some(_) => operations.log.info(&format!("Telnet console: {address}")),
+            None => operations.log.warning(&format!(
+                "no telnet console until {address} is free: another process listens there; see cli-ip and cli-port"
+            )),
+        }
+        let (serving, state) = (operations.clone(), handle.state.clone());
+        let begun = thread::Builder::new().name("console".into()).spawn(move || {
+            let mut free = listener;
+            loop {
+                match free.take().map_or_else(|| TcpListener::bind(address), Ok) {
+                    Ok(listener) => return serve(&listener, &state, &serving, &console),
+                    Err(_) if lock(&state).is_over => return,
+                    Err(_) => thread::sleep(RETRY),
+                }
+            }
+        });
+        if let Err(error) = begun {
+            operations
+                .log
+                .warning(&format!("no telnet console, because the system gives no thread: {error}"));
+        }
+        handle
     }
 }
 
-fn serve(listener: &TcpListener, operations: &Arc<Operations>, console: &Console) {
+impl Drop for ConsoleHandle {
+    fn drop(&mut self) {
+        let mut state = lock(&self.state);
+        state.is_over = true;
+        if let Some(listener) = state.listener.take() {
+            // Whoever waits for guests wakes up by it.
+            let _ = rustix::net::shutdown(&listener, rustix::net::Shutdown::Both);
+        }
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn serve(listener: &TcpListener, state: &Mutex<State>, operations: &Arc<Operations>, console: &Console) {
+    lock(state).listener = listener.try_clone().ok();
     let guests = Arc::new(AtomicUsize::new(0));
-    loop {
+    while !lock(state).is_over {
         let Ok((stream, from)) = listener.accept() else {
             // Out of descriptors, most likely, which passes.
             thread::sleep(PAUSE);

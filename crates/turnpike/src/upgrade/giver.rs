@@ -32,13 +32,20 @@ pub(crate) fn begin(
         let stage = if outcome.is_ok() { Stage::Done } else { Stage::None };
         *operations.upgrades.stage() = stage;
         if stage == Stage::Done {
-            let _ = operations.requests.send(Request::HandedOver);
+            ask_surely(&operations, || Request::HandedOver);
         }
         done(outcome);
     });
     if spawned.is_err() {
         *lost.upgrades.stage() = Stage::None;
         lost.log.error("Upgrade: the system gives no thread");
+    }
+}
+
+/// Asks the main loop for something that has to be done, however much is asked of it.
+pub(super) fn ask_surely(operations: &Operations, request: impl Fn() -> Request) {
+    while operations.requests.send(request()).is_err() && operations.stage.now() != Serving::Stopping {
+        thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -61,6 +68,12 @@ fn may_begin(operations: &Operations) -> Result<(), String> {
     }
     if operations.stage.now() == Serving::Stopping {
         return Err("this server is stopping".into());
+    }
+    if operations.draining.progress().is_some() {
+        return Err(
+            "this server drains, which a new process would not: call that off first (turnpike undrain)"
+                .into(),
+        );
     }
     if std::process::id() == 1 {
         return Err(
@@ -90,12 +103,6 @@ fn upgrade(operations: &Arc<Operations>, program: &Program) -> Result<String, St
     let mut heir = Heir { child, line: Arc::new(Mutex::new(here)) };
     match hand_over(operations, &mut heir) {
         Ok((sessions, stood_still)) => {
-            let line =
-                Arc::try_unwrap(heir.line).map(|line| line.into_inner().unwrap_or_else(|it| it.into_inner()));
-            if let Ok(line) = line {
-                let _ = line.set_patience(Some(Duration::from_secs(1)));
-                operations.upgrades.successor.set(line, process);
-            }
             reap(heir.child);
             Ok(format!(
                 "process {process} has taken over {sessions} relayed addresses; packets waited for {} ms",
@@ -137,7 +144,8 @@ impl Heir {
 
     /// What it has said last, if that is why it does not take over.
     fn refusal(&self) -> Option<String> {
-        let line = self.line();
+        // A worker that still sends by it has nothing to wait for either.
+        let line = self.line.try_lock().ok()?;
         line.set_patience(Some(Duration::from_millis(50))).ok()?;
         let parcel = line.receive().ok()??;
         let text = String::from_utf8_lossy(&parcel.bytes);
@@ -183,7 +191,14 @@ fn hand_over(operations: &Arc<Operations>, heir: &mut Heir) -> Result<(usize, Du
     let still = Still::new(operations);
     let sessions = give(&still, heir, &taken).map_err(|why| heir.end(why))?;
     let stood_still = began.elapsed();
-    // It serves: from here on there is no way back.
+    // It serves: from here on there is no way back. Before anybody here goes on, so that it hears of all that ends.
+    let _ = heir.line().set_patience(Some(Duration::from_secs(1)));
+    match heir.line().as_fd().try_clone_to_owned() {
+        Ok(line) => operations.upgrades.successor.set(line.into(), heir.child.id()),
+        Err(error) => operations.log.error(&format!(
+            "Upgrade: the new process will not hear which sessions end here until this one ends: {error}"
+        )),
+    }
     let _ = still.all(|| Step::Leave);
     let _ = sd_notify::notify(&[NotifyState::MainPid(heir.child.id())]);
     Ok((sessions, stood_still))
@@ -199,21 +214,24 @@ fn introduce(operations: &Operations, heir: &Heir) -> Result<Arc<Taken>, String>
         nonce_key: operations.upgrades.nonce_key.to_bytes(),
         groups: groups.iter().map(|group| (group.kind, group.address)).collect(),
     };
+    let kinds: Vec<Kind> = groups.iter().map(|group| group.kind).collect();
     let sockets: Vec<BorrowedFd<'_>> =
         groups.iter().flat_map(|group| group.sockets.iter().map(AsFd::as_fd)).collect();
     heir.line().set_patience(Some(PATIENCE)).map_err(|error| error.to_string())?;
     heir.send(GREETING, &greeting.to_bytes(), &sockets)?;
+    // A reload is not to wait for the new process. What it listens on anew stays here.
+    drop(listening);
     let ready = heir.expect(READY, PATIENCE_WITH_START)?;
+    heir.line().set_patience(Some(PATIENCE)).map_err(|error| error.to_string())?;
     let flags: Vec<bool> = only(&ready.bytes).ok_or("the new process says something else than it should")?;
-    if flags.len() != groups.len() {
+    if flags.len() != kinds.len() {
         return Err("the new process has taken other sockets than there are".into());
     }
     if operations.stage.now() == Serving::Stopping {
         return Err("this server is stopping".into());
     }
     let of = |kind: Kind| {
-        let of_kind = groups.iter().zip(&flags).filter(move |(group, _)| group.kind == kind);
-        of_kind.map(|(_, taken)| *taken).collect()
+        kinds.iter().zip(&flags).filter(|(of, _)| **of == kind).map(|(_, taken)| *taken).collect()
     };
     Ok(Arc::new(Taken { datagrams: of(Kind::Datagrams), streams: of(Kind::Connections) }))
 }

@@ -7,41 +7,45 @@ use std::time::{Duration, Instant};
 
 use turnpike_worker::{Command, Remains};
 
-use crate::operations::{Operations, Request};
+use super::giver::ask_surely;
+use crate::operations::{Operations, Request, Serving};
 
 /// Watches until nothing remains, and has the main loop stop then.
 pub(crate) fn watch(operations: Arc<Operations>, limit: Duration) {
     let _ = thread::Builder::new().name("remains".into()).spawn(move || {
         let began = Instant::now();
-        let mut told = None;
+        let mut told = false;
         loop {
             // First of all: whoever asked for the upgrade is to hear of it.
             thread::sleep(PAUSE);
-            let Some(remains) = count(&operations) else { return };
+            if operations.stage.now() == Serving::Stopping {
+                return;
+            }
+            let is_over = !limit.is_zero() && began.elapsed() >= limit;
+            // Workers that do not answer now are asked again.
+            let Some(remains) = count(&operations).or(is_over.then(Remains::default)) else { continue };
             let Remains { allocations, connections, associations } = remains;
-            let nothing = remains == Remains::default();
-            if told.is_none() && !nothing {
+            let nothing = !is_over && remains == Remains::default();
+            if !told && !nothing {
                 operations.log.info(&format!(
                     "Upgrade: this process goes on with what cannot move: {allocations} sessions, {connections} \
                      connections, {associations} DTLS associations"
                 ));
-                told = Some(());
+                told = true;
             }
-            let is_over = !limit.is_zero() && began.elapsed() >= limit;
             if nothing || is_over {
                 let why = match nothing {
                     true => "nothing is left here".to_owned(),
                     false => format!("upgrade-timeout is over, and {allocations} sessions end"),
                 };
                 operations.log.info(&format!("Upgrade: {why}; this process ends"));
-                let _ = operations.requests.send(Request::NothingLeft);
-                return;
+                return ask_surely(&operations, || Request::NothingLeft);
             }
         }
     });
 }
 
-/// What all workers have together; `None` when they have ended.
+/// What all workers have together; `None` when one does not answer.
 fn count(operations: &Operations) -> Option<Remains> {
     let (sender, answers) = channel();
     operations.workers.iter().for_each(|worker| worker.mailbox.send(Command::Count(sender.clone())));
