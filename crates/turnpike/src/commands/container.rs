@@ -50,10 +50,9 @@ fn command_line(words: Vec<OsString>, variables: &[(String, String)]) -> anyhow:
     }
     let words = words.into_iter().filter_map(without_shell);
     let given: Vec<OsString> = words.collect();
-    let says = |text: &str| {
-        given.iter().chain(&line).any(|word| word.to_str().is_some_and(|it| it.starts_with(text)))
-    };
-    if !says("--external-ip") && !says("-X") {
+    let says_address =
+        |word: &str| word == "--external-ip" || word.starts_with("--external-ip=") || word.starts_with("-X");
+    if !given.iter().chain(&line).any(|word| word.to_str().is_some_and(says_address)) {
         line.extend(external_address(variables));
     }
     line.extend(given);
@@ -172,6 +171,8 @@ mod tests {
         assert_eq!(line(&habit, &[]).unwrap(), ["--log-file=stdout", "--external-ip=auto"]);
         assert_eq!(line(&["-v"], &[("DETECT_EXTERNAL_IP", "yes")]).unwrap(), ["--external-ip=auto", "-v"]);
         assert_eq!(line(&["-v"], &[("DETECT_EXTERNAL_IP", "no")]).unwrap(), ["-v"]);
+        let with_server = [("DETECT_EXTERNAL_IP", "yes"), ("TURNPIKE_EXTERNAL_IP_STUN", "192.0.2.9")];
+        assert_eq!(line(&[], &with_server).unwrap(), ["--external-ip-stun=192.0.2.9", "--external-ip=auto"]);
         let real = [("DETECT_EXTERNAL_IP", "yes"), ("REAL_EXTERNAL_IP", "203.0.113.7")];
         assert_eq!(line(&[], &real).unwrap(), ["--external-ip=203.0.113.7"]);
         assert_eq!(line(&["-X", "203.0.113.8"], &real).unwrap(), ["-X", "203.0.113.8"]);

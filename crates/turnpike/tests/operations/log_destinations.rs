@@ -1,7 +1,7 @@
 //! Where the log goes besides files: syslog, the journal; and that nothing of it stops the server.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
@@ -212,13 +212,14 @@ fn a_reader_of_the_log_that_is_stuck_stops_neither_calls_nor_the_end() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut client = TurnClient::hello(SocketAddr::new(ip, 3478));
-    // Nobody listens at first: a refusal by ICMP, or nothing.
-    let deadline = Instant::now() + PATIENCE;
-    while UdpSocket::bind(SocketAddr::new(ip, 3478)).is_ok() {
-        assert!(Instant::now() < deadline);
-        std::thread::yield_now();
+    // It is read until the server is there, and from then on no more.
+    let mut log = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("Total auth threads:") {
+        line.clear();
+        assert_ne!(log.read_line(&mut line).unwrap(), 0, "it has ended");
     }
+    let mut client = TurnClient::hello(SocketAddr::new(ip, 3478));
     client.allocate();
     // More lines than a pipe has room for.
     for _ in 0..1500 {
@@ -230,7 +231,7 @@ fn a_reader_of_the_log_that_is_stuck_stops_neither_calls_nor_the_end() {
     // Its end is waited for while nobody reads; what it has said by then is in the pipe.
     assert_eq!(child.wait().unwrap().code(), Some(0));
     let mut said = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    log.read_to_string(&mut said).unwrap();
     // As much as a pipe has room for, and not the whole log by far.
     assert!(said.contains("session 000000000000000001: refreshed") && said.len() < 100_000, "{}", said.len());
     assert!(!said.contains("Terminating on signal"), "it did not fit any more");

@@ -2,7 +2,7 @@
 //! known, and what to do.
 //!
 //! Each check is a row of `CHECKS`: a name, a question, and a function from the `Patient` to findings. They change
-//! nothing. Those that need neither a file nor a network are made at every start of the server as well.
+//! nothing. Those that cost next to nothing are made at every start of the server as well.
 
 mod addresses;
 mod machine;
@@ -20,6 +20,7 @@ use clap::{ArgMatches, Command};
 use turnpike_config::{Config, Loaded};
 use turnpike_control::Log;
 
+pub(crate) use self::safety::is_dangerous;
 use self::system::System;
 use super::firewall::options;
 use super::probe::ProbeIdentity;
@@ -27,7 +28,6 @@ use crate::addresses::Addresses;
 use crate::cli::{flag, text};
 use crate::external_address::Survey;
 use crate::findings::{Finding, Severity, could_not_look, show};
-use crate::state::StateDirectory;
 
 /// What is examined.
 pub(crate) struct Patient {
@@ -64,7 +64,10 @@ pub fn command() -> Command {
             text("password", "PASSWORD", "Password of that user").requires("user"),
             text("secret-file", "FILE", "File that holds the REST secret to try it with")
                 .conflicts_with("password"),
-            flag("offline", "Ask no metadata service and no STUN server, and leave the running server alone"),
+            flag(
+                "offline",
+                "Ask no metadata service, no STUN server, no DNS and no database over the network, and leave the running server alone",
+            ),
             flag("json", "Print JSON"),
             flag("quiet", "Leave out what is as it should be").short('q'),
             flag("list", "List the checks"),
@@ -134,14 +137,7 @@ impl Patient {
             true => Addresses::find_with(&config, survey.found()).ok(),
             false => found,
         };
-        let identity = match (text("user"), text("password"), text("secret-file")) {
-            (Some(user), Some(password), _) => Some(ProbeIdentity::User { user, password }),
-            (user, None, Some(file)) => {
-                let secret = StateDirectory::read_secret(file.as_ref())?;
-                Some(ProbeIdentity::Secret { secret, user: user.unwrap_or_else(|| "doctor".to_owned()) })
-            }
-            _ => None,
-        };
+        let identity = ProbeIdentity::of(arguments, "doctor")?;
         let system = System::here();
         Ok(Patient { config, loaded, addresses, survey, system, identity, try_server: !offline })
     }
@@ -237,7 +233,7 @@ pub(crate) const CHECKS: &[Check] = &[
     },
     Check {
         id: "ipv6",
-        asks: "IPv6 is whole or absent: address, route, listener, AAAA record",
+        asks: "IPv6 is whole or absent: address, route, listener, relay address",
         run: addresses::ipv6,
         at_start: false,
     },
@@ -267,7 +263,7 @@ pub(crate) const CHECKS: &[Check] = &[
     },
     Check {
         id: "private-key",
-        asks: "the key fits the certificate and is its owner's alone to read",
+        asks: "the key fits the certificate and is hidden from others",
         run: tls::private_key,
         at_start: false,
     },

@@ -287,6 +287,12 @@ const EXAMPLES: [&str; 22] = [
 /// Options whose value is a secret, as they stand on a command line.
 const SHOWING: [&str; 4] = ["static-auth-secret", "user=", "oauth-key", "stateless-nonce-secret"];
 
+/// Whether whoever reaches this address reaches the host itself, or what gives out its credentials.
+pub(crate) fn is_dangerous(peer: IpAddr) -> bool {
+    let peer = peer.to_canonical();
+    peer.is_loopback() || DANGEROUS.iter().any(|(ip, _)| ip.parse() == Ok(peer))
+}
+
 const DANGEROUS: [(&str, &str); 5] = [
     ("169.254.169.254", "the cloud's metadata service with this machine's credentials"),
     ("fd00:ec2::254", "the cloud's metadata service with this machine's credentials"),

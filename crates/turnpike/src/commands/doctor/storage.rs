@@ -14,6 +14,9 @@ pub(super) fn database(patient: &Patient) -> Vec<Finding> {
     let Some(database) = &patient.config.databases.database else {
         return vec![Finding::ok(ID, "none is named")];
     };
+    if database.kind != DatabaseKind::Sqlite && !patient.try_server {
+        return Vec::new();
+    }
     if database.kind == DatabaseKind::Sqlite && !database.connection.expose().starts_with('~') {
         let path = database.connection.expose();
         // Opening would make one.

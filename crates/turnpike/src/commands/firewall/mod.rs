@@ -194,8 +194,18 @@ pub(crate) fn openings(config: &Config) -> Vec<Opening> {
     if let Some(port) = config.balancing.proxy_port {
         open(Protocol::Tcp, port, port, "load balancers (PROXY protocol)", false);
     }
-    if config.rfc5780 && config.udp {
-        open(Protocol::Udp, config.second_port(), config.second_port(), "NAT behaviour discovery", false);
+    if config.rfc5780 {
+        let (plain, secure) = (config.second_port(), config.second_tls_port());
+        for (protocol, port, is_served) in [
+            (Protocol::Udp, plain, config.udp),
+            (Protocol::Tcp, plain, config.tcp),
+            (Protocol::Tcp, secure, config.serves_tls()),
+            (Protocol::Udp, secure, config.serves_dtls()),
+        ] {
+            if is_served {
+                open(protocol, port, port, "NAT behaviour discovery", false);
+            }
+        }
     }
     let relays = !config.stun_only;
     if relays && config.multiplex {

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use anyhow::bail;
+use clap::ArgMatches;
 use turnpike_client::{Allocated, Credentials, Failure};
 use turnpike_control::in_words;
 
@@ -12,6 +14,7 @@ use super::way::Way;
 use crate::commands::credentials::unix_now;
 use crate::findings::Finding;
 use crate::rest::{RestCredential, examine};
+use crate::state::StateDirectory;
 
 /// Who the probe is to the server.
 #[derive(Clone)]
@@ -23,6 +26,28 @@ pub(crate) enum Identity {
 }
 
 impl Identity {
+    /// What a command line says, by `--user` and `--password` or `--secret-file`; `user` stands in the name of a minted
+    /// credential where none is given.
+    ///
+    /// # Errors
+    /// The file cannot be read, or half of it is missing.
+    pub(crate) fn of(arguments: &ArgMatches, user: &str) -> anyhow::Result<Option<Self>> {
+        let text = |name: &str| arguments.get_one::<String>(name).cloned();
+        Ok(match (text("user"), text("password"), text("secret-file")) {
+            (Some(user), Some(password), None) => Some(Identity::User { user, password }),
+            (named, None, Some(file)) => {
+                let secret = StateDirectory::read_secret(file.as_ref())?;
+                Some(Identity::Secret { secret, user: named.unwrap_or_else(|| user.to_owned()) })
+            }
+            (None, None, None) => None,
+            (Some(_), None, None) => {
+                bail!("--user needs --password, or --secret-file to mint a credential with")
+            }
+            (None, Some(_), _) => bail!("--password needs --user"),
+            (_, Some(_), Some(_)) => bail!("give --password or --secret-file, not both"),
+        })
+    }
+
     /// Credentials as of now.
     pub(crate) fn credentials(&self) -> Credentials {
         self.credentials_until(unix_now().saturating_add(LIFETIME))

@@ -10,7 +10,7 @@ pub(crate) mod way;
 
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use self::credentials::Identity;
@@ -19,7 +19,6 @@ use crate::cli::{flag, text};
 #[cfg(test)]
 use crate::findings::Described;
 use crate::findings::{could_not_look, show};
-use crate::state::StateDirectory;
 
 pub(crate) use self::credentials::Identity as ProbeIdentity;
 pub(crate) use self::steps::{Probe, probe};
@@ -58,15 +57,7 @@ pub fn run(arguments: &ArgMatches) -> ExitCode {
 
 fn try_to_run(arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
     let text = |name: &str| arguments.get_one::<String>(name).cloned();
-    let identity = match (text("user"), text("password"), text("secret-file")) {
-        (user, None, Some(file)) => {
-            let secret = StateDirectory::read_secret(file.as_ref())?;
-            Some(Identity::Secret { secret, user: user.unwrap_or_else(|| "probe".to_owned()) })
-        }
-        (Some(user), Some(password), None) => Some(Identity::User { user, password }),
-        (Some(_), None, None) => bail!("--user needs --password, or --secret-file to mint a credential with"),
-        _ => None,
-    };
+    let identity = Identity::of(arguments, "probe")?;
     let mut findings = Vec::new();
     for uri in arguments.get_many::<String>("server").context("a server")? {
         let attempt = Probe {

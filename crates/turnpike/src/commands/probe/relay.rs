@@ -10,6 +10,7 @@ use super::credentials::Identity;
 use super::steps::milliseconds;
 use super::target::Carrier;
 use super::way::Way;
+use crate::commands::doctor::is_dangerous;
 use crate::external_address::is_public;
 use crate::findings::Finding;
 
@@ -70,16 +71,27 @@ fn inner_peers(client: &mut Caller, relayed: IpAddr) -> Finding {
         IpAddr::V4(_) => INNER.iter().filter_map(|text| text.parse().ok()).collect(),
         IpAddr::V6(_) => INNER_V6.iter().filter_map(|text| text.parse().ok()).collect(),
     };
-    let opened: Vec<String> =
-        peers.iter().filter(|peer| client.permit(**peer).is_ok()).map(IpAddr::to_string).collect();
+    let (mut opened, mut unanswered) = (Vec::new(), 0);
+    for peer in &peers {
+        match client.permit(*peer) {
+            Ok(()) => opened.push(*peer),
+            Err(Unanswered::Failure(Failure::Refused { .. })) => {}
+            Err(_) => unanswered += 1,
+        }
+    }
+    if opened.is_empty() && unanswered > 0 {
+        let evidence = format!("of {} inner addresses {unanswered} got no answer", peers.len());
+        return Finding::note(INNER_ID, evidence, "try again: an answer may have been lost");
+    }
     if opened.is_empty() {
         return Finding::ok(INNER_ID, format!("{} inner addresses were tried, all refused", peers.len()));
     }
-    let metadata = opened.iter().any(|peer| peer.starts_with("169.254.") || peer.starts_with("127."));
-    let evidence = format!("the server lets its users reach {}", opened.join(", "));
+    let worst = opened.iter().any(|peer| is_dangerous(*peer));
+    let listed: Vec<String> = opened.iter().map(IpAddr::to_string).collect();
+    let evidence = format!("the server lets its users reach {}", listed.join(", "));
     let fix = "take those ranges out of allowed-peer-ip, and allow-loopback-peers with them: whoever has a credential reaches \
                the host, its network and its cloud identity";
-    if metadata { Finding::error(INNER_ID, evidence, fix) } else { Finding::warning(INNER_ID, evidence, fix) }
+    if worst { Finding::error(INNER_ID, evidence, fix) } else { Finding::warning(INNER_ID, evidence, fix) }
 }
 
 /// Two clients talk with each other, each through the server.
