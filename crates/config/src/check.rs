@@ -3,11 +3,13 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::config::{AlternateSelection, Balancing, Config, Password, StaticUser};
+use crate::balancing::{AlternateSelection, Balancing};
+use crate::config::Config;
 use crate::endpoints::AlternateLists;
 use crate::error::ConfigError;
 use crate::load::{Environment, Loaded, Setting, Severity};
 use crate::options;
+use crate::users::{Password, StaticUser};
 use crate::values::boolean;
 
 impl Loaded {
@@ -85,8 +87,15 @@ impl Loaded {
     /// Says what of monitoring has no effect, or tells more than was perhaps meant.
     fn check_monitoring(&mut self) {
         let monitoring = self.config.monitoring.clone();
-        let ignored =
-            ["prometheus-port", "prometheus-address", "prometheus-path", "prometheus-username-labels"];
+        let ignored = [
+            "prometheus-port",
+            "prometheus-address",
+            "prometheus-path",
+            "prometheus-username-labels",
+            "prometheus-tls",
+            "prometheus-password-file",
+            "prometheus-user",
+        ];
         for option in ignored {
             if monitoring.prometheus || self.last(option).is_none() {
                 continue;

@@ -1,16 +1,18 @@
 //! The configuration as the server uses it: typed, with units, checked.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::address_discovery::AddressDiscovery;
 use crate::administration::Administration;
+use crate::balancing::Balancing;
 use crate::databases::DatabaseSettings;
-use crate::endpoints::{AlternateLists, CapacityUrl};
+use crate::logging::LogSettings;
 use crate::monitoring::MonitoringSettings;
 use crate::oauth_key::OAuthKey;
 use crate::records::RecordSettings;
+use crate::users::StaticUser;
 use crate::values::{PeerRange, Secret};
 
 /// Everything that can be set, with its default.
@@ -198,38 +200,6 @@ pub struct FastPathSettings {
     pub interfaces: Vec<String>,
 }
 
-/// Where and how the log is written.
-#[derive(Clone, Debug)]
-pub struct LogSettings {
-    /// Where to log: a path, `stdout` or `-`, `stderr`, or `journald`; `None` for standard output, or the journal where
-    /// it reads that.
-    pub file: Option<String>,
-    /// Whether to log to syslog in place of a file.
-    pub syslog: bool,
-    /// Where syslog's daemon listens.
-    pub syslog_socket: PathBuf,
-    /// As which part of the system, one of [`SYSLOG_FACILITIES`].
-    pub syslog_facility: &'static str,
-    /// The form of records.
-    pub format: LogFormat,
-    /// Bytes beyond which a log file does not grow; `None` for any number.
-    pub rotate_size: Option<u64>,
-    /// Full log files that are kept.
-    pub rotate_keep: u32,
-    /// Whether datagrams are shown that are dropped because they are nothing that is spoken here.
-    pub dropped: bool,
-    /// Whether a log in a file is kept off standard output.
-    pub no_stdout: bool,
-    /// Whether the log file's name is used as it is, without a date.
-    pub simple: bool,
-    /// The least level that is logged.
-    pub min_level: LogLevel,
-    /// Whether records begin with a date rather than with seconds since start.
-    pub dated: bool,
-    /// strftime pattern of that date; `%f` is milliseconds.
-    pub time_format: String,
-}
-
 /// Whose process the server is, and where it stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProcessSettings {
@@ -239,52 +209,6 @@ pub struct ProcessSettings {
     pub user: Option<String>,
     /// The group; `None` for the user's own.
     pub group: Option<String>,
-}
-
-/// What shares the load with this server.
-#[derive(Clone, Debug)]
-pub struct Balancing {
-    /// Further addresses to listen on, without NAT behaviour discovery.
-    pub auxiliary: Vec<SocketAddr>,
-    /// Whether the clients of UDP and DTLS are spread over these.
-    pub udp_self_balance: bool,
-    /// TCP port on which each connection must begin with a header of the PROXY protocol.
-    pub proxy_port: Option<u16>,
-    /// Sources that speak for others by the PROXY protocol, wherever they come in.
-    pub proxies: Vec<PeerRange>,
-    /// Other servers that clients are sent to.
-    pub alternate_servers: AlternateLists,
-    /// How often they are asked whether they are there; `None` for never.
-    pub check_interval: Option<Duration>,
-    /// Which of them comes next.
-    pub selection: AlternateSelection,
-    /// Where each says how much it has to do.
-    pub capacity: CapacityUrl,
-}
-
-/// Which of the servers that clients are sent to comes next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum AlternateSelection {
-    /// One after the other.
-    #[default]
-    RoundRobin,
-    /// The one that has the least to do.
-    LeastLoaded,
-}
-
-impl Default for Balancing {
-    fn default() -> Self {
-        Balancing {
-            auxiliary: Vec::new(),
-            udp_self_balance: false,
-            proxy_port: None,
-            proxies: Vec::new(),
-            alternate_servers: AlternateLists::default(),
-            check_interval: Some(Duration::from_secs(5)),
-            selection: AlternateSelection::default(),
-            capacity: CapacityUrl::default(),
-        }
-    }
 }
 
 impl Config {
@@ -300,26 +224,6 @@ impl Config {
 
     fn names_certificate(&self) -> bool {
         self.certificate.is_some() && self.private_key.is_some()
-    }
-}
-
-impl Default for LogSettings {
-    fn default() -> Self {
-        LogSettings {
-            file: None,
-            syslog: false,
-            syslog_socket: "/dev/log".into(),
-            syslog_facility: "user",
-            format: LogFormat::Coturn,
-            rotate_size: None,
-            rotate_keep: 5,
-            dropped: false,
-            no_stdout: false,
-            simple: false,
-            min_level: LogLevel::Debug,
-            dated: true,
-            time_format: "%FT%T.%f%z".to_owned(),
-        }
     }
 }
 
@@ -442,34 +346,6 @@ pub struct ExternalAddress {
     pub private: Option<IpAddr>,
 }
 
-/// A user with a lasting password.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StaticUser {
-    /// The name.
-    pub name: String,
-    /// The password, or what was made of it.
-    pub password: Password,
-}
-
-/// A password or the key derived from it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Password {
-    /// In clear.
-    Clear(Secret),
-    /// MD5 of `name:realm:password`, written `0x` and 32 hex digits.
-    Key(HiddenKey),
-}
-
-/// A key that is not shown.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct HiddenKey(pub [u8; 16]);
-
-impl std::fmt::Debug for HiddenKey {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("[redacted]")
-    }
-}
-
 /// The relayed address's family when the client does not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DefaultFamily {
@@ -495,17 +371,6 @@ pub enum FastPath {
     Off,
 }
 
-/// The form of the log's records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// coturn's lines.
-    Coturn,
-    /// JSON objects.
-    Json,
-    /// `name=value` pairs.
-    Logfmt,
-}
-
 /// What is done when the configuration file has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum ConfigWatch {
@@ -517,22 +382,3 @@ pub enum ConfigWatch {
     /// Nothing.
     Off,
 }
-
-/// How much is logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogLevel {
-    /// Everything.
-    Debug,
-    /// What happens.
-    Info,
-    /// What one may want to change.
-    Warning,
-    /// What does not work.
-    Error,
-}
-
-/// Names of the parts of a system that syslog tells apart.
-pub const SYSLOG_FACILITIES: [&str; 20] = [
-    "auth", "authpriv", "cron", "daemon", "ftp", "kern", "local0", "local1", "local2", "local3", "local4",
-    "local5", "local6", "local7", "lpr", "mail", "news", "syslog", "user", "uucp",
-];

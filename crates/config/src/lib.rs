@@ -6,6 +6,7 @@
 
 mod address_discovery;
 mod administration;
+mod balancing;
 mod check;
 mod config;
 mod databases;
@@ -15,6 +16,7 @@ mod file;
 pub mod getopt;
 mod help;
 mod load;
+mod logging;
 mod monitoring;
 mod nearest;
 mod oauth_key;
@@ -22,15 +24,15 @@ pub mod options;
 mod records;
 mod reload;
 mod search_path;
+mod users;
 mod values;
 
 pub use address_discovery::{AddressDiscovery, Cloud, MetadataChoice, stun_server};
 pub use administration::{Administration, Console, ControlSocket, DrainSettings};
+pub use balancing::{AlternateSelection, Balancing};
 pub use check::Report;
 pub use config::{
-    AlternateSelection, Balancing, Config, ConfigWatch, DefaultFamily, ExternalAddress, FastPath,
-    FastPathSettings, LogFormat, LogLevel, LogSettings, Password, ProcessSettings, SYSLOG_FACILITIES,
-    StaticUser,
+    Config, ConfigWatch, DefaultFamily, ExternalAddress, FastPath, FastPathSettings, ProcessSettings,
 };
 pub use databases::{Database, DatabaseKind, DatabaseSettings};
 pub use endpoints::{AlternateLists, AlternateServer, CapacityUrl};
@@ -39,10 +41,12 @@ pub use help::{coloured_help, help, sample};
 pub use load::{
     Command, CommandLineWords, Environment, Loaded, Notice, Setting, Severity, SystemEnvironment, load,
 };
+pub use logging::{LogFormat, LogLevel, LogSettings, SYSLOG_FACILITIES};
 pub use monitoring::MonitoringSettings;
 pub use nearest::nearest;
 pub use oauth_key::{OAuthCipher, OAuthKey};
 pub use records::RecordSettings;
 pub use reload::{Change, Difference, Reloaded, reload};
 pub use search_path::locate;
+pub use users::{Password, StaticUser};
 pub use values::{PeerRange, Secret};

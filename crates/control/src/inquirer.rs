@@ -130,9 +130,13 @@ impl Inquirer {
                     }
                     Some((realm, name, answer)) = asking.next() => {
                         match &answer {
-                            Ok(Ok(user)) => users.note(&realm, &name, user.as_ref()),
+                            Ok(Ok(user)) => {
+                                note(&users, &log, store, None);
+                                users.note(&realm, &name, user.as_ref());
+                            }
                             // One row that makes no sense is one user's trouble, and nobody else's.
                             Ok(Err(error)) if is_of_one_user(error) => {
+                                note(&users, &log, store, None);
                                 users.note(&realm, &name, None);
                                 tell_corrupt(&log, error, &mut corruption_told);
                             }

@@ -99,11 +99,12 @@ impl Reports {
     }
 
     fn write(&self, event: &Event, throttles: &mut Throttles) {
+        if !is_refusal(event) && !self.verbose.load(Ordering::Relaxed) {
+            return;
+        }
         for (entry, limited) in entries_of(event, &self.realm, self.log.format()) {
             if !limited {
-                if self.verbose.load(Ordering::Relaxed) {
-                    self.log.write_entry(entry);
-                }
+                self.log.write_entry(entry);
                 continue;
             }
             let throttle = throttles.for_level(entry.level);
@@ -136,6 +137,18 @@ impl Reports {
         let fields = vec![(Field::Count, count.into())];
         self.log.write_entry(Entry { level: Level::Warning, event, message, fields });
     }
+}
+
+/// Whether it is told of without being asked to.
+fn is_refusal(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::AuthenticationFailed { .. }
+            | Event::PeerRefused { .. }
+            | Event::ProxyRefused { .. }
+            | Event::SourceLimited { .. }
+            | Event::Processed { refusal: Some(_), .. }
+    )
 }
 
 /// Requests and refusals are limited apart, so that no flood of the first hides the second.

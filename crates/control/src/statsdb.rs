@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use turnpike_store::{RedisStatus, StatusCommand, StoreError};
-use turnpike_turn::{Event, SessionId, Usage};
+use turnpike_turn::{Event, SessionId};
 
 use crate::log::Log;
 use crate::records::runtime;
@@ -50,8 +50,8 @@ pub struct UsageSender(Sender<Told>);
 pub struct UsagePage {
     /// The worker's number.
     pub worker: u16,
-    /// Sessions with what they relayed; one with two relayed addresses is there twice.
-    pub sessions: Vec<(SessionId, Usage)>,
+    /// Some of its sessions.
+    pub sessions: Vec<turnpike_turn::Session>,
     /// Where the next page begins, if there is one.
     pub next: Option<u32>,
 }
@@ -64,6 +64,8 @@ pub struct Server {
     pub ask: Box<dyn Fn(u16, u32) + Send>,
     /// Whether a client's side of a session, as coturn writes it, is this very server's.
     pub is_ours: Box<dyn Fn(&str) -> bool + Send + Sync>,
+    /// Whether it goes on with the sessions of a process before it, whose keys are there.
+    pub has_taken_over: bool,
 }
 
 /// What became of the messages.
@@ -124,6 +126,11 @@ impl Statsdb {
     /// What became of the messages.
     pub fn counters(&self) -> Arc<StatsdbCounters> {
         self.counters.clone()
+    }
+
+    /// The hosts that it connects to.
+    pub fn hosts(&self) -> &[String] {
+        self.redis.hosts()
     }
 
     /// Which Redis it is; never a password.
@@ -197,7 +204,9 @@ impl StatsdbCounters {
 
 impl Work {
     async fn run(mut self, mut told: Receiver<Told>) {
-        self.begin().await;
+        if !self.server.has_taken_over {
+            self.begin().await;
+        }
         let mut round = interval(ROUND);
         round.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut news = Vec::with_capacity(AT_ONCE);
@@ -280,9 +289,9 @@ impl Work {
             return;
         }
         if is_over && self.round > 0 {
-            // An end that was lost on its way here.
+            // An end that was lost on its way here. Whoever moves between two workers may be missed by one round.
             let round = self.round;
-            self.sessions.retain(|_, session| session.seen() >= round);
+            self.sessions.retain(|_, session| session.seen() + 1 >= round);
         }
         self.round += 1;
         self.round_began = Instant::now();
@@ -294,9 +303,15 @@ impl Work {
 
     fn take(&mut self, page: UsagePage, commands: &mut Vec<StatusCommand>) {
         let UsagePage { worker, sessions, next } = page;
-        for (session, usage) in sessions {
-            if let Some(session) = self.sessions.get_mut(&session) {
-                session.count(&usage, self.round);
+        for told in sessions {
+            if let Some(session) = self.sessions.get_mut(&told.id) {
+                session.count(told.usage, self.round);
+            } else if told.age >= MISSED {
+                let mut session = Session::new(told.id, &told.user, &told.tuple, self.round);
+                session.note_status("refreshed", told.left);
+                commands.extend(session.kept());
+                session.count(told.usage, self.round);
+                self.sessions.insert(told.id, session);
             }
         }
         match next {
@@ -369,6 +384,8 @@ const QUEUE: usize = 16_384;
 const AT_ONCE: usize = 1000;
 /// How often it is looked what sessions have relayed.
 const ROUND: Duration = Duration::from_secs(5);
+/// Who has lived this long and is unknown has come from another process, or his beginning was lost.
+const MISSED: Duration = Duration::from_secs(10);
 /// How long the end of the process waits for Redis.
 const LAST_CHANCE: Duration = Duration::from_secs(2);
 /// After this long an answer that is missing is not waited for.

@@ -84,7 +84,6 @@ impl StoredUsers {
         if user.is_some_and(|user| user.sha256.is_none()) {
             self.contradict(realm);
         }
-        self.is_down.store(false, Ordering::Relaxed);
         self.cache().insert(key(realm, name), Entry { keys, read: Instant::now() });
     }
 

@@ -24,7 +24,6 @@ pub(crate) use channels::{Binding, Channels};
 pub(crate) use permissions::{Permission, Permissions};
 
 use crate::bandwidth::BandwidthLimit;
-use crate::credentials::User;
 use crate::effect::Usage;
 use crate::origin::PinnedOrigin;
 use crate::ports::RelayedPort;
@@ -33,6 +32,7 @@ use crate::realm_stats::RealmPlace;
 use crate::tcp_relay::TcpRelay;
 use crate::time::Timestamp;
 use crate::tuple::{Client, FiveTuple, Link, RelayId, SessionId};
+use crate::user::User;
 
 /// A relayed transport address and everything that goes with it.
 #[derive(Debug)]
@@ -269,17 +269,6 @@ impl Allocations {
     pub(crate) fn names(&self) -> Vec<RelayId> {
         let live = self.slots.iter().enumerate().filter(|(_, slot)| slot.allocation.is_some());
         live.map(|(index, slot)| RelayId { slot: index as u32, generation: slot.generation }).collect()
-    }
-
-    /// The live ones among `count` slots from `first` on.
-    pub(crate) fn among(&self, first: u32, count: u32) -> impl Iterator<Item = &Allocation> {
-        let slots = self.slots.iter().skip(first as usize).take(count as usize);
-        slots.filter_map(|slot| slot.allocation.as_deref())
-    }
-
-    /// How many slots there are.
-    pub(crate) fn slots(&self) -> u32 {
-        self.slots.len() as u32
     }
 
     /// Checks the invariants above.

@@ -11,12 +11,13 @@ use std::sync::Arc;
 use turnpike_wire::attributes::{Nonce, Realm, UserHash, Username};
 use turnpike_wire::{ErrorNumber, Integrity, Method, PasswordDigest};
 
-use crate::credentials::{CredentialRefusal, Credentials, User, Verified};
+use crate::credentials::{CredentialRefusal, Credentials, Verified};
 use crate::effect::Event;
 use crate::nonce::Holder;
 use crate::reason::Reason;
 use crate::requests::{Answer, Refusal, Request};
 use crate::server::Server;
+use crate::user::User;
 
 impl Server {
     /// The user whose key verifies the request.

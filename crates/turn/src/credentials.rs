@@ -15,20 +15,17 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
-use sha1::Sha1;
 use turnpike_opaque_string::prepare;
 use turnpike_wire::attributes::{AccessToken, UserHash};
 use turnpike_wire::{LongTermKey, Message, Method, PasswordDigest};
 
 use crate::directory::{Directory, Found, StoredKeys};
-use crate::oauth::{OAuthKeys, SessionKey};
+use crate::oauth::OAuthKeys;
 use crate::offer::Offer;
 use crate::reason::Reason;
-use crate::self_test;
+use crate::rest_credentials::{RestName, RestSecret};
 use crate::time::UnixTime;
+use crate::user::{Key, User};
 
 /// Everyone who may allocate, as one unchanging snapshot.
 pub struct Credentials {
@@ -45,28 +42,6 @@ pub struct Credentials {
     /// What opens access tokens, where these are accepted.
     oauth: Option<OAuthKeys>,
     anonymous: bool,
-}
-
-/// An authenticated user. It lives as long as the allocations it made.
-#[derive(Debug)]
-pub struct User {
-    pub(crate) name: Box<str>,
-    pub(crate) account: Range<usize>,
-    pub(crate) realm: Arc<str>,
-    pub(crate) key: Option<Key>,
-    /// Of a REST credential: the second after which it is no good.
-    pub(crate) expires: Option<UnixTime>,
-    /// Whether it is this server, trying itself.
-    pub(crate) self_test: bool,
-}
-
-/// What a user's requests are signed with.
-#[derive(Clone, Debug)]
-pub(crate) enum Key {
-    /// Made from name and password.
-    LongTerm(LongTermKey),
-    /// Out of an access token.
-    Session(Box<SessionKey>),
 }
 
 /// What came of a look at somebody's credentials.
@@ -370,169 +345,13 @@ impl fmt::Debug for Credentials {
     }
 }
 
-impl User {
-    /// The whole username.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The part of the name that stays the same from one REST credential to the next: what quotas and usage
-    /// are counted by. A name that is nothing but an expiry is an account of its own, as in coturn; else everybody
-    /// with such a name would share one quota.
-    pub fn account(&self) -> &str {
-        self.name.get(self.account.clone()).filter(|account| !account.is_empty()).unwrap_or(&self.name)
-    }
-
-    /// The realm it belongs to.
-    pub fn realm(&self) -> &str {
-        &self.realm
-    }
-
-    /// Whether it is the server itself, trying whether it works: nobody whose sessions anybody wants a record of.
-    pub fn is_self_test(&self) -> bool {
-        self.self_test
-    }
-
-    pub(crate) fn of_self_test(name: &str, account: Range<usize>, key: LongTermKey) -> Self {
-        let (realm, key) = (self_test::REALM.into(), Some(Key::LongTerm(key)));
-        User { name: name.into(), account, realm, key, expires: None, self_test: true }
-    }
-
-    /// The second after which the REST credential it came in with is no good.
-    pub(crate) fn expires(&self) -> Option<UnixTime> {
-        self.expires
-    }
-
-    /// The key its requests are verified with; `None` when no password is asked for.
-    pub(crate) fn key(&self) -> Option<&Key> {
-        self.key.as_ref()
-    }
-
-    /// What its access token gave it, if that is how it came in.
-    pub(crate) fn session_key(&self) -> Option<&SessionKey> {
-        match &self.key {
-            Some(Key::Session(key)) => Some(key),
-            _ => None,
-        }
-    }
-
-    /// Whether what one has made is the other's. A token says nothing of who bears it, and a client renews it, perhaps
-    /// under another kid; so any bearer counts as the one who holds the 5-tuple.
-    pub(crate) fn is_same(&self, other: &User) -> bool {
-        let bears = |user: &User| user.session_key().is_some();
-        let is_named = self.name == other.name && self.realm == other.realm;
-        bears(self) == bears(other) && (bears(self) || is_named)
-    }
-}
-
-impl Key {
-    /// What goes into the HMAC.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        match self {
-            Key::LongTerm(key) => key.bytes(),
-            Key::Session(key) => key.mac.bytes(),
-        }
-    }
-
-    /// Whether it is the one that goes with this password algorithm. A key from a token goes with any, while it is good.
-    pub(crate) fn suits(&self, digest: PasswordDigest, now: UnixTime) -> bool {
-        match self {
-            Key::LongTerm(key) => key.digest() == digest,
-            Key::Session(key) => !key.is_expired(now),
-        }
-    }
-}
-
 /// Whether a request may wait for a database: only one that may open something, or whose sender is on a 5-tuple that
 /// nobody knows. What comes after a ConnectionBind is no message any more, so that nothing of it can be put off.
 fn may_wait(method: Method) -> bool {
     matches!(method, Method::ALLOCATE | Method::REFRESH | Method::BINDING)
 }
 
-/// A REST username taken apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RestName {
-    /// The second after which it is refused.
-    pub expiry: UnixTime,
-    /// Where the stable part stands in the name; may be empty.
-    pub account: Range<usize>,
-}
-
-impl RestName {
-    /// Reads the three shapes. Separators after the first belong to the user when the expiry comes first;
-    /// when it comes last, those before the last do.
-    pub fn parse(name: &str, separator: char) -> Option<Self> {
-        let rest_name = |digits: &str, account| {
-            let all_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-            let expiry = digits.parse().ok().filter(|_| all_digits)?;
-            Some(RestName { expiry: UnixTime(expiry), account })
-        };
-        let Some((first, after)) = name.split_once(separator) else {
-            return rest_name(name, 0..0);
-        };
-        rest_name(first, name.len() - after.len()..name.len()).or_else(|| {
-            let (account, last) = name.rsplit_once(separator)?;
-            rest_name(last, 0..account.len())
-        })
-    }
-}
-
-/// The password that belongs to a REST username: base64(HMAC-SHA1(secret, username)).
-pub fn rest_password(secret: &[u8], username: &str) -> String {
-    // HMAC takes a key of any length.
-    let mut mac = Hmac::<Sha1>::new_from_slice(secret).unwrap_or_else(|_| Hmac::new(&Default::default()));
-    mac.update(username.as_bytes());
-    STANDARD.encode(mac.finalize().into_bytes())
-}
-
-struct RestSecret(Box<[u8]>);
-
-impl RestSecret {
-    fn key(&self, username: &str, realm: &str, digest: PasswordDigest) -> LongTermKey {
-        let password = rest_password(&self.0, username);
-        LongTermKey::derive(digest, username.as_bytes(), realm.as_bytes(), password.as_bytes())
-    }
-}
-
 /// The text as OpaqueString prepares it, or as it stands where the profile does not allow it.
 fn prepared(text: &str) -> Cow<'_, str> {
     prepare(text).unwrap_or(Cow::Borrowed(text))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(name: &str) -> Option<(u64, &str)> {
-        let rest = RestName::parse(name, ':')?;
-        Some((rest.expiry.0, &name[rest.account]))
-    }
-
-    #[test]
-    fn the_three_shapes_of_rest_names_are_read() {
-        assert_eq!(parse("1700000000:alice"), Some((1_700_000_000, "alice")));
-        assert_eq!(parse("alice:1700000000"), Some((1_700_000_000, "alice")));
-        assert_eq!(parse("1700000000"), Some((1_700_000_000, "")));
-    }
-
-    #[test]
-    fn further_separators_belong_to_the_user() {
-        assert_eq!(parse("1700000000:@alice:example.org"), Some((1_700_000_000, "@alice:example.org")));
-        assert_eq!(parse("@alice:example.org:1700000000"), Some((1_700_000_000, "@alice:example.org")));
-        assert_eq!(parse("1700000000:1800000000"), Some((1_700_000_000, "1800000000")));
-    }
-
-    #[test]
-    fn names_without_a_usable_number_are_no_rest_names() {
-        for name in ["alice", "alice:", ":", "", "+5:alice", "-1", "99999999999999999999999:alice", "0x10"] {
-            assert_eq!(parse(name), None, "{name}");
-        }
-    }
-
-    #[test]
-    fn a_rest_password_is_the_padded_base64_of_the_hmac() {
-        assert_eq!(rest_password(b"secret", "1700000000:alice").len(), 28);
-        assert!(rest_password(b"secret", "1700000000:alice").ends_with('='));
-        assert_ne!(rest_password(b"secret", "a"), rest_password(b"other", "a"));
-    }
 }

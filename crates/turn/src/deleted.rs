@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use turnpike_wire::TransactionId;
 
-use crate::credentials::User;
 use crate::handover::DeletionValue;
 use crate::handover::values::People;
 use crate::requests::Request;
 use crate::time::Timestamp;
 use crate::tuple::{FiveTuple, Transport};
+use crate::user::User;
 
 #[derive(Debug, Default)]
 pub(crate) struct Deleted {

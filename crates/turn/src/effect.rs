@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use turnpike_wire::{ErrorNumber, Method};
 
-use crate::credentials::User;
 use crate::flows::{Flow, FlowId, FlowOwner};
 use crate::mobility::Letter;
 use crate::ports::RelayedPort;
@@ -14,6 +13,7 @@ use crate::reason::Reason;
 use crate::tcp_relay::{PeerConnectionId, PeerTransport};
 use crate::time::Timestamp;
 use crate::tuple::{Client, FiveTuple, InquiryId, Link, RelayId, SessionId, Transport, WaitId};
+use crate::user::User;
 
 /// Something that needs a syscall, or somebody who listens.
 #[must_use]

@@ -22,7 +22,6 @@ use std::sync::Arc;
 
 use turnpike_wire::TransactionId;
 
-use crate::credentials::User;
 use crate::flows::{FlowOwner, withdraw};
 use crate::ports::RelayedPort;
 use crate::quota::QuotaPlace;
@@ -31,6 +30,7 @@ use crate::tcp_relay::PeerTransport;
 use crate::time::{Now, Timestamp};
 use crate::timers::Timer;
 use crate::tuple::{Client, FiveTuple, Link, RelayId, SessionId, Transport};
+use crate::user::User;
 
 use codec::{Reader, Value};
 use values::{Half, People, Reserved, Session, Staying, Written};

@@ -24,7 +24,6 @@ pub(crate) use claim::{Claims, PendingClaim};
 pub(crate) use handover::{DepartedValue, MobilityValue};
 pub(crate) use ticket::{Serial, TICKET, Ticket, TicketKey};
 
-use crate::credentials::User;
 use crate::effect::{Effect, Event};
 use crate::nonce::NonceKey;
 use crate::reason::Reason;
@@ -33,6 +32,7 @@ use crate::server::Server;
 use crate::time::Timestamp;
 use crate::timers::Timer;
 use crate::tuple::{Client, FiveTuple, Link, RelayId, SessionId};
+use crate::user::User;
 use crate::verdict::Verdict;
 
 /// Everything one worker knows of tickets and of those who use them.

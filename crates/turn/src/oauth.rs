@@ -21,12 +21,13 @@ use turnpike_wire::{AttributeType, Integrity, Message, Method};
 pub use token::{MacKey, Token, TokenCipher, TokenError, TokenKey};
 
 use crate::auth::{Claim, Sender, WRONG_REALM, name_claimed, shown};
-use crate::credentials::{CredentialRefusal, User};
+use crate::credentials::CredentialRefusal;
 use crate::reason::Reason;
 use crate::requests::{Answer, Refusal, Request};
 use crate::server::Server;
 use crate::time::UnixTime;
 use crate::tuple::RelayId;
+use crate::user::User;
 
 /// The keys of the authorisation servers whose tokens are accepted, as one unchanging snapshot: from the configuration
 /// or from a store.

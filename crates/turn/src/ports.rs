@@ -12,7 +12,6 @@ use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::credentials::User;
 use crate::handover::EstateError;
 use crate::handover::values::{People, Reserved};
 use crate::peers::{PeerRules, RelayAddress};
@@ -20,6 +19,7 @@ use crate::quota::QuotaPlace;
 use crate::random::Random;
 use crate::tcp_relay::PeerTransport;
 use crate::time::Timestamp;
+use crate::user::User;
 
 /// The ports of every relay address.
 #[derive(Debug)]

@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::credentials::User;
 use crate::reason::Reason;
 use crate::tenants::Limits;
+use crate::user::User;
 
 /// Counts of live allocations. Zero limits nothing.
 #[derive(Debug, Default)]

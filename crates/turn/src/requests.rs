@@ -25,7 +25,6 @@ use turnpike_wire::attributes::XorPeerAddress;
 use turnpike_wire::{AttributeType, Class, ErrorNumber, Message, Method};
 
 use crate::auth::Sender;
-use crate::credentials::User;
 use crate::effect::{Effect, Event};
 use crate::peers::PeerAccess;
 use crate::reason::Reason;
@@ -33,6 +32,7 @@ use crate::server::Server;
 use crate::tcp_relay::PeerConnectionId;
 use crate::time::Now;
 use crate::tuple::{Client, InquiryId, RelayId, SessionId, WaitId};
+use crate::user::User;
 use crate::verdict::Verdict;
 
 /// One request being worked on.

@@ -12,7 +12,7 @@ use turnpike_wire::{AttributeType, Class, Integrity, Message, MessageWriter, Met
 
 use crate::alternate::AlternateServer;
 use crate::challenge_budget::Allowance;
-use crate::credentials::{Credentials, User};
+use crate::credentials::Credentials;
 use crate::effect::Event;
 use crate::mobility::PendingClaim;
 use crate::reason::Reason;
@@ -21,6 +21,7 @@ use crate::server::Server;
 use crate::stats::{Answered, Stats};
 use crate::time::Now;
 use crate::tuple::{Client, RelayId};
+use crate::user::User;
 use crate::verdict::Verdict;
 use crate::waiting::PendingAllocation;
 

@@ -9,7 +9,6 @@ use std::net::IpAddr;
 
 use crate::allocation::Allocation;
 use crate::config::Config;
-use crate::credentials::User;
 use crate::effect::{Effect, Event};
 use crate::flows::{FlowOwner, withdraw};
 use crate::peers::PeerAccess;
@@ -17,6 +16,7 @@ use crate::reason::Reason;
 use crate::server::Server;
 use crate::tenants::Tenant;
 use crate::tuple::RelayId;
+use crate::user::User;
 
 impl Server {
     /// Ends what the rules about peers refuse by now, if they have changed. Apart from [`Server::handle_config`] because

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use turnpike_wire::{LongTermKey, Message, PasswordDigest};
 
-use crate::credentials::{User, rest_password};
+use crate::rest_credentials::rest_password;
 use crate::time::UnixTime;
+use crate::user::User;
 
 /// What such credentials are made from.
 pub struct SelfTest {

@@ -14,9 +14,8 @@ use crate::allocation::Allocations;
 use crate::alternate::Turns;
 use crate::challenge_budget::ChallengeBudget;
 use crate::config::{Config, Init};
-use crate::credentials::User;
 use crate::deleted::Deleted;
-use crate::effect::{Effect, EndCause, Event, Usage};
+use crate::effect::{Effect, EndCause, Event};
 use crate::flows::{FlowOwner, withdraw};
 use crate::inquiries::Inquiries;
 use crate::mobility::Mobile;
@@ -31,7 +30,8 @@ use crate::stats::Stats;
 use crate::tcp_relay::{PeerConnections, PeerTransport};
 use crate::time::{Now, Timestamp};
 use crate::timers::{Timer, Timers};
-use crate::tuple::{Client, FiveTuple, Link, RelayId, SessionId, Transport};
+use crate::tuple::{Client, FiveTuple, Link, RelayId, Transport};
+use crate::user::User;
 use crate::verdict::Verdict;
 use crate::waiting::Waiting;
 
@@ -241,20 +241,6 @@ impl Server {
     /// The counters.
     pub fn stats(&self) -> &Stats {
         &self.stats
-    }
-
-    /// What the sessions of `count` places from `first` on have relayed so far; one with two relayed addresses is told in
-    /// two parts. Returns where to go on, if there is more.
-    pub fn usages(
-        &self,
-        first: u32,
-        count: u32,
-        mut tell: impl FnMut(SessionId, &Arc<User>, Usage),
-    ) -> Option<u32> {
-        for allocation in self.allocations.among(first, count) {
-            tell(allocation.session, &allocation.user, allocation.usage);
-        }
-        first.checked_add(count).filter(|next| *next < self.allocations.slots())
     }
 
     /// Numbers the next sessions from here on, for those whose numbers must be others than another server's.

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::allocation::Allocation;
-use crate::credentials::User;
 use crate::effect::{EndCause, Usage};
 use crate::server::Server;
 use crate::tcp_relay::PeerTransport;
 use crate::time::{Now, Timestamp};
 use crate::tuple::{FiveTuple, Link, RelayId, SessionId, Transport};
+use crate::user::User;
 
 /// One session.
 #[derive(Clone, Debug)]

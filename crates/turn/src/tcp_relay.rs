@@ -17,7 +17,6 @@ use turnpike_wire::{Class, ErrorNumber, MessageWriter, Method};
 
 use crate::allocation::Allocation;
 use crate::bandwidth::Way;
-use crate::credentials::User;
 use crate::effect::{Effect, Event};
 use crate::peers::PeerAccess;
 use crate::reason::Reason;
@@ -27,6 +26,7 @@ use crate::server::Server;
 use crate::time::{Now, Timestamp};
 use crate::timers::Timer;
 use crate::tuple::RelayId;
+use crate::user::User;
 use crate::verdict::Verdict;
 
 /// Names a connection with a peer, to the worker and as CONNECTION-ID to clients. Nobody can guess it, and it says which

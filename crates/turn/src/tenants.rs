@@ -13,11 +13,12 @@ use turnpike_wire::Method;
 use turnpike_wire::attributes::{Origin, Realm, Username};
 
 use crate::config::Config;
-use crate::credentials::{Credentials, User};
+use crate::credentials::Credentials;
 use crate::peers::IpRange;
 use crate::requests::Request;
 use crate::server::Server;
 use crate::tuple::Link;
+use crate::user::User;
 
 /// The realms there are besides the server's own, what is special about each, and how they are told apart.
 #[derive(Clone, Debug, Default)]

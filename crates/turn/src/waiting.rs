@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use turnpike_wire::{ErrorNumber, Family, Integrity, TransactionId};
 
-use crate::credentials::User;
 use crate::origin::PinnedOrigin;
 use crate::ports::{Parity, RelayedPort};
 use crate::quota::QuotaPlace;
 use crate::tcp_relay::PeerTransport;
 use crate::tuple::{Client, FiveTuple, RelayId, WaitId};
+use crate::user::User;
 
 /// An Allocate that waits for its relay socket.
 #[derive(Debug)]

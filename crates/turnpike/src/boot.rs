@@ -1,9 +1,9 @@
 //! Starting and stopping the server: the only place that introduces all parts to each other.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::Receiver;
 use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
@@ -14,7 +14,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGURG, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use turnpike_config::{Config, Loaded};
 use turnpike_control::http::HttpServer;
-use turnpike_control::{Inquirer, Log, ReportSender, Reports};
+use turnpike_control::{Inquirer, Log};
 use turnpike_net::{DescriptorLimit, raise_descriptor_limit};
 use turnpike_worker::{Command, Siblings, StreamLimits};
 use turnpike_xdp::FastPath;
@@ -30,6 +30,7 @@ use crate::drain::{Draining, Order};
 use crate::external_address::{self, Survey};
 use crate::fast_path;
 use crate::fleet::{self, Availability, Fleet};
+use crate::hearing::{Heard, Hearing};
 use crate::listeners::Listeners;
 use crate::logging::log_options;
 use crate::monitoring::Monitoring;
@@ -37,15 +38,12 @@ use crate::operations::{Operations, Request, Requests, Serving, Stage};
 use crate::pidfile::PidFile;
 use crate::privileges;
 use crate::proxies::tell_proxies;
-use crate::recording::{self, Recording};
 use crate::redirection::Redirection;
 use crate::reload::{self, Reloads};
 use crate::rulebook::{Parts, Rulebook, Said};
 use crate::shared_ports;
 use crate::startup_lines::{tell_discovery, tell_notices, tell_ready, tell_rules, tell_transports};
-use crate::upgrade::{
-    self, Inherited, Listening, Predecessor, Program, Successor, TellsSuccessor, Upgrades, refuse_over,
-};
+use crate::upgrade::{self, Inherited, Listening, Predecessor, Program, Upgrades, refuse_over};
 use crate::watchdog;
 
 /// A server whose sockets are bound and whose threads run.
@@ -133,7 +131,12 @@ impl Running {
         let hired = crew.hire_all(&mut prepared.listeners, prepared.fast_path.as_ref(), paid_by)?;
         let workers = hired.handles();
         let mailboxes = workers.iter().map(|worker| worker.mailbox.clone()).collect();
-        hearing.recording.take().map(|it| it.start(mailboxes, &prepared.addresses.listening)).transpose()?;
+        let has_taken_over = predecessor.is_some();
+        let recording = hearing.recording.take();
+        let tellings = recording
+            .map(|it| it.start(mailboxes, &rulebook, has_taken_over))
+            .transpose()?
+            .unwrap_or_default();
         if let Some(database) = database {
             database::start(database, siblings, rulebook.clone(), log.clone())?;
         }
@@ -158,6 +161,7 @@ impl Running {
             fleet,
             draining: Draining::default(),
             upgrades,
+            tellings,
         });
         reload::start(operations.clone(), asked_to_reload)?;
         fleet::start(operations.clone(), woken)?;
@@ -318,46 +322,6 @@ impl Running {
     }
 }
 
-/// What is left of it once it hears.
-struct Heard {
-    reports: JoinHandle<()>,
-    /// How many reports could not be taken.
-    lost: Arc<AtomicU64>,
-    verbose: Arc<AtomicBool>,
-    successor: Arc<Successor>,
-}
-
-/// Who hears of sessions, and how they are told.
-struct Hearing {
-    /// Whether the log is.
-    verbose: Arc<AtomicBool>,
-    successor: Arc<Successor>,
-    recording: Option<Recording>,
-    sender: ReportSender,
-    reports: Reports,
-}
-
-impl Hearing {
-    fn new(log: &Arc<Log>, config: &Config, monitoring: &Monitoring) -> anyhow::Result<Self> {
-        let verbose = Arc::new(AtomicBool::new(config.verbose || config.extra_verbose));
-        let successor = Arc::new(Successor::default());
-        let (recording, mut watchers) = recording::open(config, log)?;
-        watchers.push(Box::new(TellsSuccessor(successor.clone())));
-        watchers.extend(monitoring.users.clone().map(|users| Box::new(users) as _));
-        let realm = config.realm.as_str().into();
-        let (sender, reports) = Reports::channel(log.clone(), realm, verbose.clone(), watchers);
-        Ok(Hearing { verbose, successor, recording: Some(recording), sender, reports })
-    }
-
-    /// Begins to hear, until the last worker ends.
-    fn begin(self) -> io::Result<Heard> {
-        let Hearing { verbose, successor, sender, reports, .. } = self;
-        let lost = sender.losses();
-        let reports = thread::Builder::new().name("reports".into()).spawn(move || reports.run())?;
-        Ok(Heard { reports, lost, verbose, successor })
-    }
-}
-
 impl Prepared {
     fn new(
         log: &Arc<Log>,
@@ -439,6 +403,7 @@ impl Prepared {
             availability: Availability::default(),
             drain: None,
             self_test: self.monitoring.self_test.clone(),
+            helper_hosts: BTreeSet::new(),
         };
         Arc::new(Rulebook::new(parts, siblings, log))
     }

@@ -19,6 +19,8 @@ mod external_address;
 mod fast_path;
 mod findings;
 mod fleet;
+mod hearing;
+mod helper_hosts;
 mod listeners;
 mod logging;
 pub mod manual;

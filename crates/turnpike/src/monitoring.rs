@@ -138,6 +138,10 @@ fn listener(address: SocketAddr) -> io::Result<TcpListener> {
         TcpListener::bind(address)?;
     }
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // `::` is for both families, whatever the system's default.
+        socket.set_only_v6(false)?;
+    }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.bind(&address.into())?;

@@ -14,6 +14,7 @@ use turnpike_worker::{Mailbox, Snapshot};
 use crate::certificates::Certificates;
 use crate::drain::Draining;
 use crate::fleet::Fleet;
+use crate::recording::Tellings;
 use crate::reload::Reloads;
 use crate::rulebook::Rulebook;
 use crate::upgrade::Upgrades;
@@ -40,6 +41,8 @@ pub(crate) struct Operations {
     pub(crate) draining: Draining,
     /// Handing over to another process.
     pub(crate) upgrades: Upgrades,
+    /// What becomes of records of sessions, and of what Redis is told.
+    pub(crate) tellings: Tellings,
 }
 
 /// A worker, as other threads know it.

@@ -6,19 +6,34 @@ use std::sync::{Arc, OnceLock};
 use anyhow::Context;
 use turnpike_config::{Config, Database, DatabaseKind};
 use turnpike_control::{
-    DatabaseKeeper, FileKeeper, Keeper, Log, Records, Statsdb, StatsdbServer, UsagePage, UsageSender,
-    Watcher, WebhookKeeper,
+    DatabaseKeeper, FileKeeper, Keeper, KeeperCounters, Log, Records, Statsdb, StatsdbCounters,
+    StatsdbServer, UsagePage, UsageSender, Watcher, WebhookKeeper,
 };
 use turnpike_store::{ConnectOptions, StoreKind};
+use turnpike_turn::SessionFilter;
 use turnpike_worker::{Command, Mailbox, Visit};
 
 use crate::database::password_key;
+use crate::helper_hosts;
+use crate::rulebook::Rulebook;
 
 /// Everybody who is told, before there are workers to tell of.
 pub(crate) struct Recording {
     statsdb: Option<Statsdb>,
     /// Filled in once there are workers.
     mailboxes: Arc<OnceLock<Vec<Mailbox>>>,
+    /// The hosts of everybody who is told.
+    hosts: Vec<String>,
+    tellings: Tellings,
+}
+
+/// What becomes of all that is told.
+#[derive(Debug, Default)]
+pub(crate) struct Tellings {
+    /// By each keeper of records.
+    pub(crate) records: Vec<Arc<KeeperCounters>>,
+    /// By Redis, where it is told.
+    pub(crate) statsdb: Option<Arc<StatsdbCounters>>,
 }
 
 /// Opens everything that is to keep records or to be told.
@@ -27,12 +42,16 @@ pub(crate) struct Recording {
 /// Something of the configuration makes no sense. What cannot be reached is no error.
 pub(crate) fn open(config: &Config, log: &Arc<Log>) -> anyhow::Result<(Recording, Vec<Box<dyn Watcher>>)> {
     let mut watchers: Vec<Box<dyn Watcher>> = Vec::new();
+    let mut tellings = Tellings::default();
     let keepers = keepers(config)?;
+    let mut hosts: Vec<String> = keepers.iter().flat_map(|keeper| keeper.hosts()).collect();
     if !keepers.is_empty() {
         for keeper in &keepers {
             log.info(&format!("Session records: to {}", keeper.name()));
         }
-        watchers.push(Box::new(Records::start((host(), instance()?), keepers, log)?));
+        let records = Records::start((host(), instance()?), keepers, log)?;
+        tellings.records = records.counters();
+        watchers.push(Box::new(records));
     }
     let statsdb = match &config.records.statsdb {
         None => None,
@@ -40,22 +59,30 @@ pub(crate) fn open(config: &Config, log: &Arc<Log>) -> anyhow::Result<(Recording
             let statsdb =
                 Statsdb::open(connection.expose(), log.clone()).context("redis-statsdb is of no use")?;
             log.info(&format!("Status of sessions: to {}", statsdb.name()));
+            hosts.extend_from_slice(statsdb.hosts());
+            tellings.statsdb = Some(statsdb.counters());
             watchers.push(Box::new(statsdb.watcher()));
             Some(statsdb)
         }
     };
-    Ok((Recording { statsdb, mailboxes: Arc::default() }, watchers))
+    Ok((Recording { statsdb, mailboxes: Arc::default(), hosts, tellings }, watchers))
 }
 
 impl Recording {
     /// Begins to tell of the workers' sessions, whose numbers then begin anywhere: two servers with one Redis and the
-    /// same user must not have the same keys.
+    /// same user must not have the same keys. From now on nobody relays to whoever is told.
     ///
     /// # Errors
     /// The system gives no thread, or no random bytes.
-    pub(crate) fn start(self, workers: Vec<Mailbox>, listening: &[SocketAddr]) -> std::io::Result<()> {
-        let Recording { statsdb, mailboxes } = self;
-        let Some(statsdb) = statsdb else { return Ok(()) };
+    pub(crate) fn start(
+        self,
+        workers: Vec<Mailbox>,
+        rulebook: &Arc<Rulebook>,
+        has_taken_over: bool,
+    ) -> std::io::Result<Tellings> {
+        let Recording { statsdb, mailboxes, hosts, tellings } = self;
+        helper_hosts::refuse(hosts, rulebook.clone())?;
+        let Some(statsdb) = statsdb else { return Ok(tellings) };
         let count = workers.len() as u16;
         let begin = random()? % SESSION_NUMBERS * u64::from(u16::MAX);
         for worker in &workers {
@@ -63,12 +90,15 @@ impl Recording {
             worker.send(Command::Visit(visit));
         }
         let _ = mailboxes.set(workers);
-        let (answers, listening) = (statsdb.usage_sender(), listening.to_vec());
+        let answers = statsdb.usage_sender();
+        let listening = rulebook.read(|parts| parts.addresses.listening.clone());
         statsdb.start(StatsdbServer {
             workers: count,
             ask: Box::new(move |worker, first| ask(mailboxes.get(), worker, first, &answers)),
             is_ours: Box::new(move |local| is_ours(local, &listening)),
-        })
+            has_taken_over,
+        })?;
+        Ok(tellings)
     }
 }
 
@@ -108,10 +138,9 @@ fn kind(database: &Database) -> StoreKind {
 fn ask(workers: Option<&Vec<Mailbox>>, worker: u16, first: u32, answers: &UsageSender) {
     let Some(mailbox) = workers.and_then(|workers| workers.get(usize::from(worker))) else { return };
     let answers = answers.clone();
-    mailbox.send(Command::Visit(Visit::new(move |server, _| {
-        let mut sessions = Vec::with_capacity(PLACES as usize);
-        let next = server.usages(first, PLACES, |session, _, usage| sessions.push((session, usage)));
-        answers.send(UsagePage { worker, sessions, next });
+    mailbox.send(Command::Visit(Visit::new(move |server, now| {
+        let page = server.sessions(now, &SessionFilter::default(), first);
+        answers.send(UsagePage { worker, sessions: page.sessions, next: page.next });
     })));
 }
 
@@ -144,8 +173,6 @@ fn random() -> std::io::Result<u64> {
     Ok(u64::from_ne_bytes(bytes))
 }
 
-/// Places of sessions that are looked at in one go: packets wait meanwhile, for some tens of microseconds.
-const PLACES: u32 = 512;
 /// Where numbers may begin, in steps: with what follows they stay below the 15 digits that a worker's have.
 const SESSION_NUMBERS: u64 = 10_000_000_000;
 

@@ -138,6 +138,10 @@ impl Operations {
             self.rulebook.read(|parts| parts.addresses.followed_by(&parts.settings, &loaded.config, found));
         remarks.extend(cannot);
         let served = self.certificates.as_deref().map(Certificates::served).unwrap_or_default();
+        let wanted = |config: &Config| config.discovery.wanted;
+        if wanted(&loaded.config) != wanted(&state.loaded.config) {
+            remarks.push("external-ip=auto is switched on and off by a restart".to_owned());
+        }
         let listeners = self.bind(&loaded.config, &addresses, state, (served, &mut remarks))?;
         let noted = listeners.noted().map_err(|error| Refused::of("", &format!("{error:#}")))?;
         let outcome = Outcome {

@@ -1,11 +1,13 @@
 //! The rules that the workers follow, made anew from everything that has a say in them whenever one of those changes: the
 //! configuration, this machine's addresses, a database.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use turnpike_config as config;
 use turnpike_control::{Inquirer, Log, Outside, StoredUsers};
-use turnpike_turn::{Config, Drain, SelfTest};
+use turnpike_turn::{Config, Drain, IpRange, SelfTest};
 use turnpike_worker::{Command, Siblings};
 
 use crate::addresses::Addresses;
@@ -31,6 +33,8 @@ pub(crate) struct Parts {
     pub(crate) addresses: Addresses,
     /// What a database says, where there is one.
     pub(crate) database: Option<Said>,
+    /// Addresses that the server itself writes to.
+    pub(crate) helper_hosts: BTreeSet<IpAddr>,
     /// Connections to peers that one worker may have.
     pub(crate) worker_connections: usize,
     /// Whether bound channels are offered to the kernel.
@@ -88,6 +92,7 @@ impl Rulebook {
 impl Parts {
     fn rules(&self, log: &Log) -> Config {
         let mut rules = rules(&self.settings, &self.addresses);
+        rules.peers.denied.extend(self.helper_hosts.iter().map(|ip| IpRange { first: *ip, last: *ip }));
         rules.worker_connections = self.worker_connections;
         rules.flows = self.flows;
         rules.self_test.clone_from(&self.self_test);
@@ -107,5 +112,37 @@ impl Said {
     /// What it said when it was first asked.
     pub(crate) fn at_first(database: &Inquirer) -> Self {
         Said { users: database.users(), outside: database.outside().clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logging::log_options;
+
+    #[test]
+    fn hosts_that_the_server_writes_to_are_refused_unless_they_are_opened() {
+        let helper: IpAddr = "9.9.9.9".parse().expect("an address of the Internet");
+        let judged = |opened: &[IpAddr], helper_hosts: &[IpAddr]| {
+            let range = |ip: &IpAddr| config::PeerRange { first: *ip, last: *ip };
+            let allowed_peers = opened.iter().map(range).collect();
+            let settings = config::Config { allowed_peers, ..Default::default() };
+            let log = Log::open(log_options(&settings)).expect("a log");
+            let parts = Parts {
+                addresses: Addresses::find(&settings).expect("addresses"),
+                settings: Arc::new(settings),
+                database: None,
+                worker_connections: 1,
+                flows: false,
+                availability: Availability::default(),
+                drain: None,
+                self_test: None,
+                helper_hosts: helper_hosts.iter().copied().collect(),
+            };
+            parts.rules(&log).peers.judge(helper).is_ok()
+        };
+        assert!(judged(&[], &[]));
+        assert!(!judged(&[], &[helper]));
+        assert!(judged(&[helper], &[helper]));
     }
 }

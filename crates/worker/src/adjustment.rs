@@ -48,7 +48,7 @@ impl Worker {
             let _ = datapath.links.add(listener, &mut datapath.sockets, &datapath.poller, FIRST_LISTENER);
         }
         for listener in streams {
-            let _ = datapath.streams.add_listener(listener, &datapath.poller);
+            let _ = datapath.streams.listeners.add(listener, &datapath.poller);
         }
     }
 }

@@ -236,7 +236,7 @@ impl Datapath {
         self.flows.read(self.now.monotonic, &mut self.server);
         self.close_idle_streams();
         self.finish_dtls_turn();
-        self.streams.listen_again(self.now.monotonic, &self.poller);
+        self.streams.listeners.listen_again(self.now.monotonic, &self.poller);
         self.carry_out_effects();
         self.flush();
         self.close_ended_streams();

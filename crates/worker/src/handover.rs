@@ -163,7 +163,7 @@ impl Datapath {
         let has = |listener: usize| taken.has(listener);
         self.links.leave(&has, &self.sockets, &self.poller);
         let streams = |listener: usize| taken.streams.get(listener).copied().unwrap_or_default();
-        self.streams.leave(streams, &self.poller);
+        self.streams.listeners.leave(streams, &self.poller);
         for relay in &estate.relays {
             let Some(socket) = self.relays.take(*relay).and_then(|socket| self.sockets.remove(socket)) else {
                 continue;

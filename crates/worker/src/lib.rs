@@ -23,6 +23,7 @@ mod relay_sockets;
 mod security;
 mod stream;
 mod stream_limits;
+mod stream_listeners;
 mod stream_output;
 mod streams;
 mod stub;

@@ -88,7 +88,8 @@ impl PeerConnections {
         listener.accept().unwrap_or_else(|_| {
             // What waits would be reported again and again while it cannot be had.
             if poller.remove(listener).is_ok() {
-                let (_, paused) = self.paused.get_or_insert((now + crate::streams::PAUSE, Vec::new()));
+                let (_, paused) =
+                    self.paused.get_or_insert((now + crate::stream_listeners::PAUSE, Vec::new()));
                 paused.push(relay);
             }
             None
@@ -102,7 +103,8 @@ impl PeerConnections {
             if let Some(listener) = self.relays.get(&relay)
                 && poller.add(listener, relay.to_bits()).is_err()
             {
-                let (_, paused) = self.paused.get_or_insert((now + crate::streams::PAUSE, Vec::new()));
+                let (_, paused) =
+                    self.paused.get_or_insert((now + crate::stream_listeners::PAUSE, Vec::new()));
                 paused.push(relay);
             }
         }

@@ -18,16 +18,13 @@ use crate::http::{HttpAnswer, HttpAnswers};
 use crate::proxies::{Opening, ProxyRules};
 use crate::stream::{Fill, Stream};
 use crate::stream_limits::{StreamCounters, StreamLimits};
+use crate::stream_listeners::StreamListeners;
 use crate::stream_output::{StreamOutput, Urgency};
 use crate::tls::TlsAcceptor;
 
 /// A worker's connections and the listeners they come by.
 pub(crate) struct Streams {
-    /// `None` for those that another process has taken over.
-    listeners: Vec<Option<TcpListener>>,
-    first_token: u64,
-    /// Until when no connection is accepted, because there was no descriptor for the last.
-    paused: Option<Timestamp>,
+    pub(crate) listeners: StreamListeners,
     slots: Vec<Slot>,
     free: Vec<u32>,
     /// How many connections each source has open.
@@ -76,21 +73,14 @@ pub(crate) enum Closing {
 }
 
 impl Streams {
-    /// Takes over listeners and watches them; their tokens count down from `first_token`.
-    pub(crate) fn open(
-        listeners: Vec<TcpListener>,
+    /// None yet; they will come by these listeners.
+    pub(crate) fn new(
+        listeners: StreamListeners,
         acceptor: Option<Arc<TlsAcceptor>>,
         (limits, http, proxies): (StreamLimits, HttpAnswers, ProxyRules),
-        poller: &Poller,
-        first_token: u64,
-    ) -> std::io::Result<Self> {
-        for (index, listener) in listeners.iter().enumerate() {
-            poller.add(listener, first_token - index as u64)?;
-        }
-        Ok(Streams {
-            listeners: listeners.into_iter().map(Some).collect(),
-            first_token,
-            paused: None,
+    ) -> Self {
+        Streams {
+            listeners,
             slots: Vec::new(),
             free: Vec::new(),
             sources: HashMap::new(),
@@ -102,16 +92,7 @@ impl Streams {
             http,
             proxies,
             counters: StreamCounters::default(),
-        })
-    }
-
-    /// Takes over one more listener. It has the next number whether or not it can be watched.
-    pub(crate) fn add_listener(&mut self, listener: TcpListener, poller: &Poller) -> std::io::Result<()> {
-        let token = self.first_token - self.listeners.len() as u64;
-        // One that comes in a pause is watched with the others when that is over.
-        let watched = if self.paused.is_some() { Ok(()) } else { poller.add(&listener, token) };
-        self.listeners.push(Some(listener));
-        watched
+        }
     }
 
     /// Treats connections so from here on.
@@ -134,7 +115,7 @@ impl Streams {
         mut refused: impl FnMut(SocketAddr),
     ) {
         for _ in 0..ACCEPTED_AT_ONCE {
-            match self.listeners.get(index).and_then(Option::as_ref).map(TcpListener::accept) {
+            match self.listeners.get(index).map(TcpListener::accept) {
                 Some(Ok(Some(connection))) => {
                     let source = connection.peer_address();
                     match self.proxies.judge(source.ip(), connection.local_address().port()) {
@@ -146,39 +127,8 @@ impl Streams {
                         }
                     }
                 }
-                // What waits would be reported again and again while it cannot be had.
-                Some(Err(_)) => return self.pause(now, poller),
+                Some(Err(_)) => return self.listeners.pause(now, poller),
                 Some(Ok(None)) | None => return,
-            }
-        }
-    }
-
-    fn pause(&mut self, now: Timestamp, poller: &Poller) {
-        if self.paused.is_none() {
-            self.paused = Some(now + PAUSE);
-            self.listeners.iter().flatten().for_each(|listener| drop(poller.remove(listener)));
-        }
-    }
-
-    /// Accepts again, if the pause is over.
-    pub(crate) fn listen_again(&mut self, now: Timestamp, poller: &Poller) {
-        if self.paused.is_some_and(|until| until <= now) {
-            self.paused = None;
-            for (index, listener) in self.listeners.iter().enumerate() {
-                let Some(listener) = listener else { continue };
-                if poller.add(listener, self.first_token - index as u64).is_err() {
-                    self.paused = Some(now + PAUSE);
-                }
-            }
-        }
-    }
-
-    /// Lets go of the listeners that another process has taken over, for it to accept by.
-    pub(crate) fn leave(&mut self, taken: impl Fn(usize) -> bool, poller: &Poller) {
-        for (index, listener) in self.listeners.iter_mut().enumerate() {
-            if let Some(listener) = listener.take_if(|_| taken(index)) {
-                // It is not watched in a pause. Closing alone would not do: the other process has it open.
-                let _ = poller.remove(&listener);
             }
         }
     }
@@ -436,7 +386,7 @@ impl Streams {
 
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
         let idle = self.deadlines.peek().map(|Reverse((due, _))| *due);
-        [idle, self.paused].into_iter().flatten().min()
+        [idle, self.listeners.paused()].into_iter().flatten().min()
     }
 
     /// The next connection that has been silent for too long; one that `is_used` may be.
@@ -500,8 +450,6 @@ fn parts_of(link: Link) -> Option<(u32, u32)> {
 /// What tells a connection's link from a listener's (no high bit) and from the tokens of listeners (both high bits).
 const STREAM: u64 = 1 << 63;
 const GENERATIONS: u32 = (1 << 30) - 1;
-/// How long to wait for a descriptor.
-pub(crate) const PAUSE: Duration = Duration::from_millis(100);
 /// Connections taken from a listener in one turn.
 const ACCEPTED_AT_ONCE: usize = 64;
 /// Bytes that wait for a client beyond which data is dropped.

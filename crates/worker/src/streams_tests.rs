@@ -23,7 +23,8 @@ impl World {
         let limits = StreamLimits { per_source, total: 100, idle: Duration::from_secs(60) };
         let poller = Poller::new().unwrap();
         let rules = (limits, HttpAnswers::default(), proxies);
-        let streams = Streams::open(listeners, None, rules, &poller, u64::MAX).unwrap();
+        let listeners = StreamListeners::watch(listeners, u64::MAX, &poller).unwrap();
+        let streams = Streams::new(listeners, None, rules);
         World { streams, poller, pool: PacketPool::new(4), server, now: Timestamp(1_000_000_000) }
     }
 

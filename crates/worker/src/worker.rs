@@ -21,6 +21,7 @@ use crate::peer_connections::{PeerConnections, is_peer_connection};
 use crate::proxies::ProxyRules;
 use crate::relay_sockets::{HeldPorts, RelaySockets, shared_address};
 use crate::stream_limits::StreamLimits;
+use crate::stream_listeners::StreamListeners;
 use crate::streams::{Streams, is_stream};
 use crate::tls::TlsAcceptor;
 
@@ -113,7 +114,8 @@ impl Worker {
         let relays = RelaySockets::new(init.relay_options, init.held_ports);
         let WorkerInit { stream_listeners, tls, stream_limits, http, proxies, .. } = init;
         let rules = (stream_limits, http, proxies);
-        let streams = Streams::open(stream_listeners, tls, rules, &poller, FIRST_STREAM_LISTENER)?;
+        let listeners = StreamListeners::watch(stream_listeners, FIRST_STREAM_LISTENER, &poller)?;
+        let streams = Streams::new(listeners, tls, rules);
         let dtls = init.dtls.map(Dtls::new);
         let (flows, report, ask) = (KernelFlows::new(init.flows), init.report, init.ask);
         let dropped = init.dropped;

@@ -6,8 +6,8 @@ use super::Effect::Settled;
 use super::{OptionSpec, Secrecy};
 use turnpike_opaque_string::prepare;
 
-use crate::config::{HiddenKey, Password, StaticUser};
 use crate::oauth_key::OAuthKey;
+use crate::users::{HiddenKey, Password, StaticUser};
 use crate::values::{Secret, number};
 
 pub(super) const OPTIONS: &[OptionSpec] = &[

@@ -1,7 +1,7 @@
 //! What people see.
 
 use super::OptionSpec;
-use crate::config::{LogFormat, LogLevel, SYSLOG_FACILITIES};
+use crate::logging::{LogFormat, LogLevel, SYSLOG_FACILITIES};
 use crate::values::{bytes, number};
 
 pub(super) const OPTIONS: &[OptionSpec] = &[

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Effect::Settled;
 use super::OptionSpec;
-use crate::config::AlternateSelection;
+use crate::balancing::AlternateSelection;
 use crate::endpoints::{AlternateServer, servers};
 use crate::values::number;
 

@@ -77,15 +77,10 @@ impl LogFile {
         {
             self.open = Some(file);
         }
-        if let (Some(open), Some(rotation)) = (&mut self.open, self.rotation)
-            && open.size > 0
-            && open.size + lines.len() as u64 > rotation.bytes
-        {
-            open.begin_anew(rotation);
-        }
-        match &mut self.open {
-            Some(open) => open.write(lines),
-            None => Err((count(lines), io::ErrorKind::NotFound.into())),
+        match (&mut self.open, self.rotation) {
+            (Some(open), Some(rotation)) => open.write_in_files(lines, rotation),
+            (Some(open), None) => open.write(lines),
+            (None, _) => Err((count(lines), io::ErrorKind::NotFound.into())),
         }
     }
 
@@ -103,6 +98,25 @@ impl OpenFile {
         let file = OpenOptions::new().create(true).append(true).open(&path)?;
         let size = file.metadata().map_or(0, |metadata| metadata.len());
         Ok(OpenFile { file, path, size, torn: false })
+    }
+
+    /// Begins a new file before each line that this one has no room for.
+    fn write_in_files(&mut self, lines: &str, rotation: SizeRotation) -> Result<(), (u64, io::Error)> {
+        let mut rest = lines;
+        while !rest.is_empty() {
+            let room = rotation.bytes.saturating_sub(self.size);
+            let fitting = whole_lines(rest, usize::try_from(room).unwrap_or(usize::MAX));
+            if fitting == 0 && self.size > 0 {
+                self.begin_anew(rotation);
+                continue;
+            }
+            // A line that is longer than a file may be has one of its own.
+            let length = if fitting > 0 { fitting } else { rest.find('\n').map_or(rest.len(), |end| end + 1) };
+            let (now, later) = rest.split_at(length);
+            self.write(now).map_err(|(lost, error)| (lost + count(later), error))?;
+            rest = later;
+        }
+        Ok(())
     }
 
     fn write(&mut self, lines: &str) -> Result<(), (u64, io::Error)> {
@@ -148,6 +162,14 @@ impl OpenFile {
     }
 }
 
+/// The length of the whole lines that fit into so many bytes.
+fn whole_lines(lines: &str, room: usize) -> usize {
+    if lines.len() <= room {
+        return lines.len();
+    }
+    lines.as_bytes()[..room].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
+}
+
 fn count(lines: &str) -> u64 {
     lines.bytes().filter(|byte| *byte == b'\n').count() as u64
 }
@@ -185,13 +207,14 @@ mod tests {
         let path = directory.path().join("turn.log");
         let now = ZonedDateTime::now();
         let mut file = LogFile::open(&path, false, Some(SizeRotation { bytes: 20, kept: 2 })).unwrap();
-        for line in ["first line\n", "second line\n", "third line\n", "fourth line\n"] {
-            file.append(line, &now).unwrap();
-        }
+        file.append("first line\n", &now).unwrap();
+        // Of lines that come together each has its place, and one that is longer than a file has one of its own.
+        file.append("2\nthis line is longer than a file may be\n4\nthird line\n", &now).unwrap();
+        file.append("fourth line\n", &now).unwrap();
         let read = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
         assert_eq!(read("turn.log"), "fourth line\n");
-        assert_eq!(read("turn.log.1"), "third line\n");
-        assert_eq!(read("turn.log.2"), "second line\n");
+        assert_eq!(read("turn.log.1"), "4\nthird line\n");
+        assert_eq!(read("turn.log.2"), "this line is longer than a file may be\n");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
     }
 

@@ -58,14 +58,16 @@ families! {
         SELF_TEST_TIME = Gauge "turnpike_self_test_timestamp_seconds" [] "When it was made, in seconds since 1970.";
         CERTIFICATE = Gauge "turnpike_certificate_expiry_timestamp_seconds" [] "When the certificate that clients see ends, in seconds since 1970.";
         DATABASE = Gauge "turnpike_database_up" [] "Whether the database answers. Absent where there is none.";
-        LOST_LINES = Counter "turnpike_log_lines_lost_total" [] "Reports that were lost because the log is too slow.";
+        LOST_LINES = Counter "turnpike_log_lines_lost_total" [] "Reports that were lost because they came faster than they were heard, and lines that the log could not write.";
+        RECORDS = Counter "turnpike_session_records_total" ["keeper", "outcome"] "Records of sessions, by who keeps them (file, database, webhook) and what became of them: kept or lost. Absent where nobody keeps any.";
+        STATSDB = Counter "turnpike_statsdb_messages_total" ["outcome"] "Keys and messages for redis-statsdb: told, or lost. Absent without it.";
     }
     "Sessions" {
         ALLOCATIONS = Gauge "turnpike_allocations" ["transport"] "Allocations alive now, by what their clients come by (UDP, TCP, TLS, DTLS).";
-        REALM_ALLOCATIONS = Gauge "turnpike_realm_allocations" ["realm"] "Allocations alive now, by realm; those of realms beyond the first 63 as `other`.";
+        REALM_ALLOCATIONS = Gauge "turnpike_realm_allocations" ["realm"] "Allocations alive now, by realm; those of realms beyond the first 63 as `(other)`.";
         CREATED = Counter "turnpike_allocations_created_total" [] "Allocations made.";
         ENDED = Counter "turnpike_allocations_ended_total" ["cause"] "Allocations ended, by why.";
-        MOVED = Counter "turnpike_allocations_moved_total" [] "Allocations that followed their clients to another thread (RFC 8016).";
+        MOVED = Counter "turnpike_allocations_moved_total" [] "Allocations that came from another thread with their clients (RFC 8016), and from another process with an upgrade.";
         DURATION = Histogram "turnpike_allocation_duration_seconds" [] "How long allocations lived that have ended.";
     }
     "Traffic" {
@@ -86,7 +88,7 @@ families! {
     }
     "Drops" {
         DROPS = Counter "turnpike_packets_dropped_total" ["reason"] "Packets that were dropped without an answer, by why; `turnpike explain REASON` says more.";
-        SEND_DROPS = Counter "turnpike_send_failures_total" ["reason"] "Datagrams that could not be sent: a full socket buffer, no route, a firewall, too large, or another error.";
+        SEND_DROPS = Counter "turnpike_send_failures_total" ["reason"] "Datagrams that could not be sent: a full socket buffer, no route, a firewall, too large, a socket or connection that was gone meanwhile (`stale`), or another error.";
         LISTENER_DROPS = Counter "turnpike_listener_drops_total" [] "Datagrams from clients that the kernel dropped because a listener's buffer was full: the server is too slow, or sock-buf-size too small.";
         MACHINE_RECEIVE_DROPS = Counter "turnpike_machine_udp_receive_buffer_errors_total" ["family"] "Datagrams that the kernel dropped in front of any full socket in this network namespace, other programs' included.";
         MACHINE_SEND_DROPS = Counter "turnpike_machine_udp_send_buffer_errors_total" ["family"] "Likewise for what was to be sent.";
@@ -150,7 +152,7 @@ families! {
         COTURN_SEGMENTED = CoturnCounter "turn_udp_sendmmsg_gso_datagrams" [] "Of these, datagrams that went in trains.";
     }
     "coturn's, with prometheus-username-labels in place of those of the same name" {
-        USER_RCVP = CoturnCounter "turn_traffic_rcvp" ["realm", "user"] "As above, by user, of sessions that have ended; users beyond the 100 with the most traffic as `other`.";
+        USER_RCVP = CoturnCounter "turn_traffic_rcvp" ["realm", "user"] "As above, by user, of sessions that have ended; users beyond the 100 with the most traffic as `(other)`.";
         USER_RCVB = CoturnCounter "turn_traffic_rcvb" ["realm", "user"] "Likewise.";
         USER_SENTP = CoturnCounter "turn_traffic_sentp" ["realm", "user"] "Likewise.";
         USER_SENTB = CoturnCounter "turn_traffic_sentb" ["realm", "user"] "Likewise.";

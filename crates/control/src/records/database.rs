@@ -28,16 +28,19 @@ impl DatabaseKeeper {
         };
         Ok(DatabaseKeeper { store, runtime })
     }
-
-    /// The hosts that are connected to.
-    pub fn hosts(&self) -> Vec<String> {
-        self.store.hosts().to_vec()
-    }
 }
 
 impl Keeper for DatabaseKeeper {
     fn name(&self) -> String {
         format!("{} {}", self.store.kind().name(), self.store.address())
+    }
+
+    fn kind(&self) -> &'static str {
+        "database"
+    }
+
+    fn hosts(&self) -> Vec<String> {
+        self.store.hosts().to_vec()
     }
 
     fn keep(&mut self, records: &[Arc<SessionRecord>]) -> Result<(), Failure> {

@@ -49,6 +49,10 @@ impl Keeper for FileKeeper {
         self.path.display().to_string()
     }
 
+    fn kind(&self) -> &'static str {
+        "file"
+    }
+
     fn keep(&mut self, records: &[Arc<SessionRecord>]) -> Result<(), Failure> {
         let mut lines = String::with_capacity(records.len() * 512);
         for record in records {

@@ -15,6 +15,14 @@ pub trait Keeper: Send {
     /// What it is, for people; no secrets.
     fn name(&self) -> String;
 
+    /// What kind of keeper it is, in a word.
+    fn kind(&self) -> &'static str;
+
+    /// The hosts that it writes to.
+    fn hosts(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Keeps all of these, and may take its time. None of them were kept if it fails, or all of them, and then they come
     /// again.
     ///
@@ -37,6 +45,8 @@ pub enum Failure {
 pub struct KeeperCounters {
     /// What the keeper is.
     pub name: String,
+    /// What kind it is of.
+    pub kind: &'static str,
     kept: AtomicU64,
     lost: AtomicU64,
 }
@@ -77,7 +87,7 @@ impl KeeperThread {
     pub(super) fn start(keeper: Box<dyn Keeper>, log: Arc<Log>) -> std::io::Result<Self> {
         let (queue, records) = sync_channel(QUEUE);
         let (kept, lost) = (AtomicU64::new(0), AtomicU64::new(0));
-        let counters = Arc::new(KeeperCounters { name: keeper.name(), kept, lost });
+        let counters = Arc::new(KeeperCounters { name: keeper.name(), kind: keeper.kind(), kept, lost });
         let closing = Arc::new(AtomicBool::new(false));
         let work = Work {
             keeper,
@@ -149,6 +159,12 @@ impl Work {
                     return;
                 }
                 Err(Failure::Later(why)) => self.tell_down(&why),
+                Err(Failure::Never(_)) if batch.len() > 1 => {
+                    // It may be one of them that is refused, or their number.
+                    let (one, other) = batch.split_at(batch.len() / 2);
+                    self.keep(one);
+                    return self.keep(other);
+                }
                 Err(Failure::Never(why)) => {
                     let (count, name) = (batch.len(), &self.counters.name);
                     self.log
@@ -210,6 +226,10 @@ mod tests {
     impl Keeper for Fickle {
         fn name(&self) -> String {
             "somebody".into()
+        }
+
+        fn kind(&self) -> &'static str {
+            "fickle"
         }
 
         fn keep(&mut self, records: &[Arc<SessionRecord>]) -> Result<(), Failure> {

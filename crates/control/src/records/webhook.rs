@@ -78,6 +78,15 @@ impl Keeper for WebhookKeeper {
         format!("the webhook at {host}")
     }
 
+    fn kind(&self) -> &'static str {
+        "webhook"
+    }
+
+    fn hosts(&self) -> Vec<String> {
+        let uri: Option<ureq::http::Uri> = self.url.parse().ok();
+        uri.as_ref().and_then(ureq::http::Uri::host).map(str::to_owned).into_iter().collect()
+    }
+
     fn keep(&mut self, records: &[Arc<SessionRecord>]) -> Result<(), Failure> {
         let mut body = String::with_capacity(records.len() * 512 + 16);
         body.push_str("{\"records\":[");

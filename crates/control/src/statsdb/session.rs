@@ -64,6 +64,14 @@ impl Session {
     }
 
     pub(super) fn tell_status(&mut self, word: &str, lifetime: Duration, commands: &mut Vec<StatusCommand>) {
+        let value = self.note_status(word, lifetime);
+        let (key, seconds) = (self.key(), (lifetime + GRACE).as_secs());
+        commands.push(StatusCommand::Set { key: key.clone(), value: value.clone(), seconds });
+        commands.push(StatusCommand::Publish { channel: key, message: value });
+    }
+
+    /// Makes its status what will be kept, and returns it.
+    pub(super) fn note_status(&mut self, word: &str, lifetime: Duration) -> String {
         let (kind, otherwise) = match self.transport {
             Transport::Udp => ("UDP", "NONE"),
             Transport::Tcp => ("TCP", "NONE"),
@@ -78,10 +86,8 @@ impl Session {
             self.local,
             self.remote,
         );
-        let (key, seconds) = (self.key(), (lifetime + GRACE).as_secs());
-        commands.push(StatusCommand::Set { key: key.clone(), value: value.clone(), seconds });
-        commands.push(StatusCommand::Publish { channel: key, message: value.clone() });
-        self.status = Some((value, Instant::now() + lifetime + GRACE));
+        self.status = Some((value.clone(), Instant::now() + lifetime + GRACE));
+        value
     }
 
     /// The key as it should be, for a Redis that has lost it.
@@ -92,13 +98,10 @@ impl Session {
         (seconds > 0).then(set)
     }
 
-    /// Adds what one of its relayed addresses has relayed.
-    pub(super) fn count(&mut self, usage: &Usage, round: u64) {
-        if self.seen != round {
-            self.counted = Usage::default();
-            self.seen = round;
-        }
-        self.counted = combined(&self.counted, usage, u64::saturating_add);
+    /// Notes what it has relayed.
+    pub(super) fn count(&mut self, usage: Usage, round: u64) {
+        self.seen = round;
+        self.counted = usage;
     }
 
     /// Tells of what was relayed since it was last told of, if it is as much as coturn thinks worth telling.

@@ -10,7 +10,6 @@ use super::DeletionValue;
 use super::codec::{Reader, Value, value};
 use crate::allocation::{Allocation, Binding, Channels, Permission, Permissions};
 use crate::bandwidth::BandwidthLimit;
-use crate::credentials::{Key, User};
 use crate::effect::Usage;
 use crate::mobility::{DepartedValue, MobilityValue};
 use crate::oauth::{MacKey, SessionKey};
@@ -20,6 +19,7 @@ use crate::ports::RelayedPort;
 use crate::realm_stats::RealmPlace;
 use crate::time::Timestamp;
 use crate::tuple::{Client, SessionId};
+use crate::user::{Key, User};
 
 /// Everything but the users, who are named by number.
 #[derive(Debug)]

@@ -15,7 +15,6 @@ use turnpike_wire::{ErrorNumber, Family, Integrity, Method, TransactionId};
 
 use super::{Departed, Mobility, Serial};
 use crate::allocation::Allocation;
-use crate::credentials::User;
 use crate::effect::{Effect, EndCause, Event};
 use crate::reason::Reason;
 use crate::requests::{Answer, Refusal, Refused, Renewal, refused};
@@ -23,6 +22,7 @@ use crate::server::Server;
 use crate::time::Now;
 use crate::timers::Timer;
 use crate::tuple::{Client, FiveTuple, Link, RelayId, SessionId, WaitId};
+use crate::user::User;
 use crate::verdict::Verdict;
 
 /// What one worker's server tells or asks another's.

@@ -13,13 +13,13 @@ use turnpike_wire::{AttributeError, AttributeType, ErrorNumber, Family, Message}
 
 use super::{Answer, Refused, Request, refused};
 use crate::config::{Config, DefaultFamily};
-use crate::credentials::User;
 use crate::ports::{Parity, RelayedPort};
 use crate::reason::Reason;
 use crate::server::Server;
 use crate::tcp_relay::PeerTransport;
 use crate::time::Now;
 use crate::tuple::{Client, Transport};
+use crate::user::User;
 use crate::waiting::{Half, PendingAllocation, PortChoice};
 
 /// What an Allocate asks for.

@@ -13,10 +13,10 @@ use turnpike_wire::attributes::{
 use turnpike_wire::{Attribute, AttributeType, ErrorNumber, MessageWriter, Method};
 
 use super::{Answer, Refused, Request, unknown_attributes};
-use crate::credentials::User;
 use crate::reason::Reason;
 use crate::server::Server;
 use crate::tuple::Client;
+use crate::user::User;
 
 /// What a Binding response says and where it goes, where discovery is offered.
 #[derive(Clone, Copy, Debug)]

@@ -8,11 +8,11 @@ use turnpike_wire::{AttributeType, ErrorNumber};
 
 use super::{Answer, Refused, Request, refused};
 use crate::allocation::Binding;
-use crate::credentials::User;
 use crate::effect::Event;
 use crate::reason::Reason;
 use crate::server::Server;
 use crate::tuple::RelayId;
+use crate::user::User;
 
 impl Server {
     pub(super) fn channel_bind(

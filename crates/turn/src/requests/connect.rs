@@ -7,11 +7,11 @@ use std::sync::Arc;
 use turnpike_wire::{AttributeType, ErrorNumber};
 
 use super::{Answer, Refused, Request, refused};
-use crate::credentials::User;
 use crate::effect::{Effect, Event};
 use crate::reason::Reason;
 use crate::server::Server;
 use crate::tcp_relay::{CONNECT_TIMEOUT, Stage};
+use crate::user::User;
 
 impl Server {
     pub(super) fn connect(&mut self, request: &Request<'_>, user: &Arc<User>) -> Result<Answer, Refused> {

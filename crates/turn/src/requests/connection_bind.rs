@@ -6,11 +6,11 @@ use turnpike_wire::ErrorNumber;
 use turnpike_wire::attributes::ConnectionId;
 
 use super::{Answer, Refused, Request, refused};
-use crate::credentials::User;
 use crate::effect::Effect;
 use crate::reason::Reason;
 use crate::server::Server;
 use crate::tcp_relay::{PeerConnectionId, Stage};
+use crate::user::User;
 
 impl Server {
     pub(super) fn connection_bind(&mut self, request: &Request<'_>, user: &User) -> Result<Answer, Refused> {

@@ -10,12 +10,12 @@ use turnpike_wire::{AttributeType, ErrorNumber};
 
 use super::{Answer, Judged, Refused, Request, refused};
 use crate::allocation::{Allocation, Permission};
-use crate::credentials::User;
 use crate::effect::Event;
 use crate::reason::Reason;
 use crate::server::Server;
 use crate::time::Timestamp;
 use crate::tuple::RelayId;
+use crate::user::User;
 
 impl Server {
     pub(super) fn create_permission(

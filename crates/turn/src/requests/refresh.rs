@@ -9,13 +9,13 @@ use turnpike_wire::{AttributeError, AttributeType, ErrorNumber, Family, Transact
 
 use super::resume::Resumed;
 use super::{Answer, Refused, Request, refused};
-use crate::credentials::User;
 use crate::effect::{EndCause, Event};
 use crate::reason::Reason;
 use crate::server::Server;
 use crate::time::Now;
 use crate::timers::Timer;
 use crate::tuple::{FiveTuple, RelayId};
+use crate::user::User;
 
 /// What is to become of the lifetime of an allocation that is found.
 #[derive(Debug)]

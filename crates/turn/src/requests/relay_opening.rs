@@ -12,7 +12,6 @@ use turnpike_wire::{ErrorNumber, Family, Method, TransactionId};
 use super::{Refusal, refused};
 use crate::allocation::Allocation;
 use crate::bandwidth::BandwidthLimit;
-use crate::credentials::User;
 use crate::effect::{Effect, Event, Reserve};
 use crate::mobility::Serial;
 use crate::origin::PinnedOrigin;
@@ -25,6 +24,7 @@ use crate::tcp_relay::{PeerTransport, TcpRelay};
 use crate::time::{Now, Timestamp};
 use crate::timers::Timer;
 use crate::tuple::{Client, FiveTuple, SessionId, WaitId};
+use crate::user::User;
 use crate::verdict::Verdict;
 use crate::waiting::{Half, PendingAllocation, PortChoice};
 

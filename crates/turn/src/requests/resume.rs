@@ -8,11 +8,11 @@ use std::sync::Arc;
 use turnpike_wire::{ErrorNumber, TransactionId};
 
 use super::{Answer, Refused, Request, refused};
-use crate::credentials::User;
 use crate::mobility::{PendingClaim, Ticket};
 use crate::reason::Reason;
 use crate::server::Server;
 use crate::tuple::{FiveTuple, RelayId};
+use crate::user::User;
 
 /// Where the allocation is that a ticket is for.
 pub(super) enum Resumed {

@@ -146,6 +146,10 @@ const SIGNALS: &[(&str, &str)] = &[
     ("SIGTERM, SIGINT", "End."),
     ("SIGUSR1", "Drain."),
     ("SIGUSR2", "Read again what can change while the server runs."),
+    (
+        "SIGURG",
+        "Start the program anew and hand everything over to it that can move; what turnpike upgrade does.",
+    ),
     ("SIGHUP", "Open the log file anew, after it was rotated."),
 ];
 const FILES: &[(&str, &str)] = &[

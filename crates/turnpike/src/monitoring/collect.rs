@@ -51,6 +51,23 @@ fn server(text: &mut Exposition, readings: &Readings) {
         text.family(&DATABASE).value(answers);
     }
     text.family(&LOST_LINES).value(readings.lost_lines);
+    told(text, readings);
+}
+
+/// Absent where nobody is told.
+fn told(text: &mut Exposition, readings: &Readings) {
+    if !readings.records.is_empty() {
+        let mut records = text.family(&RECORDS);
+        for (kind, kept, lost) in &readings.records {
+            records.labelled(&[kind, "kept"], *kept);
+            records.labelled(&[kind, "lost"], *lost);
+        }
+    }
+    if let Some((told, lost)) = readings.statsdb {
+        let mut messages = text.family(&STATSDB);
+        messages.labelled(&["told"], told);
+        messages.labelled(&["lost"], lost);
+    }
 }
 
 fn sessions(text: &mut Exposition, readings: &Readings) {
@@ -334,4 +351,4 @@ fn unix_time(time: SystemTime) -> f64 {
 
 const FAMILIES: [&str; 2] = ["ipv4", "ipv6"];
 /// What has no series of its own.
-const OTHER: &str = "other";
+const OTHER: &str = "(other)";

@@ -10,6 +10,7 @@ use turnpike_worker::Counters;
 use super::machine::{Process, UdpDrops};
 use super::self_test::Tried;
 use crate::operations::{Operations, Serving};
+use crate::recording::Tellings;
 
 /// Everything that is measured.
 pub(super) struct Readings {
@@ -29,6 +30,10 @@ pub(super) struct Readings {
     /// Whether the database answers, if there is one.
     pub(super) database: Option<bool>,
     pub(super) lost_lines: u64,
+    /// Records of sessions that were kept and lost, by kind of keeper.
+    pub(super) records: Vec<(&'static str, u64, u64)>,
+    /// What Redis took and did not.
+    pub(super) statsdb: Option<(u64, u64)>,
     pub(super) users: Option<Vec<UserTraffic>>,
     pub(super) tried: Option<Tried>,
     /// Bytes a second that may be granted to all together; zero for no limit.
@@ -75,6 +80,7 @@ impl Readings {
             let database = parts.database.as_ref().map(|said| !said.users.is_down());
             (database, parts.settings.total_quota, parts.settings.bps_capacity)
         });
+        let Tellings { records, statsdb } = &operations.tellings;
         Readings {
             counters,
             by_worker,
@@ -87,6 +93,8 @@ impl Readings {
             started: operations.started,
             certificate: operations.certificates.as_ref().and_then(|it| it.expires()),
             database,
+            records: records.iter().map(|it| (it.kind, it.kept(), it.lost())).collect(),
+            statsdb: statsdb.as_ref().map(|it| (it.told(), it.lost())),
             lost_lines: lost.load(Ordering::Relaxed) + operations.log.lost(),
             users: users.map(TopUsers::read),
             tried,

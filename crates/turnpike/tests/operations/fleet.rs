@@ -111,6 +111,27 @@ fn the_least_loaded_gets_the_clients_and_one_that_drains_none() {
 }
 
 #[test]
+fn servers_that_say_themselves_how_much_they_have_to_do_are_filled_up_evenly() {
+    let servers = [loopback_address(), loopback_address()];
+    let back_ends = servers.map(|ip| {
+        let metrics = format!("--prometheus-address={ip}");
+        back_end(ip, &["--prometheus", &metrics])
+    });
+    let mut sessions: Vec<TurnClient> = (0..20).map(|_| TurnClient::hello(back_ends[0].address)).collect();
+    for session in &mut sessions {
+        session.allocate();
+    }
+    let lists = servers.map(|ip| format!("--alternate-server={ip}"));
+    let front = front(&[&lists[0], &lists[1], "--alternate-selection=least-loaded"]);
+    await_all(&front, servers[1]);
+    sessions.extend((0..40).map(|_| TurnClient::hello(back_ends[1].address)));
+    for session in &mut sessions[20..] {
+        session.allocate();
+    }
+    await_all(&front, servers[0]);
+}
+
+#[test]
 fn a_server_that_drains_says_so_itself_and_gets_no_client() {
     let servers = [loopback_address(), loopback_address()];
     let [_staying, draining] = servers.map(|ip| {

@@ -23,6 +23,7 @@ mod console;
 mod control;
 mod controlled;
 mod database_outages;
+mod dns;
 mod doctor;
 mod draining;
 mod external_address;

@@ -11,6 +11,7 @@ use crate::client::{TurnClient, binding_request, exchange};
 use crate::harness::{
     Directory, PATIENCE, Program, Server, TURNADMIN, TURNSERVER, UCLIENT, free_ports, loopback_address, run,
 };
+use crate::upgrade::Successor;
 
 /// A server with a configuration file that is written anew while it runs.
 struct Configured {
@@ -59,7 +60,7 @@ impl Configured {
 }
 
 #[test]
-fn no_packet_of_a_call_is_lost_by_reloads_a_renewed_certificate_and_log_rotation() {
+fn no_packet_of_a_call_is_lost_by_reloads_a_renewed_certificate_log_rotation_an_upgrade_and_draining() {
     let directory = Directory::new();
     let log = directory.file("turn.log");
     let secure = format!(
@@ -102,7 +103,18 @@ fn no_packet_of_a_call_is_lost_by_reloads_a_renewed_certificate_and_log_rotation
     call.goes_on(10);
     let finished = over_tls.finish();
     assert!(finished.stdout.contains("Total lost packets 0 (0.000000%)"), "{}", finished.stdout);
-    call.hang_up().assert_lossless(80);
+    configured.write(&secure);
+    configured.server.program.signal("URG");
+    let successor = Successor::of(&mut configured.server);
+    configured.server.expect("nothing is left here");
+    call.goes_on(20);
+    successor.signal("USR1");
+    configured.server.expect("Draining (SIGUSR1)");
+    call.goes_on(20);
+    let newcomer = TurnClient::hello(address).try_allocate(AllocateOptions::default());
+    assert!(newcomer.is_err(), "nobody new is taken in");
+    call.hang_up().assert_lossless(130);
+    configured.server.expect("Drain complete");
 }
 
 #[test]

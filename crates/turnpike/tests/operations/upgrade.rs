@@ -16,11 +16,11 @@ use crate::harness::{
 };
 
 /// The process after a server's own, which ends with the value.
-struct Successor(u32);
+pub(crate) struct Successor(u32);
 
 impl Successor {
     /// Waits until it has taken over; the old one says so last.
-    fn of(server: &mut Server) -> Self {
+    pub(crate) fn of(server: &mut Server) -> Self {
         let line = server.expect("has taken over");
         let number = line.split("process ").nth(1).and_then(|rest| rest.split(' ').next());
         Successor(number.and_then(|number| number.parse().ok()).expect("its process id"))
@@ -30,7 +30,7 @@ impl Successor {
         std::path::Path::new(&format!("/proc/{}/fd/0", self.0)).exists()
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let command = format!("kill -{name} {}", self.0);
         let _ = std::process::Command::new("sh").args(["-c", &command]).status();
     }
