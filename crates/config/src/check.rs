@@ -93,6 +93,8 @@ impl Loaded {
             "prometheus-path",
             "prometheus-username-labels",
             "prometheus-tls",
+            "prometheus-cert",
+            "prometheus-key",
             "prometheus-password-file",
             "prometheus-user",
         ];

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::Context;
 use signal_hook::consts::SIGINT;
 use turnpike_config::Config;
 use turnpike_control::{Asker, Log, ReportSender, StoredUsers, dropped_lines};
@@ -23,6 +22,7 @@ use crate::certificates::Certificates;
 use crate::listeners::Listeners;
 use crate::operations::WorkerHandle;
 use crate::proxies::proxy_rules;
+use crate::randomness::random;
 use crate::rulebook::Rulebook;
 use crate::upgrade::{Inherited, Predecessor, Took, Upgrades};
 
@@ -211,12 +211,6 @@ fn start_thread(number: usize, worker: Worker) -> io::Result<JoinHandle<io::Resu
         let _end = EndsProcess;
         worker.run()
     })
-}
-
-pub(crate) fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(io::Error::from).context("the system gives no random bytes")?;
-    Ok(bytes)
 }
 
 /// For each worker. Three of four descriptors may be connections, so that some are always left for allocations' sockets;

@@ -41,14 +41,18 @@ fn named(config: &config::Config) -> anyhow::Result<Option<(&config::Database, S
     let Some(database) = config.databases.database.as_ref().filter(|_| !config.no_auth) else {
         return Ok(None);
     };
-    let kind = match database.kind {
+    Ok(Some((database, store_kind(database), ConnectOptions { password_key: password_key(config)? })))
+}
+
+/// What the configuration calls a database, as the stores call it.
+pub(crate) fn store_kind(database: &config::Database) -> StoreKind {
+    match database.kind {
         DatabaseKind::Sqlite => StoreKind::Sqlite,
         DatabaseKind::Postgres => StoreKind::Postgres,
         DatabaseKind::Mysql => StoreKind::Mysql,
         DatabaseKind::Mongo => StoreKind::Mongo,
         DatabaseKind::Redis => StoreKind::Redis,
-    };
-    Ok(Some((database, kind, ConnectOptions { password_key: password_key(config)? })))
+    }
 }
 
 /// The key that decrypts the password of a MySQL connection, if there is to be one.

@@ -32,6 +32,7 @@ mod private_key;
 mod privileges;
 mod progress;
 mod proxies;
+mod randomness;
 mod recording;
 mod redirection;
 mod reload;

@@ -26,8 +26,8 @@ use turnpike_control::metrics::TopUsers;
 use turnpike_net::holder_of_tcp_address;
 use turnpike_turn::SelfTest;
 
-use crate::crew::random;
 use crate::operations::Operations;
+use crate::randomness::random;
 use crate::state::StateDirectory;
 use crate::upgrade::takes_over;
 use site::{Looks, MonitoringSite};

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
+use crate::randomness::random;
 use anyhow::anyhow;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -137,12 +138,6 @@ fn hasher() -> anyhow::Result<Argon2<'static>> {
 
 fn salted(salt: &[u8], password: &str) -> String {
     hex::encode(&Sha256::new().chain_update(salt).chain_update(password).finalize())
-}
-
-fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| anyhow!("the system gives no random bytes: {error}"))?;
-    Ok(bytes)
 }
 
 const LONGEST_LINE: u64 = 4096;

@@ -4,17 +4,18 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
-use turnpike_config::{Config, Database, DatabaseKind};
+use turnpike_config::Config;
 use turnpike_control::{
     DatabaseKeeper, FileKeeper, Keeper, KeeperCounters, Log, Records, Statsdb, StatsdbCounters,
     StatsdbServer, UsagePage, UsageSender, Watcher, WebhookKeeper,
 };
-use turnpike_store::{ConnectOptions, StoreKind};
+use turnpike_store::ConnectOptions;
 use turnpike_turn::SessionFilter;
 use turnpike_worker::{Command, Mailbox, Visit};
 
-use crate::database::password_key;
+use crate::database::{password_key, store_kind};
 use crate::helper_hosts;
+use crate::randomness::random;
 use crate::rulebook::Rulebook;
 
 /// Everybody who is told, before there are workers to tell of.
@@ -84,7 +85,7 @@ impl Recording {
         helper_hosts::refuse(hosts, rulebook.clone())?;
         let Some(statsdb) = statsdb else { return Ok(tellings) };
         let count = workers.len() as u16;
-        let begin = random()? % SESSION_NUMBERS * u64::from(u16::MAX);
+        let begin = u64::from_ne_bytes(random()?) % SESSION_NUMBERS * u64::from(u16::MAX);
         for worker in &workers {
             let visit = Visit::new(move |server, _| server.count_sessions_from(begin));
             worker.send(Command::Visit(visit));
@@ -112,7 +113,8 @@ fn keepers(config: &Config) -> anyhow::Result<Vec<Box<dyn Keeper>>> {
     }
     if let Some(database) = &records.database {
         let options = ConnectOptions { password_key: password_key(config)? };
-        let open = || turnpike_store::connect_with(kind(database), database.connection.expose(), &options);
+        let open =
+            || turnpike_store::connect_with(store_kind(database), database.connection.expose(), &options);
         let keeper = DatabaseKeeper::open(open).context("session-record-database is of no use")?;
         keepers.push(Box::new(keeper));
     }
@@ -122,16 +124,6 @@ fn keepers(config: &Config) -> anyhow::Result<Vec<Box<dyn Keeper>>> {
         keepers.push(Box::new(keeper));
     }
     Ok(keepers)
-}
-
-fn kind(database: &Database) -> StoreKind {
-    match database.kind {
-        DatabaseKind::Sqlite => StoreKind::Sqlite,
-        DatabaseKind::Postgres => StoreKind::Postgres,
-        DatabaseKind::Mysql => StoreKind::Mysql,
-        DatabaseKind::Mongo => StoreKind::Mongo,
-        DatabaseKind::Redis => StoreKind::Redis,
-    }
 }
 
 /// Has a worker say what some of its sessions have relayed.
@@ -164,13 +156,7 @@ fn host() -> String {
 }
 
 fn instance() -> anyhow::Result<String> {
-    Ok(format!("{:016x}", random().context("the system gives no random bytes")?))
-}
-
-fn random() -> std::io::Result<u64> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).map_err(std::io::Error::from)?;
-    Ok(u64::from_ne_bytes(bytes))
+    Ok(format!("{:016x}", u64::from_ne_bytes(random()?)))
 }
 
 /// Where numbers may begin, in steps: with what follows they stay below the 15 digits that a worker's have.

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::randomness::random;
 use anyhow::{Context, bail};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -76,9 +77,7 @@ impl StateDirectory {
             Err(error) if is_not_found(&error) => {}
             Err(error) => return Err(error),
         }
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).map_err(io::Error::from).context("the system gives no random bytes")?;
-        let secret = URL_SAFE_NO_PAD.encode(bytes);
+        let secret = URL_SAFE_NO_PAD.encode(random::<32>()?);
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)

@@ -111,7 +111,8 @@ impl OpenFile {
                 continue;
             }
             // A line that is longer than a file may be has one of its own.
-            let length = if fitting > 0 { fitting } else { rest.find('\n').map_or(rest.len(), |end| end + 1) };
+            let length =
+                if fitting > 0 { fitting } else { rest.find('\n').map_or(rest.len(), |end| end + 1) };
             let (now, later) = rest.split_at(length);
             self.write(now).map_err(|(lost, error)| (lost + count(later), error))?;
             rest = later;

@@ -25,7 +25,7 @@ vocabulary! {
         ProxyRefused = "proxy_refused", "a connection or datagram was refused for what its proxy said, or did not say";
         SourceLimited = "source_limited", "answers to this client's unauthenticated requests are withheld for the rest of the second";
         PacketDropped = "packet_dropped", "with `drop-invalid-packets-log`: a datagram that is nothing that is spoken here; `message` has its bytes";
-        LinesWithheld = "lines_withheld", "`count` lines about requests or refusals were not logged: there were too many in one second";
+        LinesWithheld = "lines_withheld", "`count` lines about requests (with `verbose`) or refusals were not logged: there were too many in one second";
         LinesLost = "lines_lost", "`count` lines could not be logged; `message` says why";
     }
 }

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use turnpike_client::{BindingOptions, Client, ClientConfig, Event, Retransmission};
 
 use super::{Answer, Sighting, Source, Trouble};
-use crate::tools::randomness;
+use crate::randomness;
 
 /// Asks every server from every address of its family.
 pub(super) fn ask_all(servers: &[String], subjects: &[IpAddr], asked: &mut JoinSet<Answer>) {
@@ -52,7 +52,7 @@ async fn exchange(socket: &UdpSocket) -> Result<SocketAddr, Trouble> {
     let retransmission =
         Retransmission { initial_timeout: Duration::from_millis(200), transmissions: 4, last_wait: 2 };
     let config = ClientConfig { retransmission, ..ClientConfig::default() };
-    let seed = randomness::seed().map_err(|error| Trouble::Denied(error.to_string()))?;
+    let seed = randomness::random().map_err(|error| Trouble::Denied(error.to_string()))?;
     let mut client = Client::new(Arc::new(config), seed);
     let began = Instant::now();
     client

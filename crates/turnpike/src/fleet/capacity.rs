@@ -1,13 +1,14 @@
 //! How much a server has to do: what its `/capacity` says, over HTTP.
 
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use turnpike_config::CapacityUrl;
+use ureq::Agent;
+use ureq::http::StatusCode;
 
 /// How much a server has to do.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,13 +48,13 @@ impl Load {
 
 /// Asks all of them at once. Who gives no answer that makes sense is left out.
 pub(super) fn ask_all(servers: &[SocketAddr], url: &CapacityUrl) -> HashMap<SocketAddr, Load> {
-    let mut loads = HashMap::new();
+    let (mut loads, agent) = (HashMap::new(), agent());
     for some in servers.chunks(AT_ONCE) {
         thread::scope(|scope| {
             let asked: Vec<_> =
-                some.iter().map(|server| (*server, scope.spawn(|| ask(server.ip(), url)))).collect();
+                some.iter().map(|server| (*server, scope.spawn(|| ask(&agent, server.ip(), url)))).collect();
             for (server, asked) in asked {
-                let answer = asked.join().ok().and_then(Result::ok);
+                let answer = asked.join().ok().flatten();
                 loads.extend(answer.as_deref().and_then(Load::read).map(|load| (server, load)));
             }
         });
@@ -61,59 +62,28 @@ pub(super) fn ask_all(servers: &[SocketAddr], url: &CapacityUrl) -> HashMap<Sock
     loads
 }
 
-/// The body of the answer to a GET request.
-fn ask(ip: IpAddr, url: &CapacityUrl) -> io::Result<Vec<u8>> {
-    let deadline = Instant::now() + PATIENCE;
-    let host = SocketAddr::new(ip, url.port);
-    let mut connection = TcpStream::connect_timeout(&host, PATIENCE)?;
-    let request = format!(
-        "GET {} HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\nConnection: close\r\n\r\n",
-        url.path
-    );
-    connection.set_write_timeout(Some(PATIENCE))?;
-    connection.write_all(request.as_bytes())?;
-    let mut answer = Vec::new();
-    let mut room = [0; 4096];
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        connection.set_read_timeout(Some(left))?;
-        let length = connection.read(&mut room)?;
-        answer.extend_from_slice(&room[..length]);
-        if length == 0 || is_complete(&answer) {
-            break;
-        }
-        if answer.len() > LONGEST || left.as_millis() <= 1 {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-    }
-    body(&answer).map(<[u8]>::to_vec).ok_or_else(|| io::ErrorKind::InvalidData.into())
+/// The body of the answer to a GET request, if it is one of 200.
+fn ask(agent: &Agent, ip: IpAddr, url: &CapacityUrl) -> Option<Vec<u8>> {
+    let url = format!("http://{}{}", SocketAddr::new(ip, url.port), url.path);
+    let mut response = agent.get(url).header("Accept", "application/json").call().ok()?;
+    let body = response.body_mut().with_config().limit(LONGEST).read_to_vec().ok()?;
+    (response.status() == StatusCode::OK).then_some(body)
 }
 
-/// Whether as much has come as the header announced.
-fn is_complete(answer: &[u8]) -> bool {
-    let Some((head, body)) = split(answer) else { return false };
-    let announced = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
-    });
-    announced.is_some_and(|length| body.len() >= length)
-}
-
-fn body(answer: &[u8]) -> Option<&[u8]> {
-    let (head, body) = split(answer)?;
-    let status = head.split_ascii_whitespace().nth(1)?;
-    (head.starts_with("HTTP/1.") && status == "200").then_some(body)
-}
-
-fn split(answer: &[u8]) -> Option<(&str, &[u8])> {
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
-    Some((std::str::from_utf8(&answer[..end]).ok()?, &answer[end + 4..]))
+fn agent() -> Agent {
+    let config = Agent::config_builder()
+        .timeout_global(Some(PATIENCE))
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .proxy(None)
+        .user_agent(concat!("turnpike/", env!("CARGO_PKG_VERSION")));
+    config.build().into()
 }
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// Bytes of an answer.
-const LONGEST: usize = 64 * 1024;
+const LONGEST: u64 = 64 * 1024;
 /// Servers that are asked at once.
 const AT_ONCE: usize = 16;
 
@@ -131,14 +101,5 @@ mod tests {
         for wrong in ["", "{}", "[1]", r#"{"allocations":1}"#, r#"{"allocations":-1,"ports":5}"#] {
             assert_eq!(Load::read(wrong.as_bytes()), None, "{wrong}");
         }
-    }
-
-    #[test]
-    fn only_an_answer_of_200_has_a_body_that_counts() {
-        assert_eq!(body(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"), Some(&b"{}"[..]));
-        assert_eq!(body(b"HTTP/1.1 401 Unauthorized\r\n\r\n{}"), None);
-        assert_eq!(body(b"SSH-2.0 200 x\r\n\r\n{}"), None);
-        assert!(is_complete(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"));
-        assert!(!is_complete(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n{}"));
     }
 }

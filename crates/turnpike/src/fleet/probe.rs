@@ -14,6 +14,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use turnpike_wire::{Class, Message, MessageWriter, Method, TransactionId};
 
 use super::{Target, Way};
+use crate::randomness::random;
 use crate::tools::uclient::transport::verification::AnyCertificate;
 
 /// Asks servers.
@@ -112,7 +113,7 @@ fn by_stream(connection: &mut (impl Read + Write)) -> io::Result<()> {
 
 fn request() -> io::Result<(TransactionId, Vec<u8>)> {
     let mut id = TransactionId([0; 12]);
-    getrandom::fill(&mut id.0).map_err(io::Error::from)?;
+    id.0 = random()?;
     let mut buffer = [0; 64];
     let writer = MessageWriter::new(&mut buffer, Class::Request, Method::BINDING, id);
     let request = writer.finish().map_err(|_| io::ErrorKind::InvalidData)?.to_vec();

@@ -157,7 +157,7 @@ fn relay(
     first.permit(there.ip()).map_err(|error| error.at("CreatePermission"))?;
     second.permit(here.ip()).map_err(|error| error.at("CreatePermission"))?;
     let began = Instant::now();
-    let question: [u8; 16] = crate::crew::random().unwrap_or_default();
+    let question: [u8; 16] = crate::randomness::random().unwrap_or_default();
     pass(first, there, second, here, &question).map_err(|error| error.at("data through the relay"))?;
     pass(second, here, first, there, &question).map_err(|error| error.at("data back through the relay"))?;
     steps.push(format!("echo through {here} in {}", Took(began.elapsed())));

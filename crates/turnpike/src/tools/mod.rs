@@ -8,7 +8,6 @@ pub mod natdiscovery;
 pub mod oauth;
 mod output;
 pub mod peer;
-pub(crate) mod randomness;
 pub mod rfc5769check;
 pub mod stunclient;
 pub mod turnadmin;

@@ -15,7 +15,7 @@ use turnpike_wire::attributes::ChangeRequest;
 
 use super::arguments::{Shape, split};
 use super::output::{family, info};
-use super::randomness;
+use crate::randomness;
 use crate::terminal::{print, print_usage, say};
 
 /// Runs the tool with its arguments (the program's name left out).
@@ -182,7 +182,7 @@ fn ask(
 ) -> Result<Outcome> {
     let retransmission = Retransmission { transmissions, ..Retransmission::default() };
     let config = ClientConfig { retransmission, ..ClientConfig::default() };
-    let mut client = Client::new(Arc::new(config), randomness::seed()?);
+    let mut client = Client::new(Arc::new(config), randomness::random()?);
     let began = Instant::now();
     client.binding(Duration::ZERO, options)?;
     let (mut output, mut input) = ([0; 2048], [0; 2048]);

@@ -150,10 +150,7 @@ pub(super) fn secret_files(patient: &Patient) -> Vec<Finding> {
     }
     for (process, _) in patient.system.processes().iter().filter(|(_, name)| is_server(name)) {
         let line = patient.system.read(&format!("/proc/{process}/cmdline")).unwrap_or_default();
-        if line
-            .split('\0')
-            .any(|word| SHOWING.iter().any(|option| word.trim_start_matches('-').starts_with(option)))
-        {
+        if shows_secret(&line) {
             findings.push(Finding::warning(
                 ID,
                 format!(
@@ -164,6 +161,18 @@ pub(super) fn secret_files(patient: &Patient) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether the words of a command line, each ended by NUL, hold a secret.
+fn shows_secret(line: &str) -> bool {
+    let words: Vec<&str> = line.split('\0').collect();
+    let is_user = |word: Option<&&str>| word.is_some_and(|word| word.contains(':'));
+    words.iter().enumerate().any(|(at, word)| {
+        let option = word.trim_start_matches('-');
+        let is_attached = word.starts_with("-u") && word.contains(':');
+        let is_next = matches!(*word, "-u" | "--user") && is_user(words.get(at + 1));
+        word.starts_with('-') && SHOWING.iter().any(|name| option.starts_with(name)) || is_attached || is_next
+    })
 }
 
 /// A program that serves, by the name of its process.
@@ -321,6 +330,18 @@ mod tests {
     fn worst(config: Config, check: fn(&Patient) -> Vec<Finding>) -> (Severity, String) {
         let finding = check(&patient(config)).into_iter().max_by_key(|finding| finding.severity).unwrap();
         (finding.severity, finding.evidence)
+    }
+
+    #[test]
+    fn secrets_on_a_command_line_are_seen_in_every_spelling() {
+        for shown in
+            ["--user=a:b", "--user\0a:b", "-u\0a:b", "-ua:b", "--static-auth-secret=x", "--oauth-key=x"]
+        {
+            assert!(shows_secret(&format!("turnserver\0-n\0{shown}\0")), "{shown}");
+        }
+        for harmless in ["--userdb=/var/lib/turn/turndb", "-v\0--user-quota=5", "-c\0/etc/user=.conf"] {
+            assert!(!shows_secret(&format!("turnserver\0{harmless}\0")), "{harmless}");
+        }
     }
 
     #[test]

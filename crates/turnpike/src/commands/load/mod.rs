@@ -43,8 +43,8 @@ use self::live::Live;
 use self::machine::Server;
 use self::report::Report;
 pub(in crate::commands) use self::target::split_port;
+use crate::randomness::Dice;
 use crate::terminal::{painted, print, say, shows_colour};
-use crate::tools::randomness::Dice;
 
 /// Runs the command.
 ///

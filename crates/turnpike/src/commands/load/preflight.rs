@@ -14,7 +14,7 @@ use super::generator::Task;
 use super::profile::Profile;
 use super::stamp::{Direction, Filler, Stamp};
 use super::target::Locality;
-use crate::tools::randomness;
+use crate::randomness;
 
 /// Makes one call, sends a packet each way, and gives everything back.
 ///
@@ -67,7 +67,7 @@ impl<'t> Trial<'t> {
         let retransmission =
             Retransmission { initial_timeout: Duration::from_millis(250), transmissions: 4, last_wait: 4 };
         let config = ClientConfig { retransmission, ..(*task.client).clone() };
-        let client = Client::new(Arc::new(config), randomness::seed()?);
+        let client = Client::new(Arc::new(config), randomness::random()?);
         Ok(Trial {
             task,
             begun: Instant::now(),
@@ -236,7 +236,7 @@ fn ask_whether_anybody_listens(task: &Task) -> Result<()> {
         UdpSocket::bind((task.local, 0)).with_context(|| format!("cannot use the address {}", task.local))?;
     socket.connect(server).with_context(|| format!("there is no route to {server}"))?;
     socket.set_read_timeout(Some(Duration::from_millis(300)))?;
-    let mut client = Client::new(Arc::new(ClientConfig::default()), randomness::seed()?);
+    let mut client = Client::new(Arc::new(ClientConfig::default()), randomness::random()?);
     client.binding(Duration::ZERO, BindingOptions::default())?;
     let mut bytes = [0; 2048];
     let length = client.poll_transmit(&mut bytes).unwrap_or_default();

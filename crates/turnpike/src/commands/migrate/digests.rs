@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use sha2::{Digest as _, Sha256};
 use turnpike_store::{Row, StoredUser};
 
-use crate::tools::randomness;
+use crate::randomness;
 use crate::tools::turnadmin::row_values;
 
 /// Makes digests of rows.
@@ -42,7 +42,7 @@ pub(super) struct Checksum {
 
 impl Digester {
     pub(super) fn new(with_sha256: bool) -> anyhow::Result<Self> {
-        Ok(Digester { key: randomness::seed()?, with_sha256 })
+        Ok(Digester { key: randomness::random()?, with_sha256 })
     }
 
     fn name(&self, row: &Row) -> [u8; 16] {

@@ -13,7 +13,7 @@ use turnpike_wire::Family;
 
 use super::target::Carrier;
 use super::way::Way;
-use crate::tools::randomness;
+use crate::randomness;
 
 /// A client on its way to a server.
 pub(crate) struct Caller {
@@ -47,7 +47,7 @@ impl Caller {
             },
             ..ClientConfig::default()
         };
-        let client = Client::new(Arc::new(config), randomness::seed()?);
+        let client = Client::new(Arc::new(config), randomness::random()?);
         Ok(Caller { way, client, began: Instant::now(), input: vec![0; 1 << 16] })
     }
 

@@ -62,7 +62,7 @@ impl Caller {
             accept_unprotected_errors: true,
             ..ClientConfig::default()
         };
-        let seed = crate::crew::random().map_err(|error| Trouble::Socket(std::io::Error::other(error)))?;
+        let seed = crate::randomness::random().map_err(Trouble::Socket)?;
         Ok(Caller {
             socket,
             client: Client::new(Arc::new(config), seed),

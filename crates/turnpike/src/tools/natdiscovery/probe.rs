@@ -10,7 +10,7 @@ use turnpike_client::{BindingAnswer, BindingOptions, Client, ClientConfig, Event
 
 use super::flags::Settings;
 use super::report;
-use crate::tools::randomness;
+use crate::randomness;
 
 /// Asks, and counts the answers it has shown.
 pub(super) struct Prober<'s> {
@@ -174,7 +174,7 @@ fn client(options: BindingOptions) -> Result<Client> {
     // Three transmissions within the limit; then it is over whatever the client thinks.
     let retransmission = Retransmission { transmissions: 3, ..Retransmission::default() };
     let config = ClientConfig { retransmission, ..ClientConfig::default() };
-    let mut client = Client::new(Arc::new(config), randomness::seed()?);
+    let mut client = Client::new(Arc::new(config), randomness::random()?);
     client.binding(Duration::ZERO, options)?;
     Ok(client)
 }

@@ -13,6 +13,7 @@ use turnpike_wire::attributes::AccessToken;
 use turnpike_wire::{Attribute, TransactionId};
 
 pub(crate) use self::flags::USAGE;
+use crate::randomness::random;
 use crate::terminal::say;
 use flags::{Parsed, Refusal, Settings};
 
@@ -75,11 +76,7 @@ fn seal(
 ) -> anyhow::Result<Vec<u8>> {
     let nonce = match nonce {
         Some(nonce) => nonce,
-        None => {
-            let mut nonce = [0; 12];
-            nonce.copy_from_slice(&crate::tools::randomness::seed()?[..12]);
-            nonce
-        }
+        None => random()?,
     };
     Ok(key.seal(token, &nonce, server_name))
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::Context;
 use turnpike_store::password_cipher;
 
-use crate::tools::randomness;
+use crate::randomness;
 
 /// Encrypts a password.
 pub(super) fn encrypt(key_file: &Path, password: &str) -> anyhow::Result<String> {
@@ -25,7 +25,7 @@ pub(super) fn decrypt(key_file: &Path, sealed: &str) -> anyhow::Result<String> {
 
 /// Makes a key file, which its owner alone can read.
 pub(super) fn make_key_file(path: &Path) -> anyhow::Result<()> {
-    let key = randomness::seed()?;
+    let key = randomness::random::<16>()?;
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let mut file = made.with_context(|| {
         format!(

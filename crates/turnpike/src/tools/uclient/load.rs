@@ -8,8 +8,8 @@ use super::malformed;
 use super::sessions::{Sessions, TIMER_TICK};
 use super::settings::Settings;
 use super::summary::{percentage, whole_seconds};
+use crate::randomness::Dice;
 use crate::tools::output::info;
-use crate::tools::randomness::Dice;
 
 /// Rounds of allocating with fresh sockets and giving all back, until each session had its `-n` allocations.
 pub(super) fn allocate_over_and_over(settings: Settings) -> Result<()> {

@@ -8,8 +8,8 @@ use turnpike_wire::attributes::{Lifetime, RequestedTransport, Software, Username
 use turnpike_wire::{Class, HEADER_LENGTH, MessageWriter, Method, TransactionId};
 
 use super::sessions::{Sessions, TIMER_TICK};
+use crate::randomness::Dice;
 use crate::tools::output::info;
-use crate::tools::randomness::Dice;
 
 /// Sends a few of every kind on each session's socket before its real requests. A server closes a connection that it
 /// cannot follow any further, so that the real requests go by another one.

@@ -10,8 +10,8 @@ use turnpike_wire::attributes::ReservationToken;
 use super::settings::Settings;
 use super::tcp_relay::DataConnection;
 use super::transport::{Interest, Transport};
+use crate::randomness;
 use crate::tools::output::{family, info};
-use crate::tools::randomness;
 
 /// One client on its own socket.
 pub(super) struct Session {
@@ -117,7 +117,7 @@ impl Session {
             watched: Interest::Input,
             server,
             domain: domain.map(Box::from),
-            client: Client::new(settings.client.clone(), randomness::seed()?),
+            client: Client::new(settings.client.clone(), randomness::random()?),
             stage: Stage::Idle,
             relayed: None,
             relayed_additional: None,

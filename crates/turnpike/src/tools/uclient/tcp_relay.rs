@@ -16,8 +16,8 @@ use super::sessions::{Sessions, TIMER_TICK};
 use super::settings::TcpRelay;
 use super::transport::{Interest, Transport};
 use super::{message, verbose};
+use crate::randomness;
 use crate::tools::output::{error, info, warning};
-use crate::tools::randomness;
 
 /// One end of a relayed connection.
 pub(super) struct DataConnection {
@@ -161,7 +161,7 @@ impl Sessions {
             return Ok(());
         }
         let transport = Transport::open(&self.settings, server, session.domain.as_deref())?;
-        let mut client = session.client.beside(randomness::seed()?);
+        let mut client = session.client.beside(randomness::random()?);
         client.bind_connection(self.now(), connection)?;
         verbose!(self.settings, "connection bind sent");
         self.add_data(number, transport, Some(client))?;

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use turnpike_client::{Grant, TokenSource};
 use turnpike_turn::{MacKey, Token, TokenCipher, TokenKey};
 
-use crate::tools::randomness;
+use crate::randomness;
 
 /// Grants tokens that are sealed with one of the three keys, by chance, as coturn's client does.
 #[derive(Debug)]
@@ -14,8 +14,7 @@ pub(super) struct TestTokens;
 
 impl TokenSource for TestTokens {
     fn grant(&self, server_name: &[u8]) -> Option<Grant> {
-        let [first, second, third] = [(); 3].map(|()| randomness::seed().ok());
-        let random = [first?, second?, third?].concat();
+        let random = randomness::random::<48>().ok()?;
         let (choice, random) = random.split_first()?;
         let (nonce, random) = random.split_first_chunk::<12>()?;
         let mut mac_key = [0; MAC_KEY_LENGTH];

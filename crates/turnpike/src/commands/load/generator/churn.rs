@@ -12,7 +12,7 @@ use turnpike_client::{Client, Event, RequestError};
 use super::{Account, CATCH_UP, Control, HOPELESS, Pace, TIMER_TICK, Task, failure_text};
 use crate::commands::load::carrier::{Carrier, Source};
 use crate::commands::load::recorder::Recorder;
-use crate::tools::randomness;
+use crate::randomness;
 
 /// Runs one thread's share until it is told to stop.
 pub(super) fn run(task: &Task, control: &Control, account: &Account) -> Result<()> {
@@ -114,7 +114,7 @@ impl Churn<'_> {
 
     fn begin(&mut self, place: usize, due: u64, now: u64) -> Result<()> {
         self.carrier.open(place)?;
-        let mut client = Client::new(Arc::clone(&self.task.client), randomness::seed()?);
+        let mut client = Client::new(Arc::clone(&self.task.client), randomness::random()?);
         client.allocate(Duration::from_nanos(now), self.task.allocate_options())?;
         self.cycles[place] = Some(Cycle { client, step: Step::Allocate, due });
         self.transmit(place);

@@ -16,7 +16,7 @@ use crate::commands::load::arrivals::{Arrival, Arrivals};
 use crate::commands::load::carrier::{Carrier, Source};
 use crate::commands::load::recorder::Recorder;
 use crate::commands::load::stamp::{Direction, Filler, LONGEST_PAYLOAD, Stamp};
-use crate::tools::randomness;
+use crate::randomness;
 
 /// Runs one thread's share until it is told to stop.
 pub(super) fn run(task: &Task, control: &Control, account: &Account, number: usize) -> Result<()> {
@@ -146,7 +146,7 @@ impl Media<'_> {
             self.peers.push(address);
         }
         self.carrier.open(number)?;
-        let mut client = Client::new(Arc::clone(&self.task.client), randomness::seed()?);
+        let mut client = Client::new(Arc::clone(&self.task.client), randomness::random()?);
         client.allocate(Duration::from_nanos(now), self.task.allocate_options())?;
         match self.calls.get_mut(number) {
             // Its numbers go on: late packets of its former life are still told apart.

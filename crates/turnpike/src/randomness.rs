@@ -1,12 +1,17 @@
 //! Random bytes from the operating system, and a fast generator for filler that need not be secret.
 
-use anyhow::{Result, anyhow};
+use std::io;
 
-/// A secret seed.
-pub(crate) fn seed() -> Result<[u8; 16]> {
-    let mut seed = [0; 16];
-    getrandom::fill(&mut seed).map_err(|error| anyhow!("the system gives no random bytes: {error}"))?;
-    Ok(seed)
+/// As many secret bytes as are asked for.
+///
+/// # Errors
+/// The system gives none.
+pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => Ok(bytes),
+        Err(error) => Err(io::Error::other(format!("the system gives no random bytes: {error}"))),
+    }
 }
 
 /// A small generator (SplitMix64) for test traffic: fast, repeatable from its seed, and no secret.
@@ -14,10 +19,8 @@ pub(crate) fn seed() -> Result<[u8; 16]> {
 pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub(crate) fn new() -> Result<Self> {
-        let mut half = [0; 8];
-        half.copy_from_slice(&seed()?[..8]);
-        Ok(Dice(u64::from_le_bytes(half)))
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Dice(u64::from_le_bytes(random()?)))
     }
 
     pub(crate) fn throw(&mut self) -> u64 {
