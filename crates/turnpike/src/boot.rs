@@ -24,7 +24,7 @@ use crate::certificates::Certificates;
 use crate::commands::doctor;
 use crate::console::ConsoleHandle;
 use crate::control::ControlHandle;
-use crate::crew::{Crew, Started, stream_limits};
+use crate::crew::{Crew, Hired, Started, stream_limits};
 use crate::database;
 use crate::drain::{Draining, Order};
 use crate::external_address::{self, Survey};
@@ -85,6 +85,15 @@ struct Prepared {
     pidfile: Option<PidFile>,
 }
 
+/// Everything that a server is made of, before its threads run.
+struct Ready {
+    prepared: Prepared,
+    hearing: Hearing,
+    rulebook: Arc<Rulebook>,
+    crew: Crew,
+    hired: Hired,
+}
+
 impl Running {
     /// Binds everything and starts the threads.
     ///
@@ -115,85 +124,8 @@ impl Running {
         loaded: &Loaded,
         (predecessor, inherited): (Option<Predecessor>, Inherited),
     ) -> anyhow::Result<Self> {
-        let config = &loaded.config;
-        tell_notices(&log, loaded);
-        let mut prepared = Prepared::new(&log, config, (predecessor.as_ref(), inherited))?;
-        log.start()?;
-        let database = database::open(config, &log)?;
-        prepared.tell(&log, config, database.as_ref());
-        let mut hearing = Hearing::new(&log, config, &prepared.monitoring)?;
-        let siblings = Siblings::default();
-        let limits = prepared.stream_limits(config);
-        let rulebook = prepared.rulebook(config, database.as_ref(), (limits, siblings.clone(), log.clone()));
-        let common = (&*rulebook, siblings.clone());
-        let crew = prepared.crew(config, common, limits, predecessor.as_ref())?;
-        let paid_by = (config, &hearing.sender);
-        let hired = crew.hire_all(&mut prepared.listeners, prepared.fast_path.as_ref(), paid_by)?;
-        let workers = hired.handles();
-        let mailboxes = workers.iter().map(|worker| worker.mailbox.clone()).collect();
-        let has_taken_over = predecessor.is_some();
-        let recording = hearing.recording.take();
-        let tellings = recording
-            .map(|it| it.start(mailboxes, &rulebook, has_taken_over))
-            .transpose()?
-            .unwrap_or_default();
-        if let Some(database) = database {
-            database::start(database, siblings, rulebook.clone(), log.clone())?;
-        }
-        let Heard { reports, lost, verbose, successor } = hearing.begin()?;
-        let (requests, asked) = Requests::channel();
-        pass_signals_on(prepared.signals, requests.clone())?;
-        let Crew { ports, quotas, nonce_key, .. } = crew;
-        let (fleet, woken) = Fleet::new();
-        let (reloads, asked_to_reload) = Reloads::new(loaded, prepared.listeners.wanted, verbose);
-        let upgrades = Upgrades::new(Program::of_this_process(), prepared.listening, nonce_key, successor);
-        let operations = Arc::new(Operations {
-            log: log.clone(),
-            rulebook,
-            workers,
-            ports,
-            quotas,
-            certificates: prepared.certificates,
-            started: SystemTime::now(),
-            stage: Stage::new(),
-            requests,
-            reloads,
-            fleet,
-            draining: Draining::default(),
-            upgrades,
-            tellings,
-        });
-        reload::start(operations.clone(), asked_to_reload)?;
-        fleet::start(operations.clone(), woken)?;
-        external_address::watch(&operations)?;
-        watchdog::start(&operations)?;
-        let monitoring = prepared.monitoring.start(&operations, lost)?;
-        // Behind everything that can fail: only now the process before this one stands still and gives what it has, and
-        // then forgets it.
-        let inherited = &prepared.listeners.inherited;
-        let Started { threads, took } =
-            hired.begin(predecessor.as_ref().map(|it| (it, inherited, &operations.upgrades)))?;
-        if let Some(predecessor) = predecessor {
-            predecessor.serving(took, log.clone(), operations.upgrades.elsewhere.clone());
-        }
-        let control = ControlHandle::open(&operations);
-        let console = ConsoleHandle::open(&operations);
-        let pidfile = prepared.pidfile.take();
-        let pidfile = announce(&log, config, (&prepared.addresses, prepared.threads), pidfile);
-        Ok(Running {
-            operations,
-            addresses: prepared.addresses,
-            survey: prepared.survey,
-            threads,
-            reports,
-            requests: asked,
-            on_terminal: io::stdout().is_terminal() && !config.process.daemon,
-            pidfile,
-            fast_path: prepared.fast_path,
-            control,
-            console,
-            monitoring,
-        })
+        let ready = Ready::new(&log, loaded, (predecessor.as_ref(), inherited))?;
+        ready.begin(&log, loaded, predecessor)
     }
 
     /// The addresses it works with.
@@ -322,6 +254,92 @@ impl Running {
     }
 }
 
+impl Ready {
+    fn new(
+        log: &Arc<Log>,
+        loaded: &Loaded,
+        (predecessor, inherited): (Option<&Predecessor>, Inherited),
+    ) -> anyhow::Result<Self> {
+        let config = &loaded.config;
+        tell_notices(log, loaded);
+        let mut prepared = Prepared::new(log, config, (predecessor, inherited))?;
+        log.start()?;
+        let database = database::open(config, log)?;
+        prepared.tell(log, config, database.as_ref());
+        let hearing = Hearing::new(log, config, &prepared.monitoring)?;
+        let siblings = Siblings::default();
+        let limits = prepared.stream_limits(config);
+        let rulebook = prepared.rulebook(config, database.as_ref(), (limits, siblings.clone(), log.clone()));
+        let common = (&*rulebook, siblings.clone());
+        let crew = prepared.crew(config, common, limits, predecessor)?;
+        let paid_by = (config, &hearing.sender);
+        let hired = crew.hire_all(&mut prepared.listeners, prepared.fast_path.as_ref(), paid_by)?;
+        if let Some(database) = database {
+            database::start(database, siblings, rulebook.clone(), log.clone())?;
+        }
+        Ok(Ready { prepared, hearing, rulebook, crew, hired })
+    }
+
+    /// Starts all threads; from then on it serves.
+    fn begin(
+        self,
+        log: &Arc<Log>,
+        loaded: &Loaded,
+        predecessor: Option<Predecessor>,
+    ) -> anyhow::Result<Running> {
+        let Ready { mut prepared, mut hearing, rulebook, crew, hired } = self;
+        let workers = hired.handles();
+        let tellings = hearing.record(&workers, &rulebook, predecessor.is_some())?;
+        let Heard { reports, lost, verbose, successor } = hearing.begin()?;
+        let (requests, asked) = Requests::channel();
+        pass_signals_on(prepared.signals, requests.clone())?;
+        let Crew { ports, quotas, nonce_key, .. } = crew;
+        let (fleet, woken) = Fleet::new();
+        let (reloads, asked_to_reload) = Reloads::new(loaded, prepared.listeners.wanted.clone(), verbose);
+        let upgrades = Upgrades::new(Program::of_this_process(), prepared.listening, nonce_key, successor);
+        let operations = Arc::new(Operations {
+            log: log.clone(),
+            rulebook,
+            workers,
+            ports,
+            quotas,
+            certificates: prepared.certificates,
+            started: SystemTime::now(),
+            stage: Stage::new(),
+            requests,
+            reloads,
+            fleet,
+            draining: Draining::default(),
+            upgrades,
+            tellings,
+        });
+        reload::start(operations.clone(), asked_to_reload)?;
+        fleet::start(operations.clone(), woken)?;
+        external_address::watch(&operations)?;
+        watchdog::start(&operations)?;
+        let monitoring = prepared.monitoring.start(&operations, lost)?;
+        let threads = take_over(&operations, hired, predecessor, &prepared.listeners)?;
+        let control = ControlHandle::open(&operations);
+        let console = ConsoleHandle::open(&operations);
+        let pidfile = prepared.pidfile.take();
+        let pidfile = announce(log, &loaded.config, (&prepared.addresses, prepared.threads), pidfile);
+        Ok(Running {
+            operations,
+            addresses: prepared.addresses,
+            survey: prepared.survey,
+            threads,
+            reports,
+            requests: asked,
+            on_terminal: io::stdout().is_terminal() && !loaded.config.process.daemon,
+            pidfile,
+            fast_path: prepared.fast_path,
+            control,
+            console,
+            monitoring,
+        })
+    }
+}
+
 impl Prepared {
     fn new(
         log: &Arc<Log>,
@@ -407,6 +425,22 @@ impl Prepared {
         };
         Arc::new(Rulebook::new(parts, siblings, log))
     }
+}
+
+/// Starts the workers. Behind everything that can fail: only now the process before this one stands still and gives what
+/// it has, and then forgets it.
+fn take_over(
+    operations: &Operations,
+    hired: Hired,
+    predecessor: Option<Predecessor>,
+    listeners: &Listeners,
+) -> anyhow::Result<Vec<JoinHandle<io::Result<()>>>> {
+    let from = predecessor.as_ref().map(|it| (it, &listeners.inherited, &operations.upgrades));
+    let Started { threads, took } = hired.begin(from)?;
+    if let Some(predecessor) = predecessor {
+        predecessor.serving(took, operations.log.clone(), operations.upgrades.elsewhere.clone());
+    }
+    Ok(threads)
 }
 
 /// Says that the server serves: in the log, to systemd, and in the file for its process id, which may have been made

@@ -9,17 +9,19 @@ use turnpike_config::Config;
 use turnpike_control::{Log, ReportSender, Reports};
 
 use crate::monitoring::Monitoring;
-use crate::recording::{self, Recording};
+use crate::operations::WorkerHandle;
+use crate::recording::{self, Recording, Tellings};
+use crate::rulebook::Rulebook;
 use crate::upgrade::{Successor, TellsSuccessor};
 
 /// Who hears of sessions, and how they are told.
 pub(crate) struct Hearing {
     /// Whether the log is.
-    pub(crate) verbose: Arc<AtomicBool>,
-    pub(crate) successor: Arc<Successor>,
-    pub(crate) recording: Option<Recording>,
+    verbose: Arc<AtomicBool>,
+    successor: Arc<Successor>,
+    recording: Option<Recording>,
     pub(crate) sender: ReportSender,
-    pub(crate) reports: Reports,
+    reports: Reports,
 }
 
 impl Hearing {
@@ -32,6 +34,21 @@ impl Hearing {
         let realm = config.realm.as_str().into();
         let (sender, reports) = Reports::channel(log.clone(), realm, verbose.clone(), watchers);
         Ok(Hearing { verbose, successor, recording: Some(recording), sender, reports })
+    }
+
+    /// Begins to tell of the workers' sessions where they are kept.
+    ///
+    /// # Errors
+    /// As [`Recording::start`].
+    pub(crate) fn record(
+        &mut self,
+        workers: &[WorkerHandle],
+        rulebook: &Arc<Rulebook>,
+        has_taken_over: bool,
+    ) -> io::Result<Tellings> {
+        let Some(recording) = self.recording.take() else { return Ok(Tellings::default()) };
+        let mailboxes = workers.iter().map(|worker| worker.mailbox.clone()).collect();
+        recording.start(mailboxes, rulebook, has_taken_over)
     }
 
     /// Begins to hear, until the last worker ends.

@@ -3,9 +3,11 @@
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::client::TurnClient;
 use crate::harness::{Directory, PATIENCE, Program, Server, UCLIENT, loopback_address, run};
+use crate::upgrade::Successor;
 
 /// A Redis of the test's own.
 struct Redis {
@@ -246,6 +248,32 @@ fn two_servers_share_one_redis_and_each_cleans_up_after_itself_alone() {
     for word in ["cmdstat_keys:", "cmdstat_save:", "cmdstat_bgsave:", "cmdstat_flush"] {
         assert!(!used.contains(word), "{used}");
     }
+}
+
+#[test]
+fn a_call_that_has_moved_to_another_process_keeps_its_key() {
+    let Some(redis) = Redis::start("a_call_that_has_moved_to_another_process_keeps_its_key") else { return };
+    let mut server = Server::start(&["--redis-statsdb", &redis.connection()]);
+    let mut listener = redis.listen();
+    let mut client = TurnClient::hello(server.address);
+    client.allocate();
+    listener.expect("new lifetime=600");
+    let key = redis.command(&["--scan"]);
+    server.program.signal("URG");
+    let _successor = Successor::of(&mut server);
+    server.expect("nothing is left here");
+    assert_eq!(redis.command(&["--scan"]), key);
+    // The new process knows the session, and has it there.
+    redis.command(&["DEL", &key]);
+    let deadline = Instant::now() + PATIENCE;
+    while redis.command(&["--scan"]) != key {
+        assert!(Instant::now() < deadline, "its key is there again");
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+    assert!(redis.command(&["GET", &key]).starts_with("refreshed lifetime="));
+    client.refresh(Some(0)).unwrap();
+    listener.expect("deleted");
+    assert_eq!(redis.command(&["DBSIZE"]), "0");
 }
 
 #[test]
