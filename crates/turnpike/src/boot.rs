@@ -207,6 +207,7 @@ impl Running {
         self.control = ControlHandle::default();
         self.monitoring = None;
         self.console = ConsoleHandle::default();
+        self.operations.upgrades.kernel().take();
         if let Some(fast_path) = self.fast_path.take() {
             fast_path::tell_outcomes(&self.operations.log, &fast_path);
         }
@@ -296,7 +297,9 @@ impl Ready {
         let Crew { ports, quotas, nonce_key, .. } = crew;
         let (fleet, woken) = Fleet::new();
         let (reloads, asked_to_reload) = Reloads::new(loaded, prepared.listeners.wanted.clone(), verbose);
-        let upgrades = Upgrades::new(Program::of_this_process(), prepared.listening, nonce_key, successor);
+        let kernel = prepared.fast_path.as_ref().and_then(|it| fast_path::heirloom(log, it));
+        let upgrades =
+            Upgrades::new(Program::of_this_process(), (prepared.listening, kernel), nonce_key, successor);
         let operations = Arc::new(Operations {
             log: log.clone(),
             rulebook,
@@ -318,7 +321,11 @@ impl Ready {
         external_address::watch(&operations)?;
         watchdog::start(&operations)?;
         let monitoring = prepared.monitoring.start(&operations, lost)?;
+        let has_taken_over = predecessor.is_some();
         let threads = take_over(&operations, hired, predecessor, &prepared.listeners)?;
+        if let Some(fast_path) = prepared.fast_path.as_mut().filter(|_| has_taken_over) {
+            fast_path::settle(log, fast_path, &loaded.config, &prepared.addresses);
+        }
         let control = ControlHandle::open(&operations);
         let console = ConsoleHandle::open(&operations);
         let pidfile = prepared.pidfile.take();
@@ -344,8 +351,9 @@ impl Prepared {
     fn new(
         log: &Arc<Log>,
         config: &Config,
-        (predecessor, inherited): (Option<&Predecessor>, Inherited),
+        (predecessor, mut inherited): (Option<&Predecessor>, Inherited),
     ) -> anyhow::Result<Self> {
+        let kernel = inherited.kernel.take();
         let identity = privileges::find(&config.process)?;
         // From here on a signal waits for `wait` rather than ending the process.
         let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGURG])?;
@@ -359,7 +367,7 @@ impl Prepared {
         let listeners = Listeners::bind(config, &addresses.listening, threads, (secure, inherited))?;
         let listening = listeners.noted()?;
         shared_ports::probe(log, config, &addresses, threads)?;
-        let fast_path = fast_path::open(log, config, &addresses);
+        let fast_path = fast_path::open(log, config, &addresses, kernel);
         // That of the process before this one stays as it is until this one serves.
         let early = config.pidfile.as_deref().filter(|_| predecessor.is_none());
         let pidfile = early.and_then(|path| PidFile::create(path, log));

@@ -6,20 +6,26 @@ use std::time::Duration;
 
 use turnpike_config::Config;
 use turnpike_control::Log;
-use turnpike_xdp::{FastPath, Mode, Options, Outcomes, Unavailable, give_up_capabilities};
+use turnpike_xdp::{FastPath, Heirloom, Mode, Options, Outcomes, Unavailable, give_up_capabilities};
 
 use crate::addresses::Addresses;
 
 /// Opens the fast path that was asked for, and says in a line what came of it. Without it the server relays everything
 /// itself, as it does whatever the kernel leaves to it.
-pub(crate) fn open(log: &Arc<Log>, config: &Config, addresses: &Addresses) -> Option<FastPath> {
-    let mode = match config.fast_path.place {
-        turnpike_config::FastPath::Auto => Mode::Auto,
-        turnpike_config::FastPath::Xdp => Mode::Xdp,
-        turnpike_config::FastPath::Tc => Mode::Tc,
-        turnpike_config::FastPath::Off => Mode::Off,
-    };
-    match try_to_open(mode, config, addresses) {
+///
+/// What the process before this one has in the kernel goes on running there, if it is the same program.
+pub(crate) fn open(
+    log: &Arc<Log>,
+    config: &Config,
+    addresses: &Addresses,
+    inherited: Option<Heirloom>,
+) -> Option<FastPath> {
+    let mode = mode(config);
+    let taken_over = inherited.and_then(|heirloom| {
+        let taken = FastPath::inherit(&options(config, addresses), heirloom);
+        taken.inspect_err(|error| log.info(&format!("Kernel fast path: begun anew: {error}"))).ok()
+    });
+    match taken_over.map_or_else(|| try_to_open(mode, config, addresses), Ok) {
         Ok(fast_path) => {
             log.info(&format!("Kernel fast path: {}", fast_path.description()));
             if let Err(error) = give_up_capabilities() {
@@ -52,13 +58,42 @@ fn try_to_open(mode: Mode, config: &Config, addresses: &Addresses) -> Result<Fas
             why: "it overrides the routing table".to_owned(),
         });
     }
-    FastPath::open(&Options {
-        mode,
+    FastPath::open(&options(config, addresses))
+}
+
+fn options(config: &Config, addresses: &Addresses) -> Options {
+    Options {
+        mode: mode(config),
         interfaces: config.fast_path.interfaces.clone(),
         listeners: addresses.listening.clone(),
         relayed_ports: config.min_port..=config.max_port,
         flows: FLOWS,
-    })
+    }
+}
+
+fn mode(config: &Config) -> Mode {
+    match config.fast_path.place {
+        turnpike_config::FastPath::Auto => Mode::Auto,
+        turnpike_config::FastPath::Xdp => Mode::Xdp,
+        turnpike_config::FastPath::Tc => Mode::Tc,
+        turnpike_config::FastPath::Off => Mode::Off,
+    }
+}
+
+/// What the process after this one needs of it, if it can be had.
+pub(crate) fn heirloom(log: &Log, fast_path: &FastPath) -> Option<Heirloom> {
+    let heirloom = fast_path.heirloom();
+    let tell = |error: &Unavailable| {
+        log.info(&format!("Kernel fast path: an upgrade will begin it anew: {error}"));
+    };
+    heirloom.inspect_err(tell).ok()
+}
+
+/// Has a program that was taken over look at the ports of this process, which serves now.
+pub(crate) fn settle(log: &Log, fast_path: &mut FastPath, config: &Config, addresses: &Addresses) {
+    if let Err(error) = fast_path.settle(&options(config, addresses)) {
+        log.warning(&format!("Kernel fast path: it looks at the ports of before: {error}"));
+    }
 }
 
 /// Keeps the program up with routes, neighbours and interfaces, until the process ends.

@@ -25,6 +25,7 @@ use turnpike_control::Watcher;
 use turnpike_net::Line;
 use turnpike_turn::codec::Value;
 use turnpike_turn::{Event, NonceKey};
+use turnpike_xdp::Heirloom;
 
 pub(crate) use giver::begin;
 pub use heir::refuse;
@@ -41,6 +42,8 @@ pub(crate) struct Upgrades {
     pub(crate) program: Program,
     /// The sockets that clients come by.
     listening: Mutex<Listening>,
+    /// The program in the kernel.
+    kernel: Mutex<Option<Heirloom>>,
     pub(crate) nonce_key: NonceKey,
     pub(crate) successor: Arc<Successor>,
     /// Sessions that the process before this one still serves.
@@ -68,13 +71,13 @@ pub(crate) struct Successor {
 impl Upgrades {
     pub(crate) fn new(
         program: Program,
-        listening: Listening,
+        (listening, kernel): (Listening, Option<Heirloom>),
         nonce_key: NonceKey,
         successor: Arc<Successor>,
     ) -> Self {
         let (elsewhere, stage) = (Arc::default(), Mutex::new(Stage::None));
-        let listening = Mutex::new(listening);
-        Upgrades { program, listening, nonce_key, successor, elsewhere, stage }
+        let (listening, kernel) = (Mutex::new(listening), Mutex::new(kernel));
+        Upgrades { program, listening, kernel, nonce_key, successor, elsewhere, stage }
     }
 
     /// Notes listeners that have come while it runs.
@@ -85,6 +88,11 @@ impl Upgrades {
     /// The sockets that clients come by, those that came later among them.
     pub(crate) fn listening(&self) -> MutexGuard<'_, Listening> {
         self.listening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The program in the kernel; it is kept there for as long as this is.
+    pub(crate) fn kernel(&self) -> MutexGuard<'_, Option<Heirloom>> {
+        self.kernel.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether another process has taken over.

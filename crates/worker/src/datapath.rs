@@ -51,7 +51,7 @@ pub(crate) struct Datapath {
     siblings: Siblings,
     pub(crate) sockets: Sockets,
     pub(crate) poller: Poller,
-    flows: KernelFlows,
+    pub(crate) flows: KernelFlows,
     report: Box<dyn Fn(Event) + Send>,
     dropped: Option<Dropped>,
     ask: Option<Ask>,

@@ -18,6 +18,7 @@ use turnpike_turn::codec::{Reader, Value};
 use turnpike_turn::{Client, Elsewhere, Estate, Link};
 
 use crate::datapath::Datapath;
+use crate::kernel_flows::KernelFlows;
 use crate::migration::is_listener;
 use crate::proxied::Arrival;
 use crate::stub::{Predecessor, Successor};
@@ -174,6 +175,8 @@ impl Datapath {
         let Datapath { server, links, .. } = self;
         let released = server.release_estate(&estate, &|link| links.go_with(link, &has));
         self.released = Some(released);
+        // Their tables are the other process's: it may use any place in them.
+        self.flows = KernelFlows::default();
         if common {
             self.relays.held().clear();
         }

@@ -101,7 +101,8 @@ impl FlowTable {
             flows: HashMap::new(),
             point,
             free: pairs.map(|pair| pair * 2).collect(),
-            edition: 0,
+            // Unlike that of another process with the same tables.
+            edition: std::process::id().wrapping_mul(0x9E37_79B9),
         })
     }
 

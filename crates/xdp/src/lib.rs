@@ -10,11 +10,13 @@ mod capabilities;
 mod changes;
 mod error;
 mod flow_table;
+mod inheritance;
 mod layout;
 mod links;
 mod loader;
 mod mode;
 mod netlink;
+mod program;
 mod surroundings;
 mod system;
 mod watcher;
@@ -22,8 +24,10 @@ mod watcher;
 pub use capabilities::{give_up_capabilities, needed_capabilities};
 pub use error::Unavailable;
 pub use flow_table::{Flow, FlowName, FlowTable, FlowUsage, Usage};
-pub use loader::{FastPath, Options, Outcomes, ROUTE_FOR};
+pub use inheritance::Heirloom;
+pub use loader::{FastPath, Options, Outcomes};
 pub use mode::{Mode, Point};
+pub use program::ROUTE_FOR;
 pub use watcher::Watcher;
 
 /// For this crate's tests: the program itself, run on packets without being attached.

@@ -2,22 +2,16 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::os::fd::AsFd;
-use std::time::Duration;
-
-use aya::maps::{Array, HashMap as KernelMap, Map, MapData, MapError, PerCpuArray};
-use aya::programs::links::{FdLink, LinkOrder};
-use aya::programs::tc::TcAttachOptions;
-use aya::programs::{ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode};
-use aya::{Ebpf, EbpfLoader};
 
 use crate::error::Unavailable;
 use crate::flow_table::FlowTable;
-use crate::layout::{PortsValue, Settings, SettingsValue, UsageValue};
+use crate::inheritance::{Attachment, Heirloom};
+use crate::layout::UsageValue;
 use crate::links::{Link, Links};
 use crate::mode::{Mode, Point};
 use crate::netlink;
-use crate::surroundings::{Carried, InterfaceTables, Surroundings};
+use crate::program::{Program, program_digest};
+use crate::surroundings::{Carried, Surroundings};
 use crate::system;
 use crate::watcher::Watcher;
 
@@ -49,8 +43,7 @@ pub struct FastPath {
     flows: u32,
     surroundings: Surroundings,
     /// The attachments; closing them detaches.
-    #[expect(dead_code, reason = "held for what dropping it does")]
-    links: Vec<FdLink>,
+    attachments: Vec<Attachment>,
 }
 
 /// What became of packets to the server's ports, as far as the kernel program has looked at them.
@@ -115,6 +108,75 @@ impl FastPath {
         Ok(fast_path)
     }
 
+    /// Goes on with a program that another process has attached: it runs all the time, and so this needs no rights. The
+    /// ports stay the other's until [`FastPath::settle`].
+    ///
+    /// # Errors
+    /// It is another program, or runs elsewhere than is wanted now.
+    pub fn inherit(options: &Options, heirloom: Heirloom) -> Result<Self, Unavailable> {
+        let refused = |why: &str| Unavailable::Refused {
+            what: "taking over the program in the kernel".to_owned(),
+            why: why.to_owned(),
+        };
+        let Heirloom { program, point, flows, names, chosen, places, descriptors } = heirloom;
+        if program != program_digest() {
+            return Err(refused("this version has another one"));
+        }
+        let is_wanted = match options.mode {
+            Mode::Auto => true,
+            Mode::Xdp => point == Point::Xdp,
+            Mode::Tc => point == Point::Tc,
+            Mode::Off => return Err(Unavailable::Off),
+        };
+        if !is_wanted || names != options.interfaces {
+            return Err(refused("fast-path or fast-path-interface is another now"));
+        }
+        let mut descriptors = descriptors.into_iter();
+        let mut program = Program::inherit(descriptors.by_ref())?;
+        let attachments: Vec<Attachment> = descriptors.map(Attachment::Inherited).collect();
+        if attachments.is_empty() {
+            return Err(refused("it is attached to nothing"));
+        }
+        let links =
+            Links::read().map_err(|error| Unavailable::refused("reading the list of interfaces", &error))?;
+        let among = |indexes: &[u32]| -> Vec<&Link> {
+            links.iter().filter(|link| indexes.contains(&link.index)).collect()
+        };
+        let families = program.set_routes(&links, &among(&chosen))?;
+        let description = describe(point, &among(&places), families);
+        let surroundings = Surroundings { names, chosen, places, point };
+        Ok(FastPath { program, point, description, flows, surroundings, attachments })
+    }
+
+    /// Looks at the ports of these options from here on.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn settle(&mut self, options: &Options) -> Result<(), Unavailable> {
+        self.program.set_ports(&options.listeners, &options.relayed_ports)
+    }
+
+    /// What another process needs to go on with it.
+    ///
+    /// # Errors
+    /// The kernel is too old to tell, or no descriptors are left.
+    pub fn heirloom(&self) -> Result<Heirloom, Unavailable> {
+        let mut descriptors = self.program.descriptors()?;
+        for attachment in &self.attachments {
+            descriptors.push(attachment.descriptor()?);
+        }
+        let Surroundings { names, chosen, places, point } = self.surroundings.clone();
+        Ok(Heirloom {
+            program: program_digest(),
+            point,
+            flows: self.flows,
+            names,
+            chosen,
+            places,
+            descriptors,
+        })
+    }
+
     /// Where the program runs.
     pub fn point(&self) -> Point {
         self.point
@@ -177,192 +239,21 @@ impl FastPath {
         };
         let (mut interfaces, mut vlans) = program.interface_tables()?;
         surroundings.carried(links).write(&mut Carried::default(), &mut interfaces, &mut vlans)?;
-        let mut attached = Vec::new();
+        let mut attachments = Vec::new();
         for link in places {
-            attached.push(program.attach(link, point)?);
+            attachments.push(Attachment::Made(program.attach(link, point)?));
         }
         if let (Point::Xdp, Some(deaf)) = (point, places.iter().find(|link| !sends_for_programs(link))) {
             return Err(Unavailable::SendsNothing(deaf.name.clone()));
         }
-        let names: Vec<&str> = places.iter().map(|link| link.name.as_str()).collect();
-        let description = format!("{point} on {}, {families}", names.join(", "));
-        Ok(FastPath { program, point, description, flows, surroundings, links: attached })
+        let description = describe(point, places, families);
+        Ok(FastPath { program, point, description, flows, surroundings, attachments })
     }
 }
 
-/// The program and its tables, loaded and not attached.
-#[derive(Debug)]
-pub(crate) struct Program {
-    ebpf: Ebpf,
-    settings: Settings,
-}
-
-impl Program {
-    pub(crate) fn load(flows: u32) -> Result<Self, Unavailable> {
-        let loaded = EbpfLoader::new()
-            .map_max_entries("up_flows", flows)
-            .map_max_entries("down_flows", flows)
-            .map_max_entries("usage", flows.saturating_mul(2))
-            .load(OBJECT);
-        let ebpf = loaded.map_err(|error| Unavailable::refused("loading the kernel program", &error))?;
-        Ok(Program { ebpf, settings: Settings::default() })
-    }
-
-    pub(crate) fn flow_table(
-        &self,
-        point: Point,
-        pairs: impl Iterator<Item = u32>,
-    ) -> Result<FlowTable, Unavailable> {
-        let maps = ["up_flows", "down_flows", "usage"].map(|name| self.shared(name));
-        let [up, down, usage] = maps;
-        FlowTable::new([up?, down?, usage?], point, pairs)
-    }
-
-    /// Says which ports the program looks at.
-    pub(crate) fn set_ports(
-        &mut self,
-        listeners: &[SocketAddr],
-        relayed: &RangeInclusive<u16>,
-    ) -> Result<(), Unavailable> {
-        let mut ports: Array<_, PortsValue> = self.table("ports")?;
-        for word in 0..PORT_WORDS {
-            let bits = |is: &dyn Fn(u16) -> bool| {
-                (0..64).filter(|bit| is((word * 64 + bit) as u16)).fold(0, |bits, bit| bits | 1_u64 << bit)
-            };
-            let listening = bits(&|port| listeners.iter().any(|listener| listener.port() == port));
-            let value = [listening, bits(&|port| relayed.contains(&port))];
-            ports.set(word, value, 0).map_err(writing)?;
-        }
-        Ok(())
-    }
-
-    /// Says where routes are looked up from; returns in words for which families.
-    ///
-    /// Loopback is where the kernel itself looks up routes for packets of this host, so rules and tables apply as they do
-    /// to user space's packets. Otherwise an interface that forwards has to do.
-    fn set_routes(&mut self, links: &Links, chosen: &[&Link]) -> Result<&'static str, Unavailable> {
-        let lo = links.iter().filter(|link| link.name == "lo");
-        let candidates: Vec<&Link> = lo.chain(chosen.iter().copied()).collect();
-        let from = ["ipv4", "ipv6"].map(|family| {
-            let mut forwarding = candidates.iter().filter(|link| system::forwards(family, &link.name));
-            forwarding.next().map_or(0, |link| link.index)
-        });
-        let families = match from {
-            [0, 0] => return Err(Unavailable::NoRoutes),
-            [0, _] => "to IPv6 addresses only (net.ipv4.conf.lo.forwarding is off)",
-            [_, 0] => "to IPv4 addresses only (net.ipv6.conf.lo.forwarding is off)",
-            _ => "to IPv4 and IPv6 addresses",
-        };
-        self.set_settings(Settings {
-            routes_from: from,
-            hops: system::hops(),
-            fresh_for: FRESH_FOR,
-            route_for: ROUTE_FOR,
-            generation: 0,
-        })?;
-        Ok(families)
-    }
-
-    pub(crate) fn set_settings(&mut self, settings: Settings) -> Result<(), Unavailable> {
-        self.settings = settings;
-        let mut table: Array<_, SettingsValue> = self.table("settings")?;
-        table.set(0, settings.value(), 0).map_err(writing)
-    }
-
-    pub(crate) fn outcomes(&self) -> Outcomes {
-        let counters = self.ebpf.map("outcomes").map(PerCpuArray::<_, u64>::try_from);
-        let read = |index: u32| match &counters {
-            Some(Ok(counters)) => counters.get(&index, 0).map_or(0, |values| values.iter().sum()),
-            _ => 0,
-        };
-        Outcomes {
-            forwarded: read(0),
-            lost: read(1),
-            no_flow: read(2),
-            expired: read(3),
-            refresh: read(4),
-            padded: read(5),
-            no_checksum: read(6),
-            no_route: read(7),
-            too_large: read(8),
-            no_room: read(9),
-            wrong_interface: read(10),
-        }
-    }
-
-    pub(crate) fn load_xdp(&mut self) -> Result<&mut Xdp, Unavailable> {
-        let xdp: Result<&mut Xdp, _> = self.ebpf.program_mut("fast_path_xdp").ok_or_else(missing)?.try_into();
-        let xdp = xdp.map_err(|error| Unavailable::refused("finding the XDP program", &error))?;
-        match xdp.load() {
-            Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(xdp),
-            Err(error) => Err(Unavailable::refused("loading the XDP program", &error)),
-        }
-    }
-
-    pub(crate) fn load_tc(&mut self) -> Result<&mut SchedClassifier, Unavailable> {
-        let tc: Result<&mut SchedClassifier, _> =
-            self.ebpf.program_mut("fast_path_tc").ok_or_else(missing)?.try_into();
-        let tc = tc.map_err(|error| Unavailable::refused("finding the tc program", &error))?;
-        match tc.load() {
-            Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(tc),
-            Err(error) => Err(Unavailable::refused("loading the tc program", &error)),
-        }
-    }
-
-    /// Attaches to an interface by a descriptor and by nothing else: attachments by netlink outlive a killed process.
-    fn attach(&mut self, link: &Link, point: Point) -> Result<FdLink, Unavailable> {
-        let what = format!("attaching to {} at {point}", link.name);
-        let refused = |error: ProgramError| Unavailable::refused(what.as_str(), &error);
-        let attached = match point {
-            Point::Xdp => {
-                let xdp = self.load_xdp()?;
-                let attached = xdp.attach_to_if_index(link.index, XdpMode::Driver).map_err(refused)?;
-                FdLink::try_from(xdp.take_link(attached).map_err(refused)?)
-            }
-            Point::Tc => {
-                let tc = self.load_tc()?;
-                let order = TcAttachOptions::TcxOrder(LinkOrder::default());
-                let attached =
-                    tc.attach_with_options(&link.name, TcAttachType::Ingress, order).map_err(refused)?;
-                FdLink::try_from(tc.take_link(attached).map_err(refused)?)
-            }
-        };
-        // What is not held by a descriptor was detached again by dropping it.
-        attached.map_err(|error| Unavailable::refused(what.as_str(), &error))
-    }
-
-    pub(crate) fn shared_settings(&self) -> Result<Array<MapData, SettingsValue>, Unavailable> {
-        Array::try_from(Map::Array(self.shared("settings")?)).map_err(writing)
-    }
-
-    pub(crate) fn interface_tables(&self) -> Result<InterfaceTables, Unavailable> {
-        let [interfaces, vlans] = ["interfaces", "vlans"].map(|name| self.shared(name).map(Map::HashMap));
-        Ok((
-            KernelMap::try_from(interfaces?).map_err(writing)?,
-            KernelMap::try_from(vlans?).map_err(writing)?,
-        ))
-    }
-
-    /// A second descriptor of a table.
-    fn shared(&self, name: &'static str) -> Result<MapData, Unavailable> {
-        let refused = |error: &(dyn std::error::Error + 'static)| {
-            Unavailable::refused(format!("opening table {name}"), error)
-        };
-        let data = match self.ebpf.map(name) {
-            Some(Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data)) => data,
-            _ => return Err(missing()),
-        };
-        let descriptor = data.fd().as_fd().try_clone_to_owned().map_err(|error| refused(&error))?;
-        MapData::from_fd(descriptor).map_err(|error| refused(&error))
-    }
-
-    fn table<'p, T>(&'p mut self, name: &'static str) -> Result<T, Unavailable>
-    where
-        T: TryFrom<&'p mut Map, Error = MapError>,
-    {
-        let map = self.ebpf.map_mut(name).ok_or_else(missing)?;
-        T::try_from(map).map_err(|error| Unavailable::refused(format!("opening table {name}"), &error))
-    }
+fn describe(point: Point, places: &[&Link], families: &str) -> String {
+    let names: Vec<&str> = places.iter().map(|link| link.name.as_str()).collect();
+    format!("{point} on {}, {families}", names.join(", "))
 }
 
 /// The interfaces that were named, or all that may be chosen.
@@ -409,28 +300,36 @@ fn sends_for_programs(link: &Link) -> bool {
     netlink::takes_redirected_frames(link.index).unwrap_or_else(|| system::is_hardware(&link.name))
 }
 
-pub(crate) fn writing(error: MapError) -> Unavailable {
-    Unavailable::refused("writing the tables of the kernel program", &error)
-}
-
-fn missing() -> Unavailable {
-    Unavailable::Refused { what: "the kernel program".to_owned(), why: "a part of it is missing".to_owned() }
-}
-
-/// The program as it was built from `bpf/fast_path.c`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/fast_path.o");
 /// Memory for counters, at most.
 const COUNTER_BYTES: usize = 256 << 20;
-const PORT_WORDS: u32 = 65_536 / 64;
-/// How often a packet of each flow and way goes up: often enough for neighbours and for connection tracking, which forgets
-/// a flow after half a minute.
-const FRESH_FOR: Duration = Duration::from_secs(10);
-/// How long a route is used without asking for it again, if nothing is heard of a change.
-pub const ROUTE_FOR: Duration = Duration::from_secs(1);
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wanted_otherwise_now_is_not_taken_over() {
+        let heirloom = |program| Heirloom {
+            program,
+            point: Point::Tc,
+            flows: 8,
+            names: vec!["eth0".into()],
+            chosen: vec![2],
+            places: vec![2],
+            descriptors: Vec::new(),
+        };
+        let refusal = |mode, interface: &str, program| {
+            let interfaces = vec![interface.into()];
+            let options =
+                Options { mode, interfaces, listeners: Vec::new(), relayed_ports: 49_152..=65_535, flows: 8 };
+            FastPath::inherit(&options, heirloom(program)).expect_err("it has no descriptors").to_string()
+        };
+        assert!(refusal(Mode::Tc, "eth0", 0).contains("another one"));
+        let program = program_digest();
+        assert!(refusal(Mode::Xdp, "eth0", program).contains("is another now"));
+        assert!(refusal(Mode::Auto, "eth1", program).contains("is another now"));
+        assert!(refusal(Mode::Off, "eth0", program).contains("not asked for"));
+        assert!(refusal(Mode::Tc, "eth0", program).contains("attached to nothing"));
+    }
 
     #[test]
     fn xdp_goes_to_hardware_alone_unless_interfaces_are_named() {

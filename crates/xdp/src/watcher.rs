@@ -80,7 +80,7 @@ impl Watcher {
         if changed.routes {
             self.settings.generation = self.settings.generation.wrapping_add(1);
             let written = self.tables.settings.set(0, self.settings.value(), 0);
-            written.map_err(crate::loader::writing)?;
+            written.map_err(crate::program::writing)?;
         }
         Ok(late)
     }

@@ -12,7 +12,7 @@ use turnpike_net::{Line, Parcel};
 use turnpike_worker::{Command, Gift, Handover, Step, Taken};
 
 use super::program::{Program, Unfit};
-use super::protocol::{ESTATE, GO, GREETING, Greeting, Kind, READY, REFUSED, SERVING, TAKEN, only};
+use super::protocol::{ESTATE, GO, GREETING, Greeting, Kernel, Kind, READY, REFUSED, SERVING, TAKEN, only};
 use super::{Stage, Upgrades};
 use crate::operations::{Operations, Request, Serving};
 
@@ -207,20 +207,22 @@ fn hand_over(operations: &Arc<Operations>, heir: &mut Heir) -> Result<(usize, Du
 /// Gives the new process the listening sockets, and waits until it is ready.
 fn introduce(operations: &Operations, heir: &Heir) -> Result<Arc<Taken>, String> {
     let listening = operations.upgrades.listening();
-    let groups = &listening.groups;
+    let (groups, kernel) = (&listening.groups, operations.upgrades.kernel());
     let greeting = Greeting {
         process: std::process::id(),
         threads: operations.workers.len() as u16,
         nonce_key: operations.upgrades.nonce_key.to_bytes(),
         groups: groups.iter().map(|group| (group.kind, group.address)).collect(),
+        kernel: kernel.as_ref().map(Kernel::of),
     };
     let kinds: Vec<Kind> = groups.iter().map(|group| group.kind).collect();
-    let sockets: Vec<BorrowedFd<'_>> =
-        groups.iter().flat_map(|group| group.sockets.iter().map(AsFd::as_fd)).collect();
+    let sockets = groups.iter().flat_map(|group| &group.sockets);
+    let of_kernel = kernel.iter().flat_map(|kernel| &kernel.descriptors);
+    let descriptors: Vec<BorrowedFd<'_>> = sockets.chain(of_kernel).map(AsFd::as_fd).collect();
     heir.line().set_patience(Some(PATIENCE)).map_err(|error| error.to_string())?;
-    heir.send(GREETING, &greeting.to_bytes(), &sockets)?;
+    heir.send(GREETING, &greeting.to_bytes(), &descriptors)?;
     // A reload is not to wait for the new process. What it listens on anew stays here.
-    drop(listening);
+    drop((listening, kernel));
     let ready = heir.expect(READY, PATIENCE_WITH_START)?;
     heir.line().set_patience(Some(PATIENCE)).map_err(|error| error.to_string())?;
     let flags: Vec<bool> = only(&ready.bytes).ok_or("the new process says something else than it should")?;

@@ -55,9 +55,9 @@ impl Predecessor {
             }
             Err(NoGreeting::Damaged) => bail!("the process before this one cannot be understood"),
         };
-        let Greeting { process, threads, nonce_key, groups } = greeting;
+        let Greeting { process, threads, nonce_key, groups, kernel } = greeting;
         let nonce_key = NonceKey::new(nonce_key);
-        let inherited = Inherited::new(groups, threads, descriptors);
+        let inherited = Inherited::new((groups, kernel), threads, descriptors);
         let inherited =
             inherited.context("the process before this one hands over other sockets than it says")?;
         Ok(Some((Predecessor { line, process, threads, nonce_key }, inherited)))

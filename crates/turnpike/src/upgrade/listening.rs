@@ -5,7 +5,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::protocol::Kind;
+use turnpike_xdp::Heirloom;
+
+use super::protocol::{Kernel, Kind};
 
 /// All of them, in the order in which the workers number them.
 #[derive(Debug, Default)]
@@ -27,6 +29,8 @@ pub(crate) struct Inherited {
     groups: Vec<Option<Group>>,
     /// What each group was.
     told: Vec<(Kind, SocketAddr)>,
+    /// The program in the kernel, until it is taken.
+    pub(crate) kernel: Option<Heirloom>,
 }
 
 impl Listening {
@@ -58,17 +62,25 @@ impl Listening {
 }
 
 impl Inherited {
-    /// `None` if there are not as many sockets as the groups must have.
-    pub(super) fn new(told: Vec<(Kind, SocketAddr)>, threads: u16, sockets: Vec<OwnedFd>) -> Option<Self> {
-        if sockets.len() != told.len() * usize::from(threads) {
+    /// `None` if there are not as many descriptors as the groups and the program in the kernel must have.
+    pub(super) fn new(
+        (told, kernel): (Vec<(Kind, SocketAddr)>, Option<Kernel>),
+        threads: u16,
+        mut sockets: Vec<OwnedFd>,
+    ) -> Option<Self> {
+        let of_kernel = kernel.as_ref().map_or(0, |kernel| usize::from(kernel.descriptors));
+        let of_groups = told.len() * usize::from(threads);
+        if sockets.len() != of_groups + of_kernel {
             return None;
         }
+        let of_kernel = sockets.split_off(of_groups);
+        let kernel = kernel.map(|kernel| kernel.with(of_kernel));
         let mut sockets = sockets.into_iter();
         let mut group = |(kind, address): (Kind, SocketAddr)| {
             let sockets = sockets.by_ref().take(threads.into()).collect();
             Some(Group { kind, address, sockets })
         };
-        Some(Inherited { groups: told.iter().copied().map(&mut group).collect(), told })
+        Some(Inherited { groups: told.iter().copied().map(&mut group).collect(), told, kernel })
     }
 
     /// The sockets of this address, if they were handed over.

@@ -3,9 +3,11 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 
 use turnpike_turn::HANDOVER_VERSION;
 use turnpike_turn::codec::{Reader, Value};
+use turnpike_xdp::{Heirloom, Point};
 
 /// Who hands over, and what with: the first parcel. The listening sockets go along, group by group.
 #[derive(PartialEq, Eq)]
@@ -15,6 +17,21 @@ pub(super) struct Greeting {
     pub(super) nonce_key: [u8; 16],
     /// The listening sockets: as many of each address as there are threads.
     pub(super) groups: Vec<(Kind, SocketAddr)>,
+    /// The program in the kernel, whose descriptors come behind the sockets.
+    pub(super) kernel: Option<Kernel>,
+}
+
+/// What is known of the program in the kernel: [`Heirloom`] without its descriptors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Kernel {
+    program: u64,
+    is_xdp: bool,
+    flows: u32,
+    names: Vec<Box<str>>,
+    chosen: Vec<u32>,
+    places: Vec<u32>,
+    /// How many descriptors it has.
+    pub(super) descriptors: u16,
 }
 
 /// What a listening socket takes.
@@ -40,6 +57,7 @@ impl Greeting {
         self.threads.write(&mut bytes);
         self.nonce_key.write(&mut bytes);
         self.groups.write(&mut bytes);
+        self.kernel.write(&mut bytes);
         bytes
     }
 
@@ -56,6 +74,7 @@ impl Greeting {
                 threads: Value::read(reader)?,
                 nonce_key: Value::read(reader)?,
                 groups: Value::read(reader)?,
+                kernel: Value::read(reader)?,
             })
         };
         read(&mut reader).filter(|_| reader.is_at_end()).ok_or(NoGreeting::Damaged)
@@ -66,6 +85,53 @@ impl fmt::Debug for Greeting {
     /// Without the key.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Greeting").field("process", &self.process).finish_non_exhaustive()
+    }
+}
+
+impl Kernel {
+    pub(super) fn of(heirloom: &Heirloom) -> Self {
+        let Heirloom { program, point, flows, names, chosen, places, descriptors } = heirloom;
+        Kernel {
+            program: *program,
+            is_xdp: *point == Point::Xdp,
+            flows: *flows,
+            names: names.iter().map(|name| name.as_str().into()).collect(),
+            chosen: chosen.clone(),
+            places: places.clone(),
+            descriptors: descriptors.len() as u16,
+        }
+    }
+
+    pub(super) fn with(self, descriptors: Vec<OwnedFd>) -> Heirloom {
+        let Kernel { program, is_xdp, flows, names, chosen, places, .. } = self;
+        let point = if is_xdp { Point::Xdp } else { Point::Tc };
+        let names = names.into_iter().map(String::from).collect();
+        Heirloom { program, point, flows, names, chosen, places, descriptors }
+    }
+}
+
+impl Value for Kernel {
+    fn write(&self, to: &mut Vec<u8>) {
+        let Kernel { program, is_xdp, flows, names, chosen, places, descriptors } = self;
+        program.write(to);
+        is_xdp.write(to);
+        flows.write(to);
+        names.write(to);
+        chosen.write(to);
+        places.write(to);
+        descriptors.write(to);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<Self> {
+        Some(Kernel {
+            program: Value::read(from)?,
+            is_xdp: Value::read(from)?,
+            flows: Value::read(from)?,
+            names: Value::read(from)?,
+            chosen: Value::read(from)?,
+            places: Value::read(from)?,
+            descriptors: Value::read(from)?,
+        })
     }
 }
 
@@ -121,6 +187,15 @@ mod tests {
             threads: 2,
             nonce_key: [3; 16],
             groups: vec![(Kind::Datagrams, "192.0.2.1:3478".parse().unwrap())],
+            kernel: Some(Kernel {
+                program: 9,
+                is_xdp: true,
+                flows: 100,
+                names: vec!["eth0".into()],
+                chosen: vec![2],
+                places: vec![2, 3],
+                descriptors: 9,
+            }),
         };
         let bytes = greeting.to_bytes();
         assert_eq!(Greeting::from_bytes(&bytes), Ok(greeting));

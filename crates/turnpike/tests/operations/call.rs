@@ -43,6 +43,11 @@ impl Call {
     pub(crate) fn of(mut client: TurnClient) -> Self {
         let relayed = client.allocate().relayed;
         let peer = UdpSocket::bind((relayed.ip(), 0)).expect("a peer's socket");
+        Call::between(client, relayed, peer)
+    }
+
+    /// Likewise with this peer and a relayed address that the client has.
+    pub(crate) fn between(mut client: TurnClient, relayed: SocketAddr, peer: UdpSocket) -> Self {
         client.bind(CHANNEL, peer.local_addr().expect("its address")).expect("a channel to the peer");
         peer.connect(relayed).expect("the peer knows the relayed address");
         let shared = Arc::new(Shared::default());

@@ -47,3 +47,4 @@ mod session_records;
 mod signals;
 mod stored_keys;
 mod upgrade;
+mod upgrade_fast_path;

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use aya::programs::{TestRun, TestRunOptions};
 
-use super::{Outcomes, Program};
+use super::Outcomes;
 use crate::error::Unavailable;
 use crate::flow_table::FlowTable;
 use crate::layout::{Carrier, Settings, Tag};
 use crate::mode::Point;
+use crate::program::Program;
 use crate::surroundings::{Carried, Surroundings};
 use crate::watcher::Watcher;
 
