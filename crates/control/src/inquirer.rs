@@ -129,20 +129,7 @@ impl Inquirer {
                         }
                     }
                     Some((realm, name, answer)) = asking.next() => {
-                        match &answer {
-                            Ok(Ok(user)) => {
-                                note(&users, &log, store, None);
-                                users.note(&realm, &name, user.as_ref());
-                            }
-                            // One row that makes no sense is one user's trouble, and nobody else's.
-                            Ok(Err(error)) if is_of_one_user(error) => {
-                                note(&users, &log, store, None);
-                                users.note(&realm, &name, None);
-                                tell_corrupt(&log, error, &mut corruption_told);
-                            }
-                            Ok(Err(error)) => note(&users, &log, store, Some(&error.to_string())),
-                            Err(_) => note(&users, &log, store, Some(&no_answer(store))),
-                        }
+                        note_answer((&users, &log, store), (&realm, &name), &answer, &mut corruption_told);
                         let waiting = askers.remove(&(realm, name)).unwrap_or_default();
                         waiting.into_iter().for_each(|asker| (listeners.answer)(asker));
                     }
@@ -203,6 +190,29 @@ fn note(users: &StoredUsers, log: &Log, store: &dyn Store, trouble: Option<&Trou
     }
 }
 
+/// Notes what was said of a user, or that nothing was.
+fn note_answer(
+    (users, log, store): (&StoredUsers, &Log, &dyn Store),
+    (realm, name): (&str, &str),
+    answer: &Answer,
+    corruption_told: &mut Option<Instant>,
+) {
+    match answer {
+        Ok(Ok(user)) => {
+            note(users, log, store, None);
+            users.note(realm, name, user.as_ref());
+        }
+        // One row that makes no sense is one user's trouble, and nobody else's.
+        Ok(Err(error)) if is_of_one_user(error) => {
+            note(users, log, store, None);
+            users.note(realm, name, None);
+            tell_corrupt(log, error, corruption_told);
+        }
+        Ok(Err(error)) => note(users, log, store, Some(&error.to_string())),
+        Err(_) => note(users, log, store, Some(&no_answer(store))),
+    }
+}
+
 /// The realms whose users may come here.
 fn realms(listeners: &Listeners, outside: &Outside) -> Vec<Box<str>> {
     let Outside { settings, secrets, .. } = outside;
@@ -212,7 +222,8 @@ fn realms(listeners: &Listeners, outside: &Outside) -> Vec<Box<str>> {
     all.into_iter().filter(|realm| !realm.is_empty()).collect()
 }
 
-type Asked = (Box<str>, Box<str>, Result<turnpike_store::Result<Option<StoredUser>>, Elapsed>);
+type Answer = Result<turnpike_store::Result<Option<StoredUser>>, Elapsed>;
+type Asked = (Box<str>, Box<str>, Answer);
 
 async fn ask(store: &dyn Store, realm: Box<str>, name: Box<str>) -> Asked {
     let asked = timeout(PATIENCE, store.user(&realm, &name)).await;

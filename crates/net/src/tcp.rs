@@ -4,6 +4,8 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use rustix::io::Errno;
+use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// A bound, non-blocking listener.
@@ -49,6 +51,7 @@ impl TcpListener {
             socket.bind_device(Some(device.as_bytes()))?;
         }
         socket.bind(&address.into())?;
+        for_its_connections(&socket)?;
         socket.listen(BACKLOG)?;
         let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
         Ok(TcpListener { socket, local })
@@ -75,6 +78,7 @@ impl TcpListener {
         socket.bind(&address.into())?;
         // Only now: binding has found out that nobody else listens here, and what binds next is our own.
         socket.set_reuse_port(true)?;
+        for_its_connections(&socket)?;
         socket.listen(RELAY_BACKLOG)?;
         let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
         Ok(TcpListener { socket, local })
@@ -90,6 +94,7 @@ impl TcpListener {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         socket.set_nonblocking(true)?;
+        for_its_connections(&socket)?;
         let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
         Ok(TcpListener { socket, local })
     }
@@ -99,36 +104,45 @@ impl TcpListener {
         self.local
     }
 
+    /// Bytes that the kernel keeps to be sent, of each connection that comes from here on.
+    pub fn set_send_buffer(&self, bytes: usize) {
+        let _ = self.socket.set_send_buffer_size(bytes);
+    }
+
     /// The next connection; `None` when none waits.
     ///
     /// # Errors
     /// No descriptor or memory is left. A connection that ended while it waited is none.
     pub fn accept(&self) -> io::Result<Option<TcpConnection>> {
         loop {
-            match self.socket.accept() {
+            match acceptfrom_with(&self.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
                 Ok((socket, peer)) => {
-                    let Some(connection) = TcpConnection::new(socket, &peer) else { continue };
-                    return Ok(Some(connection));
+                    let connection = self.accepted(socket.into(), peer);
+                    if connection.is_some() {
+                        return Ok(connection);
+                    }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(error) if is_about_one_connection(&error) => {}
-                Err(error) => return Err(error),
+                Err(Errno::WOULDBLOCK) => return Ok(None),
+                Err(error) => {
+                    let error = io::Error::from(error);
+                    if !is_about_one_connection(&error) {
+                        return Err(error);
+                    }
+                }
             }
         }
+    }
+
+    fn accepted(&self, socket: Socket, peer: Option<SocketAddrAny>) -> Option<TcpConnection> {
+        let local = match self.local.ip().is_unspecified() {
+            true => socket.local_addr().ok()?.as_socket()?,
+            false => self.local,
+        };
+        Some(TcpConnection { socket, local, peer: peer?.try_into().ok()? })
     }
 }
 
 impl TcpConnection {
-    fn new(socket: Socket, peer: &socket2::SockAddr) -> Option<Self> {
-        socket.set_nonblocking(true).ok()?;
-        // Media must not wait for an acknowledgement of what went before.
-        socket.set_tcp_nodelay(true).ok()?;
-        // A client that vanished without a word is found out by the kernel.
-        let _ = socket.set_keepalive(true);
-        let local = socket.local_addr().ok()?.as_socket()?;
-        Some(TcpConnection { socket, local, peer: peer.as_socket()? })
-    }
-
     /// Begins to connect from an address that [`TcpListener::bind_relay`] has.
     ///
     /// # Errors
@@ -260,6 +274,14 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 const BACKLOG: i32 = 4096;
 /// The same for a relayed address.
 const RELAY_BACKLOG: i32 = 64;
+
+/// What connections have from the listener they come by.
+fn for_its_connections(listener: &Socket) -> io::Result<()> {
+    // Media must not wait for an acknowledgement of what went before.
+    listener.set_tcp_nodelay(true)?;
+    // A client that vanished without a word is found out by the kernel.
+    listener.set_keepalive(true)
+}
 
 #[cfg(test)]
 mod tests {

@@ -66,7 +66,6 @@ impl Stream {
         awaits_header: bool,
         now: Timestamp,
     ) -> Self {
-        connection.set_send_buffer(SEND_BUFFER);
         Stream {
             connection,
             client,
@@ -351,5 +350,3 @@ fn ignore_full(written: io::Result<usize>) -> io::Result<usize> {
 const TLS_HANDSHAKE: u8 = 22;
 /// Bytes of buffer that a connection may keep when it needs none.
 const SMALL: usize = 1024;
-/// Bytes the kernel keeps for a client that does not read.
-const SEND_BUFFER: usize = 256 * 1024;

@@ -23,6 +23,7 @@ impl StreamListeners {
         poller: &Poller,
     ) -> std::io::Result<Self> {
         for (index, listener) in listeners.iter().enumerate() {
+            listener.set_send_buffer(SEND_BUFFER);
             poller.add(listener, first_token - index as u64)?;
         }
         let listeners = listeners.into_iter().map(Some).collect();
@@ -31,6 +32,7 @@ impl StreamListeners {
 
     /// Takes over one more. It has the next number whether or not it can be watched.
     pub(crate) fn add(&mut self, listener: TcpListener, poller: &Poller) -> std::io::Result<()> {
+        listener.set_send_buffer(SEND_BUFFER);
         let token = self.first_token - self.listeners.len() as u64;
         // One that comes in a pause is watched with the others when that is over.
         let watched = if self.paused.is_some() { Ok(()) } else { poller.add(&listener, token) };
@@ -81,3 +83,5 @@ impl StreamListeners {
 
 /// How long nothing is accepted when there is no descriptor.
 pub(crate) const PAUSE: Duration = Duration::from_millis(100);
+/// Bytes the kernel keeps for a client that does not read.
+const SEND_BUFFER: usize = 256 * 1024;

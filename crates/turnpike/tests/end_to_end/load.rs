@@ -197,10 +197,13 @@ fn the_search_for_the_knee_reports_each_step() {
     let finished = load(&turn(server.address), &format!("--ramp --calls 8 --step 1s --json {json}"));
     let result = results(&directory, &finished);
     assert_eq!(result["plan"]["kind"], "ramp");
-    // Whoever may have three allocations carries three calls.
-    assert_eq!(result["knee"]["limit"], "refusals", "{}", finished.stdout);
+    // Whoever may have three allocations carries three calls; fewer where others keep the machine from answering in time.
     assert!(result["knee"]["carried"].as_u64().unwrap() <= 3, "{}", result["knee"]);
-    assert!(result["steps"].as_array().unwrap().len() >= 3);
+    let steps = result["steps"].as_array().unwrap();
+    assert!(steps.len() >= 3);
+    for step in steps.iter().filter(|step| step["level"].as_u64().unwrap() > 3) {
+        assert!(step["refusedCalls"].as_u64().unwrap() > 0 && !step["limit"].is_null(), "{step}");
+    }
     let why = result["setUp"]["failures"][0]["why"].as_str().unwrap();
     assert!(why.contains("486"), "{why}");
     assert!(finished.stdout.contains("The knee: "), "{}", finished.stdout);
