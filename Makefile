@@ -22,7 +22,8 @@ fast-path: ## Build the kernel program, where the compiler for it is installed
 build: fast-path ## Build the optimised binaries into target/release
 	$(CARGO) build --release --locked --bins -p turnpike $(OPENSSL)
 
-run: build ## Start a server that works at once, and print how to use it (Ctrl-C stops it)
+run: fast-path ## Start a server that works at once, and print how to use it (Ctrl-C stops it)
+	$(CARGO) build --release --locked --bin turnpike -p turnpike $(OPENSSL)
 	@exec $(TARGET)/release/turnpike up $(ARGS)
 
 test: ## Install what the tests need and run them all
