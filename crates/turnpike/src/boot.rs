@@ -24,7 +24,7 @@ use crate::certificates::Certificates;
 use crate::commands::doctor;
 use crate::console::ConsoleHandle;
 use crate::control::ControlHandle;
-use crate::crew::{Crew, Hired, Started, stream_limits};
+use crate::crew::{self, Crew, Hired, Started, stream_limits};
 use crate::database;
 use crate::drain::{Draining, Order};
 use crate::external_address::{self, Survey};
@@ -360,7 +360,7 @@ impl Prepared {
         let limit = raise_descriptor_limit().ok();
         let survey = external_address::survey_at_start(config, log)?;
         let addresses = Addresses::find_with(config, survey.found())?;
-        let threads = threads(config, predecessor, log);
+        let threads = crew::threads(config, predecessor, log);
         let certificates = Certificates::open(config, log).map(Arc::new);
         let secure = certificates.as_deref().map(Certificates::served).unwrap_or_default();
         let monitoring = Monitoring::bind(config, log)?;
@@ -481,21 +481,4 @@ fn pass_signals_on(mut signals: Signals, requests: Requests) -> io::Result<()> {
         }
     })?;
     Ok(())
-}
-
-/// How many workers there are to be: as many as the process had that hands over to this one.
-fn threads(config: &Config, predecessor: Option<&Predecessor>, log: &Log) -> u16 {
-    let wanted = config.threads.unwrap_or_else(cores);
-    let threads = predecessor.map_or(wanted, |it| it.threads);
-    if threads != wanted {
-        log.warning(&format!(
-            "Upgrade: there are {threads} relay threads, as before; {wanted} will be there after a restart, for each \
-             client belongs to one"
-        ));
-    }
-    threads
-}
-
-pub(crate) fn cores() -> u16 {
-    thread::available_parallelism().map_or(1, |cores| cores.get().min(128) as u16)
 }

@@ -213,6 +213,23 @@ fn start_thread(number: usize, worker: Worker) -> io::Result<JoinHandle<io::Resu
     })
 }
 
+/// How many workers there are to be: as many as the process had that hands over to this one.
+pub(crate) fn threads(config: &Config, predecessor: Option<&Predecessor>, log: &Log) -> u16 {
+    let wanted = config.threads.unwrap_or_else(cores);
+    let threads = predecessor.map_or(wanted, |it| it.threads);
+    if threads != wanted {
+        log.warning(&format!(
+            "Upgrade: there are {threads} relay threads, as before; {wanted} will be there after a restart, for each \
+             client belongs to one"
+        ));
+    }
+    threads
+}
+
+pub(crate) fn cores() -> u16 {
+    thread::available_parallelism().map_or(1, |cores| cores.get().min(128) as u16)
+}
+
 /// For each worker. Three of four descriptors may be connections, so that some are always left for allocations' sockets;
 /// a connection without an allocation is closed once it has been silent for too long.
 pub(crate) fn stream_limits(descriptors: u64, threads: u16, idle: Duration) -> StreamLimits {

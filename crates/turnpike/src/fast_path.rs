@@ -21,7 +21,7 @@ pub(crate) fn open(
     inherited: Option<Heirloom>,
 ) -> Option<FastPath> {
     let mode = mode(config);
-    let taken_over = inherited.and_then(|heirloom| {
+    let taken_over = inherited.filter(|_| mode != Mode::Off).and_then(|heirloom| {
         let taken = FastPath::inherit(&options(config, addresses), heirloom);
         taken.inspect_err(|error| log.info(&format!("Kernel fast path: begun anew: {error}"))).ok()
     });

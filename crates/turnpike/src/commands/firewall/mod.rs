@@ -210,7 +210,7 @@ pub(crate) fn openings(config: &Config) -> Vec<Opening> {
     let relays = !config.stun_only;
     if relays && config.multiplex {
         // Two for each thread.
-        let threads = config.threads.unwrap_or_else(crate::boot::cores);
+        let threads = config.threads.unwrap_or_else(crate::crew::cores);
         let last = config.multiplex_port.saturating_add(threads.saturating_mul(2).saturating_sub(1));
         open(Protocol::Udp, config.multiplex_port, last, "media", true);
     } else if relays && config.udp_relay {
