@@ -311,6 +311,7 @@ impl Work {
                 session.note_status("refreshed", told.left);
                 commands.extend(session.kept());
                 session.count(told.usage, self.round);
+                session.take_as_told();
                 self.sessions.insert(told.id, session);
             }
         }

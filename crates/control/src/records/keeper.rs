@@ -69,6 +69,7 @@ struct Work {
     /// How many were lost when that was last said.
     lost_told: u64,
     is_down: bool,
+    is_refusing: bool,
 }
 
 impl KeeperCounters {
@@ -97,6 +98,7 @@ impl KeeperThread {
             log,
             lost_told: 0,
             is_down: false,
+            is_refusing: false,
         };
         let thread = thread::Builder::new().name("records".into()).spawn(move || work.run())?;
         Ok(KeeperThread { counters, closing, queue: Some(queue), thread })
@@ -153,6 +155,7 @@ impl Work {
             match self.keeper.keep(batch) {
                 Ok(()) => {
                     self.counters.kept.fetch_add(batch.len() as u64, Ordering::Relaxed);
+                    self.is_refusing = false;
                     if std::mem::take(&mut self.is_down) {
                         self.log.info(&format!("Session records: {} takes them again", self.counters.name));
                     }
@@ -166,9 +169,7 @@ impl Work {
                     return self.keep(other);
                 }
                 Err(Failure::Never(why)) => {
-                    let (count, name) = (batch.len(), &self.counters.name);
-                    self.log
-                        .error(&format!("Session records: {name} refuses {count} of them for good: {why}"));
+                    self.tell_refused(&why);
                     break;
                 }
             }
@@ -180,6 +181,14 @@ impl Work {
             pause = (pause * 2).min(LAST_PAUSE);
         }
         self.counters.lost.fetch_add(batch.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Once, until some are taken; how many were lost is told batch by batch.
+    fn tell_refused(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.is_refusing, true) {
+            let name = &self.counters.name;
+            self.log.error(&format!("Session records: {name} refuses some of them for good: {why}"));
+        }
     }
 
     fn tell_down(&mut self, why: &str) {

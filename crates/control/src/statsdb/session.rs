@@ -104,6 +104,11 @@ impl Session {
         self.counted = usage;
     }
 
+    /// What it has relayed so far was told by another process, as far as anybody did.
+    pub(super) fn take_as_told(&mut self) {
+        self.reported = self.counted;
+    }
+
     /// Tells of what was relayed since it was last told of, if it is as much as coturn thinks worth telling.
     pub(super) fn tell_traffic(&mut self, commands: &mut Vec<StatusCommand>) {
         let new = combined(&self.counted, &self.reported, u64::saturating_sub);
