@@ -160,6 +160,8 @@ pub(crate) fn mongo(test: &str) -> Option<Database> {
     } else {
         let data = path_in(&server, "data");
         server.arguments(&["--host", "127.0.0.1", "--port", &port, "--storage-path", &data]);
+        // Else it loses what it has confirmed in the tenth of a second before it is killed.
+        server.arguments(&["--sync-on-commit"]);
     }
     server.start();
     let most_users = if is_mongod { u64::MAX } else { 2000 };

@@ -9,7 +9,6 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use turnpike_client::AllocateOptions;
 use turnpike_store::{Key, Row, Store, StoreKind, StoredUser, connect};
 use turnpike_wire::attributes::{ErrorCode, Nonce, Realm, RequestedTransport, Username};
 use turnpike_wire::{Class, LongTermKey, Message, MessageWriter, Method, PasswordDigest, TransactionId};
@@ -293,8 +292,7 @@ pub(crate) fn outlives(
     let (known, leaving) = (format!("known-{round}"), format!("leaving-{round}"));
     for name in [&known, &leaving] {
         book.add_user(REALM, name, "sesame");
-        let mut client = TurnClient::new(address, name, "sesame");
-        client.try_allocate(AllocateOptions::default()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(knock(address, name, "sesame", 3), Some(None), "{round}: {name} is new and gets in");
     }
     away();
     server.expect("Database: no answer");
