@@ -19,11 +19,11 @@ help: ## Show this list
 fast-path: ## Build the kernel program, where the compiler for it is installed
 	scripts/build-fast-path
 
-build: fast-path ## Build the optimised binaries into target/release
-	$(CARGO) build --release --locked --bins -p turnpike $(OPENSSL)
-
-run: fast-path ## Start a server that works at once, and print how to use it (Ctrl-C stops it)
+build: fast-path ## Build the optimised program into target/release, under all its names
 	$(CARGO) build --release --locked --bin turnpike -p turnpike $(OPENSSL)
+	@scripts/name-programs $(TARGET)/release/turnpike
+
+run: build ## Start a server that works at once, and print how to use it (Ctrl-C stops it)
 	@exec $(TARGET)/release/turnpike up $(ARGS)
 
 test: ## Install what the tests need and run them all
