@@ -41,6 +41,8 @@ impl Server {
     pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());
         command.current_dir(self.directory.path()).stdin(Stdio::null()).env("PYTHONUNBUFFERED", "1");
+        // A MariaDB that starts removes temporary tables of others from a directory that they share.
+        command.env("TMPDIR", self.directory.path());
         if let Some((user, group)) = self.account {
             command.uid(user).gid(group);
         }
