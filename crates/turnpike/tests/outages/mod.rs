@@ -339,6 +339,12 @@ fn soon(server: SocketAddr, name: &str, wanted: Option<Option<u16>>) {
     }
 }
 
+/// Whether the log has told of every outage, and of its end. A database on a busy machine may take its time besides.
+pub(crate) fn outages_are_told(log: &str, outages: usize) {
+    let [away, back] = ["Database: no answer", "answers again"].map(|words| lines_with(log, words));
+    assert!(away == back && (outages..=2 * outages).contains(&away), "{away}, {back} of {outages}: {log}");
+}
+
 /// How often lines of a server's log hold these words.
 pub(crate) fn lines_with(log: &str, words: &str) -> usize {
     log.lines().filter(|line| line.contains(words)).count()
