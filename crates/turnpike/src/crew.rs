@@ -226,6 +226,7 @@ pub(crate) fn threads(config: &Config, predecessor: Option<&Predecessor>, log: &
     threads
 }
 
+/// How many processors this process may use.
 pub(crate) fn cores() -> u16 {
     thread::available_parallelism().map_or(1, |cores| cores.get().min(128) as u16)
 }
