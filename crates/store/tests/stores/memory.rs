@@ -9,7 +9,7 @@ async fn the_suite_holds_in_memory() {
     suite::all(&MemoryStore::new()).await;
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn it_fails_waits_and_recovers_as_it_is_told() {
     let store = MemoryStore::new();
     store.fail(ErrorKind::Full);

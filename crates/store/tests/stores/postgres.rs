@@ -25,7 +25,20 @@ async fn the_suite_holds_on_postgresql_and_its_failures_are_told() {
     let (data, binaries) = (data.to_str().unwrap(), program.parent().unwrap());
     server.run(
         binaries.join("initdb"),
-        &["-D", data, "-U", "turn", "-A", "scram-sha-256", "--pwfile", &password, "--no-sync", "-E", "UTF8"],
+        &[
+            "-D",
+            data,
+            "-U",
+            "turn",
+            "-A",
+            "scram-sha-256",
+            "--pwfile",
+            &password,
+            "--no-sync",
+            "-E",
+            "UTF8",
+            "--wal-segsize=1",
+        ],
     );
     let (certificate, key) =
         (server.file("server.pem", &certificates.server), server.file("key.pem", &certificates.key));

@@ -77,7 +77,20 @@ pub(crate) fn postgres(test: &str) -> Option<Database> {
     let data = path_in(&server, "data");
     server.run(
         binaries.join("initdb"),
-        &["-D", &data, "-U", "turn", "-A", "scram-sha-256", "--pwfile", &password, "--no-sync", "-E", "UTF8"],
+        &[
+            "-D",
+            &data,
+            "-U",
+            "turn",
+            "-A",
+            "scram-sha-256",
+            "--pwfile",
+            &password,
+            "--no-sync",
+            "-E",
+            "UTF8",
+            "--wal-segsize=1",
+        ],
     );
     let (port, directory) = (server.port.to_string(), path_in(&server, ""));
     server.arguments(&["-D", &data, "-p", &port, "-k", &directory, "-c", "listen_addresses=127.0.0.1"]);
@@ -105,7 +118,9 @@ pub(crate) fn mariadb(test: &str) -> Option<Database> {
     let data = format!("--datadir={}", path_in(&server, "data"));
     let socket = path_in(&server, "socket");
     let install = ["--no-defaults", &data, "--auth-root-authentication-method=normal", "--skip-test-db"];
-    server.run("mariadb-install-db", &install);
+    // Several are there at once, and need not have a hundred megabytes each.
+    let small_log = "--innodb-log-file-size=8M";
+    server.run("mariadb-install-db", &[&install[..], &[small_log]].concat());
     // One statement a line.
     let first = format!(
         "DELETE FROM mysql.global_priv WHERE User = '';\nFLUSH PRIVILEGES;\n\
@@ -122,7 +137,7 @@ pub(crate) fn mariadb(test: &str) -> Option<Database> {
         "--bind-address=127.0.0.1",
     ]);
     // What was confirmed is with the kernel, and outlives the server.
-    server.arguments(&["--innodb-flush-log-at-trx-commit=2", &first]);
+    server.arguments(&["--innodb-flush-log-at-trx-commit=2", small_log, &first]);
     server.start();
     let schema = include_str!("../../../../deploy/turndb/mysql.sql");
     let mut client = server.command("mariadb");
