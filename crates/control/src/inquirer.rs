@@ -72,7 +72,7 @@ impl Inquirer {
             Ok(outside) => inquirer.outside = outside,
             Err(trouble) => {
                 inquirer.outside.hosts = hosts;
-                inquirer.tell_down(&trouble);
+                inquirer.contact().failed(Instant::now(), &trouble);
             }
         }
         tell_unreadable(&inquirer.log, &[], &inquirer.outside);
@@ -105,6 +105,7 @@ impl Inquirer {
     fn run(self, listeners: &Listeners) {
         let Inquirer { store, users, mut questions, runtime, mut outside, log } = self;
         let store = &*store;
+        let mut contact = Contact { users: &users, log: &log, store, answered: None };
         runtime.block_on(async {
             let mut askers = Askers::new();
             let mut asking = FuturesUnordered::new();
@@ -128,23 +129,26 @@ impl Inquirer {
                             asking.push(ask(store, realm, name));
                         }
                     }
-                    Some((realm, name, answer)) = asking.next() => {
-                        note_answer((&users, &log, store), (&realm, &name), &answer, &mut corruption_told);
-                        let waiting = askers.remove(&(realm, name)).unwrap_or_default();
+                    Some(asked) = asking.next() => {
+                        contact.note(&asked, &mut corruption_told);
+                        let waiting = askers.remove(&(asked.realm, asked.name)).unwrap_or_default();
                         waiting.into_iter().for_each(|asker| (listeners.answer)(asker));
                     }
                     read = &mut reading => {
                         let pause = read.as_ref().map_or(SOON, |(_, took)| AGAIN.max(*took));
                         reading = Box::pin(read_again(store, outside.hosts.clone(), pause));
-                        note(&users, &log, store, read.as_ref().err());
-                        if let Ok((read, _)) = read {
-                            // They may have been found anew while this was read.
-                            let read = Outside { hosts: outside.hosts.clone(), ..read };
-                            if read != outside {
-                                tell_unreadable(&log, &outside.unreadable, &read);
-                                outside = read;
-                                (listeners.changed)(&outside);
+                        match read {
+                            Ok((read, _)) => {
+                                contact.answered();
+                                // They may have been found anew while this was read.
+                                let read = Outside { hosts: outside.hosts.clone(), ..read };
+                                if read != outside {
+                                    tell_unreadable(&log, &outside.unreadable, &read);
+                                    outside = read;
+                                    (listeners.changed)(&outside);
+                                }
                             }
+                            Err(Failure { begun, trouble }) => contact.failed(begun, &trouble),
                         }
                     }
                     (hosts, all) = &mut finding => {
@@ -168,48 +172,68 @@ impl Inquirer {
         });
     }
 
-    fn tell_down(&self, trouble: &Trouble) {
-        note(&self.users, &self.log, &*self.store, Some(trouble));
+    fn contact(&self) -> Contact<'_> {
+        Contact { users: &self.users, log: &self.log, store: &*self.store, answered: None }
     }
 }
 
 /// Why the database has not answered, in words for a person.
 type Trouble = String;
 
-/// Notes whether the database answers, and says so once whenever that changes.
-fn note(users: &StoredUsers, log: &Log, store: &dyn Store, trouble: Option<&Trouble>) {
-    let was_down = users.note_down(trouble.is_some());
-    match trouble {
-        Some(trouble) if !was_down => log.error(&format!(
-            "Database: no answer, calls go on, and so do users who are known; others are left to try again: {trouble}"
-        )),
-        None if was_down => {
-            log.info(&format!("Database: {} {} answers again", store.kind().name(), store.address()));
-        }
-        _ => {}
-    }
+/// Why a question that was `begun` then has no answer.
+struct Failure {
+    begun: Instant,
+    trouble: Trouble,
 }
 
-/// Notes what was said of a user, or that nothing was.
-fn note_answer(
-    (users, log, store): (&StoredUsers, &Log, &dyn Store),
-    (realm, name): (&str, &str),
-    answer: &Answer,
-    corruption_told: &mut Option<Instant>,
-) {
-    match answer {
-        Ok(Ok(user)) => {
-            note(users, log, store, None);
-            users.note(realm, name, user.as_ref());
+/// Whether the database answers; the log is told whenever that changes.
+struct Contact<'a> {
+    users: &'a StoredUsers,
+    log: &'a Log,
+    store: &'a dyn Store,
+    /// When it answered last.
+    answered: Option<Instant>,
+}
+
+impl Contact<'_> {
+    fn answered(&mut self) {
+        self.answered = Some(Instant::now());
+        if self.users.note_down(false) {
+            let (kind, address) = (self.store.kind().name(), self.store.address());
+            self.log.info(&format!("Database: {kind} {address} answers again"));
         }
-        // One row that makes no sense is one user's trouble, and nobody else's.
-        Ok(Err(error)) if is_of_one_user(error) => {
-            note(users, log, store, None);
-            users.note(realm, name, None);
-            tell_corrupt(log, error, corruption_told);
+    }
+
+    /// A question that is older than the last answer says nothing of the present: the connection that it waited for may
+    /// have been begun while the database was away.
+    fn failed(&mut self, begun: Instant, trouble: &Trouble) {
+        if self.answered.is_some_and(|answered| answered > begun) {
+            return;
         }
-        Ok(Err(error)) => note(users, log, store, Some(&error.to_string())),
-        Err(_) => note(users, log, store, Some(&no_answer(store))),
+        if !self.users.note_down(true) {
+            self.log.error(&format!(
+                "Database: no answer, calls go on, and so do users who are known; others are left to try again: {trouble}"
+            ));
+        }
+    }
+
+    /// Notes what was said of a user, or that nothing was.
+    fn note(&mut self, asked: &Asked, corruption_told: &mut Option<Instant>) {
+        let (realm, name) = (&asked.realm, &asked.name);
+        match &asked.answer {
+            Ok(Ok(user)) => {
+                self.answered();
+                self.users.note(realm, name, user.as_ref());
+            }
+            // One row that makes no sense is one user's trouble, and nobody else's.
+            Ok(Err(error)) if is_of_one_user(error) => {
+                self.answered();
+                self.users.note(realm, name, None);
+                tell_corrupt(self.log, error, corruption_told);
+            }
+            Ok(Err(error)) => self.failed(asked.begun, &error.to_string()),
+            Err(_) => self.failed(asked.begun, &no_answer(self.store)),
+        }
     }
 }
 
@@ -222,12 +246,18 @@ fn realms(listeners: &Listeners, outside: &Outside) -> Vec<Box<str>> {
     all.into_iter().filter(|realm| !realm.is_empty()).collect()
 }
 
-type Answer = Result<turnpike_store::Result<Option<StoredUser>>, Elapsed>;
-type Asked = (Box<str>, Box<str>, Answer);
+/// A question for a user, and what came of it.
+struct Asked {
+    realm: Box<str>,
+    name: Box<str>,
+    begun: Instant,
+    answer: Result<turnpike_store::Result<Option<StoredUser>>, Elapsed>,
+}
 
 async fn ask(store: &dyn Store, realm: Box<str>, name: Box<str>) -> Asked {
-    let asked = timeout(PATIENCE, store.user(&realm, &name)).await;
-    (realm, name, asked)
+    let begun = Instant::now();
+    let answer = timeout(PATIENCE, store.user(&realm, &name)).await;
+    Asked { realm, name, begun, answer }
 }
 
 fn is_of_one_user(error: &StoreError) -> bool {
@@ -258,11 +288,14 @@ async fn read_again(
     store: &dyn Store,
     hosts: BTreeSet<IpAddr>,
     pause: Duration,
-) -> Result<(Outside, Duration), Trouble> {
+) -> Result<(Outside, Duration), Failure> {
     sleep(pause).await;
-    in_words(store, timeout(PATIENCE, store.ping()).await)?;
     let begun = Instant::now();
-    let outside = in_words(store, timeout(MOST_READING, Outside::read(store, &hosts)).await)?;
+    let failure = |trouble| Failure { begun, trouble };
+    in_words(store, timeout(PATIENCE, store.ping()).await).map_err(failure)?;
+    let begun = Instant::now();
+    let read = timeout(MOST_READING, Outside::read(store, &hosts)).await;
+    let outside = in_words(store, read).map_err(|trouble| Failure { begun, trouble })?;
     Ok((outside, begun.elapsed()))
 }
 
