@@ -25,11 +25,19 @@ INLINE void count_forwarded(const struct plan *plan)
 		count_usage(plan->first_usage, plan->data);
 }
 
+INLINE u32 frame_length(const struct xdp_md *xdp)
+{
+	u64 length = (u64)xdp->data_end - (u64)xdp->data;
+	/* The verifier does not let half of a pointer be reckoned with, and the compiler would: the rest is of no use here. */
+	asm volatile("" : "+r"(length));
+	return (u32)length;
+}
+
 SECTION("xdp") int fast_path_xdp(struct xdp_md *xdp)
 {
 	struct packet packet;
-	struct plan plan;
-	u32 length = xdp->data_end - xdp->data;
+	struct plan plan = {};
+	u32 length = frame_length(xdp);
 	if (parse((void *)(u64)xdp->data, (void *)(u64)xdp->data_end, length, POINT_XDP, &packet))
 		return XDP_PASS;
 	int outcome = decide(xdp, POINT_XDP, &packet, &plan);
@@ -40,12 +48,13 @@ SECTION("xdp") int fast_path_xdp(struct xdp_md *xdp)
 	}
 	if (plan.old_headers != plan.new_headers
 	    && bpf_xdp_adjust_head(xdp, (int)plan.old_headers - (int)plan.new_headers)) {
-		/* Nothing has happened yet. */
+		/* Nothing has happened to the packet yet. */
+		unspend_all(&plan);
 		count(NO_ROOM);
 		return XDP_PASS;
 	}
 	/* What follows the data is padding of the channel or of the link. */
-	int excess = (int)(xdp->data_end - xdp->data) - (int)(plan.new_headers + plan.data);
+	int excess = (int)frame_length(xdp) - (int)(plan.new_headers + plan.data);
 	if ((excess > 0 && bpf_xdp_adjust_tail(xdp, -excess))
 	    || !write_headers((void *)(u64)xdp->data, (void *)(u64)xdp->data_end, POINT_XDP, &plan)) {
 		count(LOST);
@@ -80,7 +89,7 @@ INLINE int resize(struct __sk_buff *skb, const struct packet *packet, const stru
 SECTION("classifier") int fast_path_tc(struct __sk_buff *skb)
 {
 	struct packet packet;
-	struct plan plan;
+	struct plan plan = {};
 	/* Joined packets, packets of a VLAN, packets of others. */
 	if (skb->gso_size || skb->vlan_present || skb->pkt_type != PACKET_HOST)
 		return TCX_NEXT;

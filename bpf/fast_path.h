@@ -38,9 +38,13 @@ struct flow {
 	u32 counter;
 	/* Another one whenever user space writes a flow, so that nothing kept for one is taken for its successor's. */
 	u32 edition;
-	u32 unused;
+	/* Bytes of application data a second, 0 for no limit. */
+	u32 rate;
 	/* When a packet is to go up again to keep neighbours known; kept by the program, from its first packet on. */
 	u64 fresh_until;
+	/* Index into `accounts`, where it has a limit. */
+	u32 account;
+	u32 unused;
 };
 
 enum {
@@ -138,6 +142,8 @@ enum outcome {
 	TOO_LARGE,
 	NO_ROOM,
 	WRONG_INTERFACE,
+	/* What `max-bps` allows is spent. */
+	OVER_LIMIT,
 	OUTCOMES,
 };
 

@@ -4,7 +4,7 @@
 #define TURNPIKE_PLAN_H
 
 #include "packet.h"
-#include "tables.h"
+#include "limits.h"
 
 /* What is to become of it. */
 struct plan {
@@ -254,7 +254,28 @@ INLINE int is_for_us(struct xdp_md *xdp, struct packet *packet)
 	return same_hardware_address(ethernet->destination, interface->address);
 }
 
-/* Decides everything, and changes nothing. Returns 0 when the packet is to be forwarded as planned. */
+/* Spends what the packet costs, of one account or of both. */
+INLINE int spend_all(u64 now, const struct plan *plan)
+{
+	u32 second = (u32)(now / NANOSECONDS);
+	if (plan->first && !spend(plan->first, second, plan->data))
+		return OVER_LIMIT;
+	if (spend(plan->flow, second, plan->data))
+		return 0;
+	if (plan->first)
+		unspend(plan->first, plan->data);
+	return OVER_LIMIT;
+}
+
+INLINE void unspend_all(const struct plan *plan)
+{
+	if (plan->first)
+		unspend(plan->first, plan->data);
+	unspend(plan->flow, plan->data);
+}
+
+/* Decides everything, and changes nothing of the packet. Returns 0 when it is to be forwarded as planned: then it is paid
+ * for. */
 INLINE int decide(void *context, enum point point, struct packet *packet, struct plan *plan)
 {
 	u64 now = 0;
@@ -280,7 +301,7 @@ INLINE int decide(void *context, enum point point, struct packet *packet, struct
 	plan->old_headers = packet->headers + 4 * plan->from_channel;
 	plan->new_headers = sizeof(struct ethernet) + 4 * (tags > 2 ? 2 : tags) + network + sizeof(struct udp)
 		+ 4 * plan->to_channel;
-	return 0;
+	return spend_all(now, plan);
 }
 
 #endif

@@ -28,6 +28,15 @@ struct bpf_map_def SECTION("maps") usage = {
 	.max_entries = 131072,
 };
 
+/* limits.h; user space maps it into its memory. */
+struct bpf_map_def SECTION("maps") accounts = {
+	.type = BPF_MAP_TYPE_ARRAY,
+	.key_size = sizeof(u32),
+	.value_size = sizeof(u64),
+	.max_entries = 131072,
+	.map_flags = BPF_F_MMAPABLE,
+};
+
 struct bpf_map_def SECTION("maps") outcomes = {
 	.type = BPF_MAP_TYPE_PERCPU_ARRAY,
 	.key_size = sizeof(u32),

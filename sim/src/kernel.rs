@@ -31,6 +31,7 @@ pub(crate) type Relayed = (Action, RelayId, u64);
 
 impl Kernel {
     pub(crate) fn up(&mut self, worker: u16, flow: Flow) {
+        assert_eq!(flow.rate, None, "nobody has a limit in this world");
         let entry = self.flows.entry(place(worker, flow.id));
         entry.and_modify(|entry| entry.flow = flow).or_insert(Entry { flow, usage: Usage::default() });
     }

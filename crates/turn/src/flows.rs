@@ -6,14 +6,17 @@
 //! that sessions and counters are as true as if every packet had come by here.
 //!
 //! Invariants: nobody relays a flow for longer than its channel, its permission and its allocation last, and never one
-//! whose client came by anything but UDP or may move (RFC 8016), or whose bytes are limited. A flow is told of by a
+//! whose client came by anything but UDP or may move (RFC 8016). Whose bytes are limited is relayed by who spends of the
+//! same account ([`Server::share_account`]). A flow is told of by a
 //! binding that remembers until when, and is taken back before that binding is forgotten. What it relayed last is
 //! counted before the record of its session leaves the queue of effects.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::allocation::{Allocation, Binding};
+use crate::bandwidth::SharedAccount;
 use crate::effect::{Effect, Event, Usage};
 use crate::peers::{PeerAccess, PeerRules};
 use crate::ports::Ports;
@@ -43,6 +46,9 @@ pub struct Flow {
     pub own_peer: bool,
     /// From when on it may not be relayed any more.
     pub deadline: Timestamp,
+    /// Bytes of application data a second, each way, of all flows of the relayed address: whoever relays it has to have
+    /// shared an account before, and to spend of it.
+    pub rate: Option<u32>,
 }
 
 /// What a flow is known by.
@@ -89,6 +95,15 @@ impl Server {
                 ended.add(&usage);
             }
             None => stats.realms.usage(RealmPlace::OTHERS).add(&usage),
+        }
+    }
+
+    /// Writes what a relayed address spends of its limit where another one, who is to relay for it, spends as well. Nothing
+    /// that was spent is forgotten.
+    pub fn share_account(&mut self, relay: RelayId, account: Arc<dyn SharedAccount>) {
+        if let Some(limit) = self.allocations.get_mut(relay).and_then(|allocation| allocation.limit.as_mut())
+        {
+            limit.share(account);
         }
     }
 
@@ -153,7 +168,7 @@ pub(crate) fn withdraw(
     }
 }
 
-/// Other transports are not datagrams, and who has a limit is to be held to it packet by packet.
+/// Other transports are not datagrams, and a limit that nobody reaches does not fit an account.
 fn may_be_relayed_elsewhere(allocation: &Allocation) -> bool {
     let tuple = &allocation.client.tuple;
     let plain = |address: &SocketAddr| match address {
@@ -166,7 +181,7 @@ fn may_be_relayed_elsewhere(allocation: &Allocation) -> bool {
         }
     };
     tuple.transport == Transport::Udp
-        && allocation.limit.is_none()
+        && allocation.limit.as_ref().is_none_or(|limit| limit.shareable_rate().is_some())
         && plain(&tuple.client)
         && plain(&tuple.server)
         && !tuple.server.ip().is_unspecified()
@@ -199,6 +214,7 @@ fn flow_of(
         peer,
         own_peer,
         deadline: binding.expires.min(permission.expires).min(allocation.expires),
+        rate: allocation.limit.as_ref().and_then(|limit| limit.shareable_rate()),
     })
 }
 

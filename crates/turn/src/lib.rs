@@ -54,7 +54,7 @@ mod verdict;
 mod waiting;
 
 pub use alternate::{AlternateServer, AlternateServers, OwnListener};
-pub use bandwidth::Way;
+pub use bandwidth::{SharedAccount, Way};
 pub use config::{ChannelRange, Config, DefaultFamily, Init};
 pub use credentials::Credentials;
 pub use directory::{Directory, Found, StoredKeys};

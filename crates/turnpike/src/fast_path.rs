@@ -129,11 +129,12 @@ pub(crate) fn tell_outcomes(log: &Log, fast_path: &FastPath) {
         too_large,
         no_room,
         wrong_interface,
+        over_limit,
     } = fast_path.outcomes();
     log.info(&format!(
         "Kernel fast path: relayed {forwarded} packets and lost {lost}; left to the server: no_flow={no_flow}, \
          expired={expired}, refresh={refresh}, padded={padded}, no_checksum={no_checksum}, no_route={no_route}, too_large={too_large}, \
-         no_room={no_room}, wrong_interface={wrong_interface}"
+         no_room={no_room}, wrong_interface={wrong_interface}, over_limit={over_limit}"
     ));
 }
 

@@ -1,10 +1,12 @@
 //! The flows that the kernel relays for this worker (`turnpike_xdp`): the core offers them, and is told what they relayed.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use turnpike_turn::{Flow, FlowId, FlowOwner, Server, Timestamp, Usage};
-use turnpike_xdp::{FlowName, FlowTable, FlowUsage, Point};
+use turnpike_turn::{Flow, FlowId, FlowOwner, Server, SharedAccount, Timestamp, Usage};
+use turnpike_xdp::{Account, FlowName, FlowTable, FlowUsage, Point};
 
 use crate::migration::is_listener;
 
@@ -17,6 +19,16 @@ pub(crate) struct KernelFlows {
     unread: Vec<FlowName>,
     /// When to read on; only while there are flows.
     read_at: Timestamp,
+}
+
+/// What a relayed address spends of its limit, here and in the kernel.
+#[derive(Debug)]
+struct KernelAccount(Arc<Account>);
+
+impl SharedAccount for KernelAccount {
+    fn words(&self) -> [&AtomicU64; 2] {
+        self.0.words()
+    }
 }
 
 impl KernelFlows {
@@ -43,7 +55,13 @@ impl KernelFlows {
             own_peer: flow.own_peer,
             channel: flow.id.channel,
             deadline: flow.deadline.0,
+            rate: flow.rate,
         };
+        if flow.rate.is_some()
+            && let Some(account) = table.account(name.relay)
+        {
+            server.share_account(flow.id.relay, Arc::new(KernelAccount(account)));
+        }
         match table.set(name, kernels) {
             Ok(()) => drop(self.owners.insert(name, flow.owner)),
             Err(usage) => {

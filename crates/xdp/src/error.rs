@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::io;
 
+use rustix::io::Errno;
+
 /// Why the fast path cannot be had: what is missing, and what to do about it. Relaying works without it.
 #[derive(Debug, thiserror::Error)]
 pub enum Unavailable {
@@ -61,13 +63,13 @@ impl Unavailable {
     }
 }
 
-/// Whether the kernel says that the process may not.
+/// Whether the kernel says that the process may not. What it does not like of a program is another error (EACCES).
 fn is_permission(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         if error
             .downcast_ref::<io::Error>()
-            .is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+            .is_some_and(|error| error.raw_os_error() == Some(Errno::PERM.raw_os_error()))
         {
             return true;
         }

@@ -6,9 +6,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use aya::maps::{HashMap as KernelMap, MapData, MapError, PerCpuArray};
 
+use crate::accounts::{Account, Accounts};
 use crate::error::Unavailable;
 use crate::layout::{FlowKey, FlowValue, Rewrite, UsageValue, flow_key, flow_value};
 use crate::mode::Point;
@@ -39,6 +41,9 @@ pub struct Flow {
     pub channel: u16,
     /// Until when, in nanoseconds of CLOCK_MONOTONIC.
     pub deadline: u64,
+    /// Bytes of application data a second, each way, for all flows of the relayed address: what is spent of them is in its
+    /// [account](FlowTable::account). Not zero.
+    pub rate: Option<u32>,
 }
 
 /// What was relayed one way.
@@ -65,6 +70,7 @@ pub struct FlowTable {
     down: KernelMap<MapData, FlowKey, FlowValue>,
     usage: PerCpuArray<MapData, UsageValue>,
     flows: HashMap<FlowName, Entry>,
+    accounts: Accounts,
     point: Point,
     /// Pairs of counters that no flow uses.
     free: VecDeque<u32>,
@@ -72,9 +78,11 @@ pub struct FlowTable {
     edition: u32,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     flow: Flow,
+    /// Where its relayed address's limit is spent, if it has one.
+    account: Option<Arc<Account>>,
     /// Its counters: this one and the next.
     counter: u32,
     /// What of them was told already, or counted for a flow before.
@@ -90,6 +98,7 @@ impl fmt::Debug for FlowTable {
 impl FlowTable {
     pub(crate) fn new(
         [up, down, usage]: [MapData; 3],
+        accounts: Accounts,
         point: Point,
         pairs: impl Iterator<Item = u32>,
     ) -> Result<Self, Unavailable> {
@@ -99,6 +108,7 @@ impl FlowTable {
             down: KernelMap::try_from(aya::maps::Map::HashMap(down)).map_err(wrong)?,
             usage: PerCpuArray::try_from(aya::maps::Map::PerCpuArray(usage)).map_err(wrong)?,
             flows: HashMap::new(),
+            accounts,
             point,
             free: pairs.map(|pair| pair * 2).collect(),
             // Unlike that of another process with the same tables.
@@ -109,26 +119,36 @@ impl FlowTable {
     /// Lets the kernel relay a flow, or gives one that it relays another deadline or other addresses.
     ///
     /// # Errors
-    /// The tables are full. User space relays the flow from here on; what the kernel relayed and was not told is told.
+    /// The tables are full, or there is no account for its limit. User space relays the flow from here on; what the kernel relayed and was not told is told.
     pub fn set(&mut self, name: FlowName, flow: Flow) -> Result<(), FlowUsage> {
-        let entry = match self.flows.get(&name).copied() {
+        let account = match flow.rate.map(|_| self.account(name.relay)) {
+            Some(None) => return Err(self.remove(name).unwrap_or_default()),
+            account => account.flatten(),
+        };
+        let entry = match self.flows.get(&name).cloned() {
             Some(entry) => {
                 if entry.flow.is_other_than(&flow) {
                     self.erase(&entry.flow);
                 }
-                Entry { flow, ..entry }
+                Entry { flow, account, ..entry }
             }
             None => {
                 let Some(counter) = self.free.pop_front() else { return Err(FlowUsage::default()) };
                 let told = [counter, counter + 1].map(|index| self.counted(index));
-                Entry { flow, counter, told }
+                Entry { flow, account, counter, told }
             }
         };
-        self.flows.insert(name, entry);
+        self.flows.insert(name, entry.clone());
         match self.write(&entry) {
             Ok(()) => Ok(()),
             Err(_) => Err(self.remove(name).unwrap_or_default()),
         }
+    }
+
+    /// Where it is written what a relayed address spends of its limit; the same as long as anybody has a hold of it. `None` if
+    /// there is no room for another one.
+    pub fn account(&mut self, relay: u64) -> Option<Arc<Account>> {
+        self.accounts.of(relay)
     }
 
     /// Takes a flow out of the kernel's tables, and tells what it relayed since it was last asked for.
@@ -171,16 +191,19 @@ impl FlowTable {
     }
 
     fn write(&mut self, entry: &Entry) -> Result<(), MapError> {
-        let Entry { flow, counter, .. } = entry;
-        let Flow { client, server, relayed, peer, own_peer, channel, deadline } = *flow;
+        let Entry { flow, counter, account, .. } = entry;
+        let Flow { client, server, relayed, peer, own_peer, channel, deadline, rate } = *flow;
+        let limits =
+            account.as_ref().zip(rate).map(|(account, rate)| account.indexes().map(|index| (rate, index)));
+        let [limit_up, limit_down] = limits.map_or([None; 2], |limits| limits.map(Some));
         let deadline = deadline.saturating_sub(CLOCK_LAG);
         self.edition = self.edition.wrapping_add(1);
         let edition = self.edition;
-        let way = |source, destination, channel, counter| {
-            flow_value(&Rewrite { deadline, source, destination, channel, own_peer, counter, edition })
+        let way = |source, destination, channel, counter, limit| {
+            flow_value(&Rewrite { deadline, source, destination, channel, own_peer, counter, edition, limit })
         };
-        self.up.insert(flow.up_key(), way(relayed, peer, None, *counter), 0)?;
-        self.down.insert(flow.down_key(), way(server, client, Some(channel), counter + 1), 0)
+        self.up.insert(flow.up_key(), way(relayed, peer, None, *counter, limit_up), 0)?;
+        self.down.insert(flow.down_key(), way(server, client, Some(channel), counter + 1, limit_down), 0)
     }
 
     /// What cannot be found is gone, which is what was wanted.

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// A key of the flow tables: source, destination, ports, channel number (zero for packets of peers).
 pub(crate) type FlowKey = [u8; 40];
 /// What becomes of a flow's packets.
-pub(crate) type FlowValue = [u8; 72];
+pub(crate) type FlowValue = [u8; 80];
 /// Packets and bytes; behind them the program keeps what it knows of the route.
 pub(crate) type UsageValue = [u64; 8];
 /// Which of 64 ports are listened at, and which may be relayed ports.
@@ -37,6 +37,8 @@ pub(crate) struct Rewrite {
     pub(crate) counter: u32,
     /// Differs from one writing to the next.
     pub(crate) edition: u32,
+    /// Bytes a second, and where it is written what of them is spent.
+    pub(crate) limit: Option<(u32, u32)>,
 }
 
 /// What the program is told about everything but flows.
@@ -90,17 +92,20 @@ pub(crate) fn flow_key(source: SocketAddr, destination: SocketAddr, channel: Opt
 }
 
 pub(crate) fn flow_value(rewrite: &Rewrite) -> FlowValue {
-    let Rewrite { deadline, source, destination, channel, own_peer, counter, edition } = *rewrite;
+    let Rewrite { deadline, source, destination, channel, own_peer, counter, edition, limit } = *rewrite;
+    let (rate, account) = limit.unwrap_or_default();
     let ipv6 = if destination.is_ipv6() { FLOW_IPV6 } else { 0 };
     let flags = if own_peer { ipv6 | FLOW_OWN_PEER } else { ipv6 };
     let key = flow_key(source, destination, channel);
-    let mut value = [0; 72];
+    let mut value = [0; 80];
     value[..8].copy_from_slice(&deadline.to_ne_bytes());
     value[8..46].copy_from_slice(&key[..38]);
     value[46..48].copy_from_slice(&flags.to_ne_bytes());
     value[48..52].copy_from_slice(&sum(&key[..36]).to_ne_bytes());
     value[52..56].copy_from_slice(&counter.to_ne_bytes());
     value[56..60].copy_from_slice(&edition.to_ne_bytes());
+    value[60..64].copy_from_slice(&rate.to_ne_bytes());
+    value[72..76].copy_from_slice(&account.to_ne_bytes());
     value
 }
 

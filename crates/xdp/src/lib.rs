@@ -6,6 +6,7 @@
 //! process and pinned nowhere: however the process ends, nothing is left behind.
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod capabilities;
 mod changes;
 mod error;
@@ -21,6 +22,7 @@ mod surroundings;
 mod system;
 mod watcher;
 
+pub use accounts::Account;
 pub use capabilities::{give_up_capabilities, needed_capabilities};
 pub use error::Unavailable;
 pub use flow_table::{Flow, FlowName, FlowTable, FlowUsage, Usage};

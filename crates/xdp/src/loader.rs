@@ -71,6 +71,8 @@ pub struct Outcomes {
     pub no_room: u64,
     /// Left to user space: by or to an interface or address that is not the fast path's.
     pub wrong_interface: u64,
+    /// Left to user space, which drops it: `max-bps` is spent.
+    pub over_limit: u64,
 }
 
 impl FastPath {
@@ -192,8 +194,8 @@ impl FastPath {
     /// # Errors
     /// No descriptors are left.
     pub fn flow_table(&self, worker: u32, workers: u32) -> Result<FlowTable, Unavailable> {
-        let pairs = (0..self.flows).filter(|pair| pair % workers.max(1) == worker);
-        self.program.flow_table(self.point, pairs)
+        let places = (0..self.flows).filter(|place| place % workers.max(1) == worker);
+        self.program.flow_table(self.point, self.flows, places)
     }
 
     /// The counters, over all processors.
@@ -218,8 +220,8 @@ impl FastPath {
         point: Point,
     ) -> Result<Self, Unavailable> {
         match point {
-            Point::Xdp if !system::kernel_is_at_least(5, 11) => {
-                return Err(Unavailable::OldKernel { what: "XDP", needed: "5.11" });
+            Point::Xdp if !system::kernel_is_at_least(5, 12) => {
+                return Err(Unavailable::OldKernel { what: "XDP", needed: "5.12" });
             }
             Point::Tc if !system::kernel_is_at_least(6, 6) => {
                 return Err(Unavailable::OldKernel { what: "tc", needed: "6.6" });

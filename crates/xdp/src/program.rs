@@ -12,6 +12,7 @@ use aya::programs::tc::TcAttachOptions;
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 
+use crate::accounts::Accounts;
 use crate::error::Unavailable;
 use crate::flow_table::FlowTable;
 use crate::layout::{PortsValue, Settings, SettingsValue};
@@ -43,6 +44,7 @@ impl Program {
             .map_max_entries("up_flows", flows)
             .map_max_entries("down_flows", flows)
             .map_max_entries("usage", flows.saturating_mul(2))
+            .map_max_entries("accounts", flows.saturating_mul(2))
             .load(OBJECT);
         let ebpf = loaded.map_err(|error| Unavailable::refused("loading the kernel program", &error))?;
         Ok(Program { tables: Tables::Loaded(Box::new(ebpf)), settings: Settings::default() })
@@ -64,14 +66,17 @@ impl Program {
         TABLES.iter().map(|(name, _)| self.descriptor(name)).collect()
     }
 
+    /// A flow table with these places, of `flows` in all, for its counters and its accounts.
     pub(crate) fn flow_table(
         &self,
         point: Point,
-        pairs: impl Iterator<Item = u32>,
+        flows: u32,
+        places: impl Iterator<Item = u32> + Clone,
     ) -> Result<FlowTable, Unavailable> {
         let maps = ["up_flows", "down_flows", "usage"].map(|name| self.shared(name));
         let [up, down, usage] = maps;
-        FlowTable::new([up?, down?, usage?], point, pairs)
+        let accounts = Accounts::new(&self.shared("accounts")?, flows, places.clone())?;
+        FlowTable::new([up?, down?, usage?], accounts, point, places)
     }
 
     /// Says which ports the program looks at.
@@ -147,6 +152,7 @@ impl Program {
             too_large: read(8),
             no_room: read(9),
             wrong_interface: read(10),
+            over_limit: read(11),
         }
     }
 
@@ -268,7 +274,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/fast_path.o");
 type TableKind = fn(MapData) -> Map;
 
 /// Its tables that user space works with, and what they are.
-const TABLES: [(&str, TableKind); 8] = [
+const TABLES: [(&str, TableKind); 9] = [
     ("ports", Map::Array),
     ("settings", Map::Array),
     ("up_flows", Map::HashMap),
@@ -277,6 +283,7 @@ const TABLES: [(&str, TableKind); 8] = [
     ("outcomes", Map::PerCpuArray),
     ("interfaces", Map::HashMap),
     ("vlans", Map::HashMap),
+    ("accounts", Map::Array),
 ];
 const PORT_WORDS: u32 = 65_536 / 64;
 /// How often a packet of each flow and way goes up: often enough for neighbours and for connection tracking, which forgets

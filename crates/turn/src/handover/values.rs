@@ -9,7 +9,7 @@ use turnpike_wire::{ErrorNumber, Family, LongTermKey, PasswordDigest, Transactio
 use super::DeletionValue;
 use super::codec::{Reader, Value, value};
 use crate::allocation::{Allocation, Binding, Channels, Permission, Permissions};
-use crate::bandwidth::BandwidthLimit;
+use crate::bandwidth::{BandwidthLimit, Spending};
 use crate::effect::Usage;
 use crate::mobility::{DepartedValue, MobilityValue};
 use crate::oauth::{MacKey, SessionKey};
@@ -99,7 +99,7 @@ impl Half {
             permissions: allocation.permissions.iter().copied().collect(),
             bindings: allocation.channels.iter().copied().collect(),
             usage: allocation.usage,
-            limit: allocation.limit,
+            limit: allocation.limit.clone(),
             fingerprint: allocation.fingerprint,
             transaction: allocation.transaction,
             reservation: allocation.reservation,
@@ -110,11 +110,7 @@ impl Half {
 
     fn fits_together(&self) -> bool {
         let mut channels = Channels::default();
-        self.limit.is_none_or(|limit| limit.rate > 0)
-            && self
-                .bindings
-                .iter()
-                .all(|binding| !channels.has(binding.number) && channels.bind(*binding).is_ok())
+        self.bindings.iter().all(|binding| !channels.has(binding.number) && channels.bind(*binding).is_ok())
     }
 
     pub(crate) fn into_allocation(
@@ -306,14 +302,16 @@ impl Value for Binding {
 
 impl Value for BandwidthLimit {
     fn write(&self, to: &mut Vec<u8>) {
-        self.rate.write(to);
-        self.second.write(to);
-        self.spent.iter().for_each(|spent| spent.write(to));
+        let Spending { second, spent } = self.spending();
+        self.rate().write(to);
+        second.write(to);
+        spent.iter().for_each(|spent| spent.write(to));
     }
 
     fn read(from: &mut Reader<'_>) -> Option<Self> {
         let (rate, second) = (Value::read(from)?, Value::read(from)?);
-        Some(BandwidthLimit { rate, second, spent: [Value::read(from)?, Value::read(from)?] })
+        // Who relays elsewhere shares an account anew.
+        BandwidthLimit::with(rate, Spending { second, spent: [Value::read(from)?, Value::read(from)?] })
     }
 }
 

@@ -276,7 +276,7 @@ impl Granted {
             channels: Default::default(),
             usage: Default::default(),
             realm: self.realm,
-            limit: self.limit,
+            limit: self.limit.clone(),
             fingerprint: self.fingerprint,
             wakes: self.expires(),
             created: self.now,

@@ -75,6 +75,21 @@ impl Call {
         received_by_sockets() - before
     }
 
+    /// Sends datagrams of 1000 bytes without waiting; returns how many of them arrived.
+    fn flood_peer(&mut self, count: u64) -> u64 {
+        let data = pattern(1000, 0);
+        (0..count).for_each(|_| self.client.send_on(CHANNEL, &data));
+        self.peer.set_read_timeout(Some(QUIET)).unwrap();
+        let mut buffer = [0; 2000];
+        std::iter::from_fn(|| self.peer.recv(&mut buffer).ok()).count() as u64
+    }
+
+    fn flood_client(&mut self, count: u64) -> u64 {
+        let data = pattern(1000, 0);
+        (0..count).for_each(|_| assert_eq!(self.peer.send_to(&data, self.relayed).unwrap(), 1000));
+        std::iter::from_fn(|| self.client.receive_within(QUIET)).count() as u64
+    }
+
     /// Neighbours are found out by user space's packets.
     fn warm_up(&mut self) {
         for _ in 0..3 {
@@ -213,9 +228,39 @@ fn a_client_behind_a_proxy_is_relayed_by_user_space() {
 }
 
 #[test]
-fn sessions_with_a_limit_are_relayed_by_user_space() {
-    within_a_server("fast_path::sessions_with_a_limit_are_relayed_by_user_space", || {
-        assert_relayed_by_user_space(&Network::build(true), &["--fast-path=tc", "--max-bps=1000000"]);
+fn sessions_with_a_limit_are_relayed_by_the_kernel_and_held_to_it() {
+    within_a_server("fast_path::sessions_with_a_limit_are_relayed_by_the_kernel_and_held_to_it", || {
+        let network = Network::build(true);
+        for place in ["tc", "xdp"] {
+            let fast_path = format!("--fast-path={place}");
+            let mut roomy = server("10.1.0.1", &[&fast_path, "--max-bps=1000000"]);
+            let mut call = Call::new(&network, &roomy, Family::Ipv4);
+            call.warm_up();
+            assert!(call.talk() <= REFRESHED, "what fits goes by the kernel");
+            call.assert_told(&mut roomy, true);
+            drop(roomy);
+
+            let mut narrow = server("10.1.0.1", &[&fast_path, "--max-bps=20000"]);
+            let mut call = Call::new(&network, &narrow, Family::Ipv4);
+            call.warm_up();
+            let begun = Instant::now();
+            let arrived = [call.flood_peer(200), call.flood_client(200)];
+            // So many seconds may have begun, the last of them just now.
+            let seconds = begun.elapsed().as_secs() + 2;
+            for arrived in arrived {
+                assert!((19..=20 * seconds).contains(&arrived), "{arrived} in {seconds} s, by {place}");
+            }
+            call.client.refresh(Some(0)).unwrap();
+            let line = narrow.expect(": usage:");
+            let [sent, received] = arrived.map(|arrived| arrived + 3);
+            assert!(
+                line.contains(&format!("rp={sent}, ")) && line.contains(&format!("sp={received}, ")),
+                "{line}"
+            );
+            let said = narrow.program.stop("TERM").stdout;
+            assert!(relayed_by_kernel(&said) >= 30, "{said}");
+            assert!(!said.contains("over_limit=0\n"), "{said}");
+        }
     });
 }
 
@@ -411,6 +456,8 @@ fn pattern(size: usize, number: u64) -> Vec<u8> {
 }
 
 const CHANNEL: u16 = 0x4000;
+/// Nothing comes any more.
+const QUIET: Duration = Duration::from_millis(500);
 const SIZES: [usize; 8] = [0, 1, 2, 3, 160, 161, 1000, 1400];
 const TURNS: usize = 160;
 /// Every ten seconds a packet of each way goes up, and machines are slow now and then.

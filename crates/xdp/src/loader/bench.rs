@@ -120,7 +120,7 @@ impl Bench {
     /// # Errors
     /// No descriptors are left.
     pub fn flow_table(&self) -> Result<FlowTable, Unavailable> {
-        self.program.flow_table(Point::Xdp, 0..self.flows)
+        self.program.flow_table(Point::Xdp, self.flows, 0..self.flows)
     }
 
     /// The counters.

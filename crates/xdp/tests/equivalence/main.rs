@@ -9,6 +9,7 @@ mod bounds;
 mod frame;
 mod hostile;
 mod lifetimes;
+mod limits;
 mod random;
 mod routes;
 mod shapes;

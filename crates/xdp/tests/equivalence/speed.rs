@@ -36,8 +36,12 @@ fn the_cost_of_a_packet_is_measured() {
             assert_eq!(world.outcomes().forwarded - before, u64::from(RUNS), "each run relays");
             println!("measured: client to client at {point}: {} ns", each.as_nanos());
         }
-        let again = same_after_two(world);
-        for (kept, how) in [(3600, "kept"), (0, "asked for each time")] {
+        for (kept, rate, how) in [
+            (3600, None, "kept"),
+            (3600, Some(u32::MAX), "kept, with a limit"),
+            (0, None, "asked for each time"),
+        ] {
+            let again = same_after_two(world, rate);
             world.bench.keep_routes_for(Duration::from_secs(kept)).unwrap();
             world.bench.forget_routes().unwrap();
             for point in POINTS {
@@ -64,7 +68,8 @@ fn same_after_relaying(world: &mut World) -> Vec<u8> {
     let deadline = now().monotonic.0 + 3_600_000_000_000;
     for (number, [relayed, peer]) in [relays, [relays[1], relays[0]]].into_iter().enumerate() {
         let channel = 0x4000 + number as u16;
-        let flow = Flow { client: here, server: here, relayed, peer, own_peer: true, channel, deadline };
+        let flow =
+            Flow { client: here, server: here, relayed, peer, own_peer: true, channel, deadline, rate: None };
         assert!(
             world.flows.set(FlowName { relay: 1 << 40, channel }, Flow { channel: 0x4000, ..flow }).is_ok()
         );
@@ -74,12 +79,12 @@ fn same_after_relaying(world: &mut World) -> Vec<u8> {
 }
 
 /// A packet of a client that becomes one of a peer, which becomes the client's again: each is another's answer.
-fn same_after_two(world: &mut World) -> Vec<u8> {
+fn same_after_two(world: &mut World, rate: Option<u32>) -> Vec<u8> {
     let [client, server, relayed, peer] =
         ["10.1.0.2:6000", "10.1.0.3:3478", "10.2.0.1:50007", "10.2.0.2:50008"]
             .map(|address| address.parse::<SocketAddr>().unwrap());
     let deadline = now().monotonic.0 + 3_600_000_000_000;
-    let there = Flow { client, server, relayed, peer, own_peer: false, channel: 0x4000, deadline };
+    let there = Flow { client, server, relayed, peer, own_peer: false, channel: 0x4000, deadline, rate };
     // Its relayed address and its peer are those of the first the other way round, and so are its client and its server.
     let back = Flow { client: server, server: client, relayed: peer, peer: relayed, ..there };
     assert!(world.flows.set(FlowName { relay: 1 << 41, channel: 0x4000 }, there).is_ok());

@@ -3,19 +3,21 @@
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use turnpike_net::Clock;
 use turnpike_turn::{
     Client, Config, Credentials, Effect, Egress, FiveTuple, Forward, Init, IpRange, Link, NonceKey, Now,
-    PeerRules, Ports, Quotas, RelayAddress, RelayId, Server, Timestamp, Transport, UnixTime, Verdict,
+    PeerRules, Ports, Quotas, RelayAddress, RelayId, Server, SharedAccount, Timestamp, Transport, UnixTime,
+    Verdict,
 };
 use turnpike_wire::attributes::{
     ChannelNumber, RequestedAddressFamily, RequestedTransport, XorPeerAddress, XorRelayedAddress,
 };
 use turnpike_wire::{Class, Family, Message, MessageWriter, Method, TransactionId};
-use turnpike_xdp::{Bench, Flow, FlowName, FlowTable, Outcomes, Point};
+use turnpike_xdp::{Account, Bench, Flow, FlowName, FlowTable, Outcomes, Point};
 
 use crate::frame::{Frame, Read, read};
 
@@ -35,6 +37,7 @@ pub(crate) struct World {
     pub(crate) clients_interface: u32,
     pub(crate) peers_interface: u32,
     server: Server,
+    rate: Option<u32>,
     open: Vec<(RelayId, RelayedAt)>,
     transactions: u64,
 }
@@ -42,6 +45,16 @@ pub(crate) struct World {
 #[derive(Debug)]
 struct RelayedAt {
     local: SocketAddr,
+}
+
+/// What a relayed address spends, in the engine and in the kernel.
+#[derive(Debug)]
+struct OneAccount(Arc<Account>);
+
+impl SharedAccount for OneAccount {
+    fn words(&self) -> [&AtomicU64; 2] {
+        self.0.words()
+    }
 }
 
 /// A bound channel.
@@ -77,8 +90,24 @@ impl World {
         bench.set_interface(clients_interface, clients_interface, CLIENTS_SIDE, &[]).unwrap();
         bench.set_interface(peers_interface, peers_interface, PEERS_SIDE, &[]).unwrap();
         let flows = bench.flow_table().unwrap();
-        let server = Server::new(init());
-        World { bench, flows, clients_interface, peers_interface, server, open: Vec::new(), transactions: 0 }
+        let server = Server::new(init(Quotas::new(0, 0)));
+        World {
+            bench,
+            flows,
+            clients_interface,
+            peers_interface,
+            server,
+            rate: None,
+            open: Vec::new(),
+            transactions: 0,
+        }
+    }
+
+    /// From here on, which is the beginning, relayed addresses have a limit, in bytes a second.
+    pub(crate) fn limit(&mut self, rate: u64) {
+        assert!(self.open.is_empty());
+        self.server = Server::new(init(Quotas::with_bandwidth(0, 0, rate, 0)));
+        self.rate = rate.try_into().ok();
     }
 
     /// A client that allocates an address of this family by the given listener.
@@ -108,8 +137,12 @@ impl World {
         let own_peer = self.open.iter().any(|(_, open)| open.local == peer);
         let deadline = now().monotonic.0 + Duration::from_secs(300).as_nanos() as u64;
         let FiveTuple { client, server, .. } = tuple;
-        let flow = Flow { client, server, relayed, peer, own_peer, channel, deadline };
+        let flow = Flow { client, server, relayed, peer, own_peer, channel, deadline, rate: self.rate };
         let name = FlowName { relay: relay.to_bits(), channel };
+        if self.rate.is_some() {
+            let account = self.flows.account(name.relay).expect("there is room");
+            self.server.share_account(relay, Arc::new(OneAccount(account)));
+        }
         assert!(self.flows.set(name, flow).is_ok(), "there is room");
         Call { flow, name }
     }
@@ -349,7 +382,7 @@ fn tuple(client: &str, server: &str) -> FiveTuple {
 }
 
 /// Everybody may allocate and every peer may be reached.
-fn init() -> Init {
+fn init(quotas: Arc<Quotas>) -> Init {
     let relays =
         ["10.2.0.1", "fd02::1"].map(|ip| RelayAddress { address: ip.parse().unwrap(), external: None });
     let range =
@@ -371,7 +404,7 @@ fn init() -> Init {
         worker: 0,
         workers: 1,
         ports: Ports::new(&relays, RELAYED_PORTS),
-        quotas: Quotas::new(0, 0),
+        quotas,
         nonce_key: NonceKey::new([9; 16]),
         seed: [5; 32],
     }

@@ -1,6 +1,9 @@
 //! Bound channels that may be relayed elsewhere: which, until when, and what comes back.
 
-use turnpike_turn::{Event, Flow, FlowOwner, Quotas, SessionId, Transport, Usage};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use turnpike_turn::{Event, Flow, FlowOwner, Quotas, Reason, SessionId, SharedAccount, Transport, Usage};
 use turnpike_wire::Family;
 use turnpike_wire::attributes::AdditionalAddressFamily;
 
@@ -10,6 +13,13 @@ const CALLER: &str = "203.0.113.1:4000";
 
 fn world() -> World {
     Setup::new().config(|config| config.flows = true).build()
+}
+
+/// One whose sessions may have so many bytes a second.
+fn limited(rate: u64) -> World {
+    let mut setup = Setup::new().config(|config| config.flows = true);
+    setup.quotas = Quotas::with_bandwidth(0, 0, rate, 0);
+    setup.build()
 }
 
 /// Seconds from now until the flow ends.
@@ -113,13 +123,48 @@ fn only_clients_by_udp_without_a_limit_are_offered_and_only_where_somebody_liste
         assert_eq!((world.flows_up, world.flows_down), (vec![], vec![]), "{transport}");
     }
 
-    let mut setup = Setup::new().config(|config| config.flows = true);
-    setup.quotas = Quotas::with_bandwidth(0, 0, 1000, 0);
-    let mut limited = setup.build();
+    let mut limited = limited(1 << 32);
     let mut caller = Caller::new(CALLER);
     caller.allocate(&mut limited);
     caller.bind(&mut limited, 0x4000, PEER).expect_success();
-    assert_eq!(limited.flows_up, []);
+    assert_eq!(limited.flows_up, [], "more than an account holds");
+}
+
+#[derive(Debug, Default)]
+struct Account([AtomicU64; 2]);
+
+impl SharedAccount for Account {
+    fn words(&self) -> [&AtomicU64; 2] {
+        [&self.0[0], &self.0[1]]
+    }
+}
+
+#[test]
+fn whoever_relays_a_flow_with_a_limit_spends_of_the_same_account() {
+    let mut world = limited(1000);
+    let mut caller = Caller::new(CALLER);
+    let relayed = caller.allocate(&mut world);
+    caller.permit(&mut world, &[OTHER_PEER]).expect_success();
+    caller.send(&mut world, OTHER_PEER, &[1; 300]).expect_to_peer(OTHER_PEER, &[1; 300]);
+    caller.bind(&mut world, 0x4000, PEER).expect_success();
+    let [flow] = world.flows_up[..] else { panic!("{:?}", world.flows_up) };
+    assert_eq!(flow.rate, Some(1000));
+    let account = Arc::new(Account::default());
+    world.server.share_account(flow.id.relay, account.clone());
+    let second = world.now.monotonic.0 / 1_000_000_000;
+    let spent = || account.words().map(|word| word.load(Ordering::Relaxed));
+    assert_eq!(spent(), [second << 32 | 300, second << 32], "what was spent before is known");
+    // Somebody else relays.
+    account.words()[0].fetch_add(500, Ordering::Relaxed);
+    caller.send_on(&mut world, 0x4000, &[2; 201]).expect_drop(Reason::OverBandwidth);
+    // Once more, as with every new deadline: nothing changes.
+    world.server.share_account(flow.id.relay, account.clone());
+    caller.send_on(&mut world, 0x4000, &[3; 200]).expect_to_peer(PEER, &[3; 200]);
+    world.receive_from_peer(relayed, PEER, &[4; 1000]).expect_channel_data(0x4000, &[4; 1000]);
+    assert_eq!(spent(), [second << 32 | 1000, second << 32 | 1000]);
+    world.advance(SECOND);
+    caller.send_on(&mut world, 0x4000, &[5; 1000]).expect_to_peer(PEER, &[5; 1000]);
+    caller.send_on(&mut world, 0x4000, &[6]).expect_drop(Reason::OverBandwidth);
 }
 
 #[test]
