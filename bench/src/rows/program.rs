@@ -85,6 +85,7 @@ impl World {
             own_peer: false,
             channel: CHANNEL,
             deadline: u64::MAX,
+            rate: None,
         };
         let mut payload = vec![0x5A; PAYLOAD];
         for _ in 0..RUNS {
@@ -110,6 +111,7 @@ impl World {
             own_peer: false,
             channel: CHANNEL,
             deadline: u64::MAX,
+            rate: None,
         };
         self.time(point, flow, &self.packet(from, to, &[0x5A; PAYLOAD]), tries, refused)
     }

@@ -44,18 +44,8 @@ async fn the_suite_holds_on_postgresql_and_its_failures_are_told() {
         (server.file("server.pem", &certificates.server), server.file("key.pem", &certificates.key));
     let sockets = server.directory.path().to_str().unwrap().to_owned();
     let port = server.port.to_string();
-    server.arguments(&[
-        "-D",
-        data,
-        "-p",
-        &port,
-        "-k",
-        &sockets,
-        "-c",
-        "listen_addresses=127.0.0.1",
-        "-c",
-        "fsync=off",
-    ]);
+    server.arguments(&["-D", data, "-p", &port, "-k", &sockets]);
+    server.arguments(&["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]);
     let (certificate, key) = (format!("ssl_cert_file={certificate}"), format!("ssl_key_file={key}"));
     server.arguments(&["-c", "ssl=on", "-c", &certificate, "-c", &key, "-c", "max_connections=30"]);
     server.start();

@@ -112,44 +112,79 @@ pub(super) fn conntrack(patient: &Patient) -> Vec<Finding> {
 pub(super) fn fast_path(patient: &Patient) -> Vec<Finding> {
     const ID: &str = "fast-path";
     let release = patient.system.read("/proc/sys/kernel/osrelease").unwrap_or_default();
-    if patient.config.fast_path.place == FastPath::Off {
-        return vec![Finding::ok(ID, format!("off; the server relays by itself (kernel {release})"))];
-    }
     let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map(str::parse::<u32>);
-    let version =
-        (numbers.next().and_then(Result::ok).unwrap_or(0), numbers.next().and_then(Result::ok).unwrap_or(0));
-    if version < OLDEST_KERNEL {
-        let fix = "a kernel of 5.10 or later; until then the server relays everything itself";
+    let mut number = || numbers.next().and_then(Result::ok).unwrap_or(0);
+    let version = (number(), number());
+    let needed = match patient.config.fast_path.place {
+        FastPath::Off if version < TC_KERNEL => {
+            return vec![Finding::ok(ID, format!("off; the server relays by itself (kernel {release})"))];
+        }
+        FastPath::Off => {
+            let could = "this kernel could relay for it: fast-path=auto, see docs/fast-path.md";
+            return vec![Finding::ok(ID, format!("off; the server relays by itself, and {could}"))];
+        }
+        FastPath::Tc => TC_KERNEL,
+        FastPath::Xdp | FastPath::Auto => XDP_KERNEL,
+    };
+    if version < needed {
+        let fix = format!(
+            "a kernel of {}.{} or later; until then the server relays everything itself",
+            needed.0, needed.1
+        );
         return vec![Finding::warning(ID, format!("kernel {release} is too old for it"), fix)];
     }
+    let lacking = lacking_capabilities(patient);
+    if !lacking.is_empty() {
+        return vec![Finding::warning(
+            ID,
+            format!("the service cannot have {}", lacking.join(" and ")),
+            "AmbientCapabilities=CAP_NET_ADMIN CAP_BPF CAP_PERFMON in the unit, --cap-add for a container; see docs/fast-path.md",
+        )];
+    }
+    if !answers_for_routes(patient) {
+        return vec![Finding::warning(
+            ID,
+            "the kernel answers no question for a route: forwarding is off on every interface",
+            "sysctl -w net.ipv4.conf.lo.forwarding=1, and net.ipv6.conf.lo.forwarding=1 for IPv6; see docs/fast-path.md",
+        )];
+    }
+    vec![Finding::ok(
+        ID,
+        format!("kernel {release} has what it takes; the server's log says what came of it"),
+    )]
+}
+
+/// What loading the program takes and the service cannot have. The bounding set is what it can be given; a running server
+/// has given up what it needed at start.
+fn lacking_capabilities(patient: &Patient) -> Vec<&'static str> {
     let running = patient.system.processes().into_iter().find(|(_, name)| is_server(name));
     let status = running
         .and_then(|(process, _)| patient.system.read(&format!("/proc/{process}/status")))
         .or_else(|| patient.system.read("/proc/self/status"))
         .unwrap_or_default();
-    // The bounding set is what a service can be given; a running server has given up what it needed at start.
     let bounds = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
     let held = bounds.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(u64::MAX);
-    let lacking: Vec<&str> = [(12, "CAP_NET_ADMIN"), (39, "CAP_BPF")]
-        .into_iter()
-        .filter(|(bit, _)| held >> bit & 1 == 0)
-        .map(|(_, name)| name)
-        .collect();
-    vec![match lacking.is_empty() {
-        true => Finding::ok(
-            ID,
-            format!("kernel {release} has what it takes; the server's log says what came of it"),
-        ),
-        false => Finding::warning(
-            ID,
-            format!("the service cannot have {}", lacking.join(" and ")),
-            "AmbientCapabilities=CAP_NET_ADMIN CAP_BPF CAP_PERFMON in the unit, --cap-add for a container; see docs/fast-path.md",
-        ),
-    }]
+    let needed = [(12, "CAP_NET_ADMIN"), (39, "CAP_BPF")].into_iter();
+    needed.filter(|(bit, _)| held >> bit & 1 == 0).map(|(_, name)| name).collect()
+}
+
+/// Whether routes can be looked up from loopback or from an interface that was named or, by default, from any.
+fn answers_for_routes(patient: &Patient) -> bool {
+    let named = patient.config.fast_path.interfaces.iter().map(String::as_str);
+    let forwards = |interface: &str| {
+        ["ipv4", "ipv6"].into_iter().any(|family| {
+            let switch = format!("/proc/sys/net/{family}/conf/{interface}/forwarding");
+            patient.system.read(&switch).is_some_and(|switch| switch.trim() == "1")
+        })
+    };
+    // What holds for all of them holds for those that are there.
+    named.chain(["lo", "all"]).any(forwards)
 }
 
 const KEEPERS: [&str; 6] = ["chronyd", "ntpd", "ntpsec", "openntpd", "systemd-timesyn", "ptp4l"];
-const OLDEST_KERNEL: (u32, u32) = (5, 10);
+/// What the fast path runs on.
+const XDP_KERNEL: (u32, u32) = (5, 12);
+const TC_KERNEL: (u32, u32) = (6, 6);
 
 #[cfg(test)]
 mod tests {
@@ -211,20 +246,27 @@ mod tests {
     }
 
     #[test]
-    fn the_fast_path_needs_a_kernel_and_capabilities() {
-        let at = |release: &str, bounds: &str| {
+    fn the_fast_path_needs_a_kernel_capabilities_and_routes() {
+        let at = |place, release: &str, bounds: &str, forwarding: &str| {
             let status = format!("Name:\tturnserver\nCapBnd:\t{bounds}\n");
             let files = [
                 ("proc/sys/kernel/osrelease", release),
                 ("proc/77/comm", "turnserver\n"),
                 ("proc/77/status", status.as_str()),
+                ("proc/sys/net/ipv6/conf/lo/forwarding", forwarding),
             ];
-            let place = FastPathSettings { place: FastPath::Tc, ..FastPathSettings::default() };
+            let place = FastPathSettings { place, ..FastPathSettings::default() };
             severity(fast_path, Config { fast_path: place, ..Config::default() }, &files)
         };
-        assert_eq!(at("6.1.0-18-amd64", "000001ffffffffff"), Some(Severity::Ok));
-        assert_eq!(at("6.1.0-18-amd64", "0000000000000400"), Some(Severity::Warning));
-        assert_eq!(at("4.14.336", "000001ffffffffff"), Some(Severity::Warning));
+        let all = "000001ffffffffff";
+        assert_eq!(at(FastPath::Tc, "6.6.0-18-amd64", all, "1\n"), Some(Severity::Ok));
+        assert_eq!(at(FastPath::Tc, "6.6.0-18-amd64", "0000000000000400", "1\n"), Some(Severity::Warning));
+        assert_eq!(at(FastPath::Tc, "6.6.0-18-amd64", all, "0\n"), Some(Severity::Warning));
+        assert_eq!(at(FastPath::Tc, "6.1.0-18-amd64", all, "1\n"), Some(Severity::Warning));
+        assert_eq!(at(FastPath::Auto, "6.1.0-18-amd64", all, "1\n"), Some(Severity::Ok));
+        assert_eq!(at(FastPath::Xdp, "5.11.0", all, "1\n"), Some(Severity::Warning));
+        assert_eq!(at(FastPath::Off, "4.14.336", all, "0\n"), Some(Severity::Ok));
+        assert_eq!(at(FastPath::Off, "6.12.0", all, "0\n"), Some(Severity::Ok));
     }
 
     #[test]
