@@ -332,3 +332,29 @@ const SOON: Duration = Duration::from_millis(500);
 const FIND_AGAIN: Duration = Duration::from_secs(30);
 /// How often it is said that some user's row makes no sense.
 const TOLD_AGAIN: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use turnpike_store::MemoryStore;
+
+    use super::*;
+    use crate::log::{Level, LogDestination, LogFormat, LogOptions};
+
+    #[test]
+    fn a_question_older_than_the_last_answer_says_nothing_of_the_present() {
+        let (destination, format) = (LogDestination::Stderr, LogFormat::Coturn);
+        let log = Log::open(LogOptions { destination, format, min_level: Level::Error, timestamp: None });
+        let (users, store) = (StoredUsers::new(unbounded_channel().0), MemoryStore::new());
+        let mut contact = Contact { users: &users, log: &log.unwrap(), store: &store, answered: None };
+        let trouble = "connection refused".to_owned();
+        let in_the_outage = Instant::now();
+        contact.failed(in_the_outage, &trouble);
+        assert!(users.is_down());
+        contact.answered();
+        assert!(!users.is_down());
+        contact.failed(in_the_outage, &trouble);
+        assert!(!users.is_down(), "it has answered since");
+        contact.failed(Instant::now(), &trouble);
+        assert!(users.is_down(), "this is a new one");
+    }
+}

@@ -288,7 +288,7 @@ pub(crate) const CHECKS: &[Check] = &[
     },
     Check {
         id: "fast-path",
-        asks: "kernel and capabilities allow the fast path that is asked for",
+        asks: "kernel, capabilities and forwarding allow the fast path that is asked for",
         run: machine::fast_path,
         at_start: false,
     },
