@@ -12,7 +12,8 @@ use crate::upgrade::Successor;
 fn a_call_that_the_kernel_relays_loses_no_packet_by_an_upgrade() {
     within_a_server("upgrade_fast_path::a_call_that_the_kernel_relays_loses_no_packet_by_an_upgrade", || {
         let network = Network::build(true);
-        for place in ["tc", "xdp"] {
+        // What a limit leaves is the next process's to keep as well.
+        for (place, limit) in [("tc", "--max-bps=1000000"), ("xdp", "--max-bps=0")] {
             let mut server = Server::start_at(
                 SocketAddr::new("10.1.0.1".parse().unwrap(), 3478),
                 &[
@@ -22,6 +23,7 @@ fn a_call_that_the_kernel_relays_loses_no_packet_by_an_upgrade() {
                     "10.2.0.1",
                     "--allowed-peer-ip=10.0.0.0-10.255.255.255",
                     &format!("--fast-path={place}"),
+                    limit,
                 ],
             );
             let socket = network.socket(Side::Clients, "0.0.0.0:0", Some(server.address));
