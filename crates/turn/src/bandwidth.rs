@@ -97,7 +97,8 @@ impl BandwidthLimit {
         }
     }
 
-    /// Whether so many bytes may pass now; if so, they are spent.
+    /// Whether so many bytes may pass now; if so, they are spent. Most have no limit, and their road stays short.
+    #[inline(never)]
     pub(crate) fn admits(&mut self, now: Timestamp, way: Way, bytes: u64) -> bool {
         match &mut self.account {
             Account::Own(spending) => {
