@@ -28,7 +28,7 @@ INLINE void count_forwarded(const struct plan *plan)
 INLINE u32 frame_length(const struct xdp_md *xdp)
 {
 	u64 length = (u64)xdp->data_end - (u64)xdp->data;
-	/* The verifier does not let half of a pointer be reckoned with, and the compiler would: the rest is of no use here. */
+	/* The verifier refuses 32-bit arithmetic on pointers, which the compiler would make of this. */
 	asm volatile("" : "+r"(length));
 	return (u32)length;
 }

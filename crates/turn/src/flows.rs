@@ -7,9 +7,9 @@
 //!
 //! Invariants: nobody relays a flow for longer than its channel, its permission and its allocation last, and never one
 //! whose client came by anything but UDP or may move (RFC 8016). Whose bytes are limited is relayed by who spends of the
-//! same account ([`Server::share_account`]). A flow is told of by a
-//! binding that remembers until when, and is taken back before that binding is forgotten. What it relayed last is
-//! counted before the record of its session leaves the queue of effects.
+//! same account ([`Server::share_account`]). A flow is told of by a binding that remembers until when, and is taken back
+//! before that binding is forgotten. What it relayed last is counted before the record of its session leaves the queue of
+//! effects.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
