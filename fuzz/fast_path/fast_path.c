@@ -102,8 +102,8 @@ static struct flow flow_to(const struct flow_key *from_to, u16 channel, u16 flag
 static void limit_world(u8 already)
 {
 	for (int index = 0; index < 2 * FLOWS; index++) {
-		int limited = index / 2 % 3 != 1;
-		spent[index] = spent_before[index] = (u64)(already & 1) << 32 | already;
+		int limited = index / 2 != 2;
+		spent[index] = spent_before[index] = (u64)(already & 1) << 32 | (u8)(already + 60 * index);
 		ups[index / 2].flow.rate = limited ? LIMIT : 0;
 		downs[index / 2].flow.rate = limited ? LIMIT : 0;
 	}
