@@ -10,7 +10,7 @@
 
 #include "tables.h"
 
-/* A second. */
+/* In a second. */
 #define NANOSECONDS 1000000000ULL
 /* How often another one's spending at the same moment is put up with. */
 #define ATTEMPTS 4
@@ -23,10 +23,11 @@ INLINE u64 *account_of(const struct flow *flow)
 }
 
 /* Spends bytes, if they fit. A second that has begun for user space has begun: the program's clock is a tick behind. */
-INLINE int spend(const struct flow *flow, u32 second, u32 bytes)
+INLINE int spend(const struct flow *flow, u64 now, u32 bytes)
 {
 	if (!flow->rate)
 		return 1;
+	u32 second = (u32)(now / NANOSECONDS);
 	u64 *account = account_of(flow);
 	if (!account)
 		return 0;
@@ -45,7 +46,8 @@ INLINE int spend(const struct flow *flow, u32 second, u32 bytes)
 	return 0;
 }
 
-/* Takes back what was spent for a packet that goes up all the same, and will be paid for there. */
+/* Takes back what was spent for a packet that goes up all the same, and will be paid for there. A second that has begun in
+ * between gets it, if something was spent in it: one packet more than its share. */
 INLINE void unspend(const struct flow *flow, u32 bytes)
 {
 	u64 *account = flow->rate ? account_of(flow) : 0;
@@ -54,7 +56,6 @@ INLINE void unspend(const struct flow *flow, u32 bytes)
 #pragma unroll
 	for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
 		u64 before = *(volatile u64 *)account;
-		/* In a second that is over it is forgotten. */
 		if ((u32)before < bytes || __sync_val_compare_and_swap(account, before, before - bytes) == before)
 			return;
 	}

@@ -257,10 +257,9 @@ INLINE int is_for_us(struct xdp_md *xdp, struct packet *packet)
 /* Spends what the packet costs, of one account or of both. */
 INLINE int spend_all(u64 now, const struct plan *plan)
 {
-	u32 second = (u32)(now / NANOSECONDS);
-	if (plan->first && !spend(plan->first, second, plan->data))
+	if (plan->first && !spend(plan->first, now, plan->data))
 		return OVER_LIMIT;
-	if (spend(plan->flow, second, plan->data))
+	if (spend(plan->flow, now, plan->data))
 		return 0;
 	if (plan->first)
 		unspend(plan->first, plan->data);

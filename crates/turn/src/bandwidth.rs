@@ -39,6 +39,12 @@ pub trait SharedAccount: Debug + Send + Sync {
     fn words(&self) -> [&AtomicU64; 2];
 }
 
+impl SharedAccount for [AtomicU64; 2] {
+    fn words(&self) -> [&AtomicU64; 2] {
+        self.each_ref()
+    }
+}
+
 /// Which way data goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -199,18 +205,9 @@ mod tests {
         assert!(limit.admits(at(8000), Way::ToPeer, 501) && !limit.admits(at(8000), Way::ToPeer, 1));
     }
 
-    #[derive(Debug, Default)]
-    struct Words([AtomicU64; 2]);
-
-    impl SharedAccount for Words {
-        fn words(&self) -> [&AtomicU64; 2] {
-            [&self.0[0], &self.0[1]]
-        }
-    }
-
     #[test]
     fn two_who_share_an_account_spend_one_limit() {
-        let words: Arc<dyn SharedAccount> = Arc::new(Words::default());
+        let words: Arc<dyn SharedAccount> = Arc::new(<[AtomicU64; 2]>::default());
         let mut one = BandwidthLimit::new(1000).expect("a limit");
         let at = |milliseconds: u64| Timestamp(milliseconds * 1_000_000);
         assert!(one.admits(at(5000), Way::ToPeer, 300));
@@ -230,7 +227,7 @@ mod tests {
     #[test]
     fn many_threads_do_not_spend_more_than_there_is() {
         let mut limit = BandwidthLimit::new(100_000).expect("a limit");
-        limit.share(Arc::new(Words::default()));
+        limit.share(Arc::new(<[AtomicU64; 2]>::default()));
         let spenders = (0..4).map(|_| {
             let mut limit = limit.clone();
             std::thread::spawn(move || {

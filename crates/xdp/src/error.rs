@@ -6,6 +6,8 @@ use std::io;
 
 use rustix::io::Errno;
 
+use crate::mode::Point;
+
 /// Why the fast path cannot be had: what is missing, and what to do about it. Relaying works without it.
 #[derive(Debug, thiserror::Error)]
 pub enum Unavailable {
@@ -16,12 +18,12 @@ pub enum Unavailable {
     #[error("loading programs into the kernel needs CAP_BPF and CAP_NET_ADMIN: grant both, or run as root")]
     Capabilities,
     /// The kernel is too old to take the program off by itself when the process dies, or to take it at all.
-    #[error("{what} needs Linux {needed} or later")]
+    #[error("{point} needs Linux {}.{} or later", needed.0, needed.1)]
     OldKernel {
-        /// What needs it.
-        what: &'static str,
+        /// Where it was to run.
+        point: Point,
         /// Since when there is such a thing.
-        needed: &'static str,
+        needed: (u32, u32),
     },
     /// An interface that was named is none.
     #[error("there is no interface {0}")]

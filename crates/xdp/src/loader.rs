@@ -219,14 +219,9 @@ impl FastPath {
         (chosen, places): (&[&Link], &[&Link]),
         point: Point,
     ) -> Result<Self, Unavailable> {
-        match point {
-            Point::Xdp if !system::kernel_is_at_least(5, 12) => {
-                return Err(Unavailable::OldKernel { what: "XDP", needed: "5.12" });
-            }
-            Point::Tc if !system::kernel_is_at_least(6, 6) => {
-                return Err(Unavailable::OldKernel { what: "tc", needed: "6.6" });
-            }
-            _ => {}
+        let needed = point.oldest_kernel();
+        if !system::kernel_is_at_least(needed.0, needed.1) {
+            return Err(Unavailable::OldKernel { point, needed });
         }
         let flows = options.flows.min(most_flows());
         let mut program = Program::load(flows)?;

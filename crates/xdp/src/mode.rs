@@ -26,6 +26,18 @@ pub enum Point {
     Tc,
 }
 
+impl Point {
+    /// The first version of Linux that can run the program there.
+    pub fn oldest_kernel(self) -> (u32, u32) {
+        match self {
+            // Compare-and-swap in programs.
+            Point::Xdp => (5, 12),
+            // Attaching by a descriptor alone.
+            Point::Tc => (6, 6),
+        }
+    }
+}
+
 impl FromStr for Mode {
     type Err = &'static str;
 

@@ -15,10 +15,7 @@ async fn the_suite_holds_on_mariadb_and_its_failures_are_told() {
     let mut server = Server::prepare(program, "mysql", "ready for connections");
     let data = format!("--datadir={}/data", server.directory.path().display());
     let socket = server.directory.path().join("socket").to_str().unwrap().to_owned();
-    let small_log = "--innodb-log-file-size=8M";
-    let options =
-        ["--no-defaults", &data, "--auth-root-authentication-method=normal", "--skip-test-db", small_log];
-    server.run("mariadb-install-db", &options);
+    server.lay_out_mariadb(&data);
     // One statement a line.
     let first = "DELETE FROM mysql.global_priv WHERE User = '';\nFLUSH PRIVILEGES;\n\
         CREATE OR REPLACE USER turn IDENTIFIED BY 'north&wind';\nGRANT ALL ON turn.* TO turn;\n\
@@ -30,14 +27,8 @@ async fn the_suite_holds_on_mariadb_and_its_failures_are_told() {
         format!("--ssl-cert={}", server.file("server.pem", &certificates.server)),
         format!("--ssl-key={}", server.file("key.pem", &certificates.key)),
     ];
-    server.arguments(&[
-        "--no-defaults",
-        &data,
-        &port,
-        &format!("--socket={socket}"),
-        "--bind-address=127.0.0.1",
-    ]);
-    server.arguments(&[small_log, &tls[0], &tls[1]]);
+    server.arguments(&[&port, &format!("--socket={socket}"), "--bind-address=127.0.0.1"]);
+    server.arguments(&[&tls[0], &tls[1]]);
     server.arguments(&[&first]);
     server.start();
     let run = |sql: &str| {

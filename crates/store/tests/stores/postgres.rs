@@ -18,28 +18,11 @@ const BINARIES: [&str; 3] = [
 async fn the_suite_holds_on_postgresql_and_its_failures_are_told() {
     let Some(program) = installed("PostgreSQL", &BINARIES) else { return };
     let certificates = Certificates::new();
-    let mut server =
-        Server::prepare(program.clone(), "postgres", "database system is ready to accept connections");
+    let mut server = Server::prepare(program, "postgres", "database system is ready to accept connections");
     let password = server.file("password", "north'wind\n");
     let data = server.directory.path().join("data");
-    let (data, binaries) = (data.to_str().unwrap(), program.parent().unwrap());
-    server.run(
-        binaries.join("initdb"),
-        &[
-            "-D",
-            data,
-            "-U",
-            "turn",
-            "-A",
-            "scram-sha-256",
-            "--pwfile",
-            &password,
-            "--no-sync",
-            "-E",
-            "UTF8",
-            "--wal-segsize=1",
-        ],
-    );
+    let data = data.to_str().unwrap();
+    server.lay_out_postgres(data, &password);
     let (certificate, key) =
         (server.file("server.pem", &certificates.server), server.file("key.pem", &certificates.key));
     let sockets = server.directory.path().to_str().unwrap().to_owned();

@@ -56,6 +56,22 @@ impl Server {
         assert!(output.status.success(), "{}: {told}", program.as_ref().display());
     }
 
+    /// Lays out a PostgreSQL in the directory `data`, whose `turn` may do all with the password in a file.
+    pub(crate) fn lay_out_postgres(&self, data: &str, password: &str) {
+        let user = ["-U", "turn", "-A", "scram-sha-256", "--pwfile", password];
+        // Several are there at once, and need little room each.
+        let size = ["--no-sync", "-E", "UTF8", "--wal-segsize=1"];
+        self.run(self.program.with_file_name("initdb"), &[&["-D", data], &user[..], &size].concat());
+    }
+
+    /// Lays out a MariaDB, and starts it with the same options later.
+    pub(crate) fn lay_out_mariadb(&mut self, data: &str) {
+        let options = ["--no-defaults", data, "--innodb-log-file-size=8M"];
+        let first = ["--auth-root-authentication-method=normal", "--skip-test-db"];
+        self.run("mariadb-install-db", &[&options[..], &first].concat());
+        self.arguments(&options);
+    }
+
     /// A file in its directory, which it may read.
     pub(crate) fn file(&self, name: &str, content: &str) -> String {
         let path = self.directory.path().join(name);

@@ -71,27 +71,10 @@ pub(crate) fn postgres(test: &str) -> Option<Database> {
             "/usr/lib/postgresql/16/bin/postgres",
         ],
     )?;
-    let binaries = program.parent()?.to_owned();
     let mut server = Server::prepare(program, "postgres", "database system is ready to accept connections");
     let password = server.file("password", PASSWORD);
     let data = path_in(&server, "data");
-    server.run(
-        binaries.join("initdb"),
-        &[
-            "-D",
-            &data,
-            "-U",
-            "turn",
-            "-A",
-            "scram-sha-256",
-            "--pwfile",
-            &password,
-            "--no-sync",
-            "-E",
-            "UTF8",
-            "--wal-segsize=1",
-        ],
-    );
+    server.lay_out_postgres(&data, &password);
     let (port, directory) = (server.port.to_string(), path_in(&server, ""));
     server.arguments(&["-D", &data, "-p", &port, "-k", &directory, "-c", "listen_addresses=127.0.0.1"]);
     server.arguments(&["-c", "fsync=off"]);
@@ -117,10 +100,7 @@ pub(crate) fn mariadb(test: &str) -> Option<Database> {
     let mut server = Server::prepare(program, "mysql", "ready for connections");
     let data = format!("--datadir={}", path_in(&server, "data"));
     let socket = path_in(&server, "socket");
-    let install = ["--no-defaults", &data, "--auth-root-authentication-method=normal", "--skip-test-db"];
-    // Several are there at once, and need not have a hundred megabytes each.
-    let small_log = "--innodb-log-file-size=8M";
-    server.run("mariadb-install-db", &[&install[..], &[small_log]].concat());
+    server.lay_out_mariadb(&data);
     // One statement a line.
     let first = format!(
         "DELETE FROM mysql.global_priv WHERE User = '';\nFLUSH PRIVILEGES;\n\
@@ -129,15 +109,9 @@ pub(crate) fn mariadb(test: &str) -> Option<Database> {
     );
     let first = format!("--init-file={}", server.file("first.sql", &first));
     let port = format!("--port={}", server.port);
-    server.arguments(&[
-        "--no-defaults",
-        &data,
-        &port,
-        &format!("--socket={socket}"),
-        "--bind-address=127.0.0.1",
-    ]);
+    server.arguments(&[&port, &format!("--socket={socket}"), "--bind-address=127.0.0.1"]);
     // What was confirmed is with the kernel, and outlives the server.
-    server.arguments(&["--innodb-flush-log-at-trx-commit=2", small_log, &first]);
+    server.arguments(&["--innodb-flush-log-at-trx-commit=2", &first]);
     server.start();
     let schema = include_str!("../../../../deploy/turndb/mysql.sql");
     let mut client = server.command("mariadb");

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use turnpike_turn::{Event, Flow, FlowOwner, Quotas, Reason, SessionId, SharedAccount, Transport, Usage};
+use turnpike_turn::{
+    Event, Flow, FlowOwner, Quotas, Reason, SessionId, SharedAccount as _, Transport, Usage,
+};
 use turnpike_wire::Family;
 use turnpike_wire::attributes::AdditionalAddressFamily;
 
@@ -106,7 +108,7 @@ fn a_shorter_life_is_told_at_once_and_a_hardly_longer_one_is_not() {
 }
 
 #[test]
-fn only_clients_by_udp_without_a_limit_are_offered_and_only_where_somebody_listens() {
+fn only_clients_by_udp_with_limits_that_an_account_holds_are_offered_and_only_where_somebody_listens() {
     let mut off = Setup::new().build();
     let mut caller = Caller::new(CALLER);
     caller.allocate(&mut off);
@@ -130,15 +132,6 @@ fn only_clients_by_udp_without_a_limit_are_offered_and_only_where_somebody_liste
     assert_eq!(limited.flows_up, [], "more than an account holds");
 }
 
-#[derive(Debug, Default)]
-struct Account([AtomicU64; 2]);
-
-impl SharedAccount for Account {
-    fn words(&self) -> [&AtomicU64; 2] {
-        [&self.0[0], &self.0[1]]
-    }
-}
-
 #[test]
 fn whoever_relays_a_flow_with_a_limit_spends_of_the_same_account() {
     let mut world = limited(1000);
@@ -149,7 +142,7 @@ fn whoever_relays_a_flow_with_a_limit_spends_of_the_same_account() {
     caller.bind(&mut world, 0x4000, PEER).expect_success();
     let [flow] = world.flows_up[..] else { panic!("{:?}", world.flows_up) };
     assert_eq!(flow.rate, Some(1000));
-    let account = Arc::new(Account::default());
+    let account = Arc::new(<[AtomicU64; 2]>::default());
     world.server.share_account(flow.id.relay, account.clone());
     let second = world.now.monotonic.0 / 1_000_000_000;
     let spent = || account.words().map(|word| word.load(Ordering::Relaxed));

@@ -1,6 +1,7 @@
 //! The machine: clock, descriptors, buffers, kernel.
 
 use turnpike_config::FastPath;
+use turnpike_xdp::Point;
 
 use super::Patient;
 use super::safety::is_server;
@@ -116,15 +117,15 @@ pub(super) fn fast_path(patient: &Patient) -> Vec<Finding> {
     let mut number = || numbers.next().and_then(Result::ok).unwrap_or(0);
     let version = (number(), number());
     let needed = match patient.config.fast_path.place {
-        FastPath::Off if version < TC_KERNEL => {
+        FastPath::Off if version < Point::Tc.oldest_kernel() => {
             return vec![Finding::ok(ID, format!("off; the server relays by itself (kernel {release})"))];
         }
         FastPath::Off => {
             let could = "this kernel could relay for it: fast-path=auto, see docs/fast-path.md";
             return vec![Finding::ok(ID, format!("off; the server relays by itself, and {could}"))];
         }
-        FastPath::Tc => TC_KERNEL,
-        FastPath::Xdp | FastPath::Auto => XDP_KERNEL,
+        FastPath::Tc => Point::Tc.oldest_kernel(),
+        FastPath::Xdp | FastPath::Auto => Point::Xdp.oldest_kernel(),
     };
     if version < needed {
         let fix = format!(
@@ -170,21 +171,19 @@ fn lacking_capabilities(patient: &Patient) -> Vec<&'static str> {
 
 /// Whether routes can be looked up from loopback or from an interface that was named or, by default, from any.
 fn answers_for_routes(patient: &Patient) -> bool {
-    let named = patient.config.fast_path.interfaces.iter().map(String::as_str);
-    let forwards = |interface: &str| {
-        ["ipv4", "ipv6"].into_iter().any(|family| {
-            let switch = format!("/proc/sys/net/{family}/conf/{interface}/forwarding");
-            patient.system.read(&switch).is_some_and(|switch| switch.trim() == "1")
-        })
-    };
-    // What holds for all of them holds for those that are there.
-    named.chain(["lo", "all"]).any(forwards)
+    let named = &patient.config.fast_path.interfaces;
+    ["ipv4", "ipv6"].into_iter().any(|family| {
+        let directory = format!("/proc/sys/net/{family}/conf");
+        let all = patient.system.names(&directory).into_iter();
+        let mut asked = all.filter(|name| match name.as_str() {
+            "all" | "default" => false,
+            name => name == "lo" || named.is_empty() || named.iter().any(|named| named == name),
+        });
+        asked.any(|name| patient.system.number(&format!("{directory}/{name}/forwarding")) == Some(1))
+    })
 }
 
 const KEEPERS: [&str; 6] = ["chronyd", "ntpd", "ntpsec", "openntpd", "systemd-timesyn", "ptp4l"];
-/// What the fast path runs on.
-const XDP_KERNEL: (u32, u32) = (5, 12);
-const TC_KERNEL: (u32, u32) = (6, 6);
 
 #[cfg(test)]
 mod tests {

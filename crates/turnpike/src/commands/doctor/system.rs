@@ -34,10 +34,15 @@ impl System {
         self.path(path).exists()
     }
 
+    /// What is in a directory.
+    pub(crate) fn names(&self, directory: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path(directory)).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    }
+
     /// The processes there are, by number and name.
     pub(crate) fn processes(&self) -> Vec<(u32, String)> {
-        let entries = std::fs::read_dir(self.path("/proc")).into_iter().flatten().flatten();
-        let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let numbers = self.names("/proc").into_iter().filter_map(|name| name.parse::<u32>().ok());
         numbers.filter_map(|number| Some((number, self.read(&format!("/proc/{number}/comm"))?))).collect()
     }
 
