@@ -64,12 +64,20 @@ impl TlsSession {
         self.connection.reader().read(room)
     }
 
-    /// Takes plain text, as much as there is room for, and sends it as far as the socket takes it.
+    /// Takes plain text, as much as there is room for, and sends it as far as the socket takes it: all together, and each
+    /// slice in a record of its own, because there are clients, coturn's among them, that take a record for a message.
     ///
     /// # Errors
     /// The connection has ended.
     pub(crate) fn write(&mut self, socket: &TcpConnection, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let taken = self.connection.writer().write_vectored(slices)?;
+        let mut taken = 0;
+        for slice in slices {
+            let length = self.connection.writer().write(slice)?;
+            taken += length;
+            if length < slice.len() {
+                break;
+            }
+        }
         self.flush(socket)?;
         Ok(taken)
     }

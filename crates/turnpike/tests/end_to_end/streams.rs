@@ -167,6 +167,42 @@ fn a_tls_client_is_served_on_both_ports_and_told_which_protocol_is_spoken() {
 }
 
 #[test]
+fn each_message_has_a_tls_record_of_its_own_though_many_are_answered_at_once() {
+    let (directory, authority) = certificate("localhost");
+    let server = secure_server(&directory, &[]);
+    let config = trusting(&authority).with_no_client_auth();
+    let mut session =
+        ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap();
+    let mut socket = TcpStream::connect(server.address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    while session.is_handshaking() {
+        session.complete_io(&mut socket).unwrap();
+    }
+    let requests: Vec<u8> = (0..50).flat_map(binding).collect();
+    session.writer().write_all(&requests).unwrap();
+    session.write_tls(&mut socket).unwrap();
+    let mut answers = Vec::new();
+    while answers.len() < 50 {
+        let mut header = [0; 5];
+        socket.read_exact(&mut header).unwrap();
+        let mut record = header.to_vec();
+        record.resize(5 + usize::from(u16::from_be_bytes([header[3], header[4]])), 0);
+        socket.read_exact(&mut record[5..]).unwrap();
+        assert_eq!(session.read_tls(&mut &record[..]).unwrap(), record.len());
+        // Session tickets come in records without plain text.
+        let length = session.process_new_packets().unwrap().plaintext_bytes_to_read();
+        let mut text = vec![0; length];
+        session.reader().read_exact(&mut text).unwrap();
+        if length > 0 {
+            answers.push(text);
+        }
+    }
+    for (number, answer) in (0..).zip(&answers) {
+        assert_eq!(Message::parse(answer).unwrap().transaction_id(), id(number));
+    }
+}
+
+#[test]
 fn a_new_certificate_is_taken_when_asked_and_a_broken_one_is_not() {
     let (directory, old) = certificate("localhost");
     let mut server = secure_server(&directory, &[]);
