@@ -7,6 +7,7 @@ use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -142,9 +143,14 @@ impl Drop for Server {
     }
 }
 
-/// A port of 127.0.0.1 that nobody has.
+/// A port of 127.0.0.1 that nobody has, below those the system gives to whoever connects.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Another run of these tests at the same time begins elsewhere.
+    let start = std::process::id().wrapping_mul(97);
+    let mut ports =
+        (0..1000).map(|_| 30_000 + (start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 2_700) as u16);
+    ports.find(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()).expect("a free port")
 }
 
 /// The first of these programs that is installed; without one, the test says that it was skipped.

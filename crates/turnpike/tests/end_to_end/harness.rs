@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -215,7 +215,8 @@ pub(crate) fn loopback_address() -> IpAddr {
     Ipv4Addr::new(127, ((page as u8 + 1) << 6) | (high & 0x3f), low, last as u8 + 2).into()
 }
 
-/// A free UDP port of `ip` with `count` free ones behind it, below those the system hands out by itself.
+/// The first of `count` ports of `ip` that are free for UDP and TCP, below those the system hands out by itself: of
+/// those a connection that ended a minute ago may still hold one.
 pub(crate) fn free_ports(ip: IpAddr, count: u16) -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Another run of these tests at the same time begins elsewhere.
@@ -223,7 +224,8 @@ pub(crate) fn free_ports(ip: IpAddr, count: u16) -> u16 {
     for _ in 0..1000 {
         let step = u32::from(NEXT.fetch_add(count, Ordering::Relaxed));
         let first = 12_000 + (start.wrapping_add(step) % 18_000) as u16;
-        if (first..first + count).all(|port| UdpSocket::bind((ip, port)).is_ok()) {
+        let is_free = |port| UdpSocket::bind((ip, port)).is_ok() && TcpListener::bind((ip, port)).is_ok();
+        if (first..first + count).all(is_free) {
             return first;
         }
     }
