@@ -147,12 +147,19 @@ impl Line {
 
     fn receive_message(&self, into: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> io::Result<usize> {
         let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
+        let mut was_reset = false;
         let received = loop {
             let mut control = RecvAncillaryBuffer::new(&mut room);
             let received =
                 recvmsg(&self.socket, &mut [IoSliceMut::new(into)], &mut control, RecvFlags::CMSG_CLOEXEC);
-            if matches!(received, Err(rustix::io::Errno::INTR)) {
-                continue;
+            match received {
+                Err(rustix::io::Errno::INTR) => continue,
+                // The other end is gone and has not read everything. This is told once, and before what it has said.
+                Err(rustix::io::Errno::CONNRESET) if !was_reset => {
+                    was_reset = true;
+                    continue;
+                }
+                _ => {}
             }
             for message in control.drain() {
                 if let RecvAncillaryMessage::ScmRights(rights) = message {
@@ -250,6 +257,28 @@ mod tests {
         assert_eq!(there.receive().unwrap_err().kind(), io::ErrorKind::InvalidData);
         drop(here);
         assert!(there.receive().unwrap().is_none());
+    }
+
+    #[test]
+    fn what_was_said_last_is_heard_though_the_other_end_has_not_read_everything() {
+        for midway in [false, true] {
+            let (here, there) = Line::pair().unwrap();
+            here.send(1, b"never read", &[]).unwrap();
+            there.send(3, b"no", &[]).unwrap();
+            if midway {
+                // It goes while the parcel is being taken in.
+                let mut head = [0; 9];
+                assert_eq!(here.receive_message(&mut head, &mut Vec::new()).unwrap(), 9);
+                drop(there);
+                let mut body = [0; 9];
+                assert_eq!(here.receive_message(&mut body, &mut Vec::new()).unwrap(), 2);
+            } else {
+                drop(there);
+                let parcel = here.receive().unwrap().expect("a parcel");
+                assert_eq!((parcel.kind, &parcel.bytes[..]), (3, &b"no"[..]));
+            }
+            assert!(here.receive().unwrap().is_none(), "the other end is gone");
+        }
     }
 
     /// A file that nobody else can open.
