@@ -59,7 +59,8 @@ fn one_command_on_an_ec2_like_host_gives_uris_that_work_from_outside() {
         );
 
         // A peer somewhere else, by coturn's kind of client.
-        let echo = internet.start(ECHO, &["-L", PEER, "-p", "4000", "-v"]);
+        let mut echo = internet.start(ECHO, &["-L", PEER, "-p", "4000", "-v"]);
+        echo.expect(&format!("listening on {PEER}:4000"));
         let arguments =
             ["-u", username, "-w", password, "-e", PEER, "-r", "4000", "-L", CLIENT, "-n", "5", "-c", PUBLIC];
         let relayed = internet.start(UCLIENT, &arguments).finish();
