@@ -147,19 +147,13 @@ impl Line {
 
     fn receive_message(&self, into: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> io::Result<usize> {
         let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
-        let mut was_reset = false;
         let received = loop {
             let mut control = RecvAncillaryBuffer::new(&mut room);
             let received =
                 recvmsg(&self.socket, &mut [IoSliceMut::new(into)], &mut control, RecvFlags::CMSG_CLOEXEC);
-            match received {
-                Err(rustix::io::Errno::INTR) => continue,
-                // The other end is gone and has not read everything. This is told once, and before what it has said.
-                Err(rustix::io::Errno::CONNRESET) if !was_reset => {
-                    was_reset = true;
-                    continue;
-                }
-                _ => {}
+            // That the other end is gone and has not read everything is told once, and before what it has said.
+            if matches!(received, Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET)) {
+                continue;
             }
             for message in control.drain() {
                 if let RecvAncillaryMessage::ScmRights(rights) = message {

@@ -163,8 +163,6 @@ impl Heir {
             }
             Ok(Some(_)) => Err("the new process says something else than it should".into()),
             Ok(None) => Err(GONE.into()),
-            // It has not even read what it was told.
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Err(GONE.into()),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 Err(format!("the new process does nothing for {} s", patience.as_secs()))
             }

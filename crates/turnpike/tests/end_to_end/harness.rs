@@ -232,6 +232,13 @@ pub(crate) fn free_ports(ip: IpAddr, count: u16) -> u16 {
     panic!("no free ports");
 }
 
+/// A free address for a server that listens on 127.0.0.1.
+#[allow(dead_code, reason = "only tests of operations and of endurance listen there")]
+pub(crate) fn local_address() -> SocketAddr {
+    let ip = Ipv4Addr::LOCALHOST.into();
+    SocketAddr::new(ip, free_ports(ip, 1))
+}
+
 /// A directory of its own that goes away with the value.
 pub(crate) struct Directory(PathBuf);
 

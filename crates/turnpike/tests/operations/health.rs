@@ -1,11 +1,11 @@
 //! Health, as load balancers and those who get up at night see it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use serde_json::Value;
 
 use crate::client::TurnClient;
-use crate::harness::{Directory, Program, Server, TURNPIKE, free_ports, loopback_address};
+use crate::harness::{Directory, Program, Server, TURNPIKE, free_ports, local_address, loopback_address};
 use crate::http::{ask, get};
 use crate::metrics::Scraped;
 
@@ -196,7 +196,7 @@ fn somebody_who_holds_connections_open_keeps_nobody_else_from_an_answer() {
 fn up_serves_both_when_told_so_and_prints_where() {
     let (directory, ip) = (Directory::new(), loopback_address());
     let port = free_ports(ip, 2);
-    let http = SocketAddr::from(([127, 0, 0, 1], free_ports(Ipv4Addr::LOCALHOST.into(), 1)));
+    let http = local_address();
     let (state, http_port) = (directory.file("state"), http.port().to_string());
     let (ip_text, port_text) = (ip.to_string(), port.to_string());
     let mut up = Program::start(

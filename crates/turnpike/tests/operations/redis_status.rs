@@ -1,12 +1,12 @@
 //! `redis-statsdb`: coturn's keys and messages in a real Redis, shared by several servers, and not needed by any call.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::client::TurnClient;
-use crate::harness::{Directory, PATIENCE, Program, Server, UCLIENT, free_ports, loopback_address, run};
+use crate::harness::{Directory, PATIENCE, Program, Server, UCLIENT, local_address, loopback_address, run};
 use crate::upgrade::Successor;
 
 /// A Redis of the test's own.
@@ -23,7 +23,7 @@ impl Redis {
             println!("skipped: {test} needs redis-server");
             return None;
         }
-        let port = free_ports(Ipv4Addr::LOCALHOST.into(), 1).to_string();
+        let port = local_address().port().to_string();
         let directory = Directory::new();
         let program = Redis::run(&port, &directory);
         Some(Redis { program, port, directory })

@@ -2,7 +2,7 @@
 //! while the server is scraped all the time. What coturn keeps of each for ever, this server forgets.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -12,7 +12,7 @@ use turnpike_turn::rest_password;
 use turnpike_wire::attributes::{Lifetime, Nonce, Realm, RequestedTransport, Username};
 use turnpike_wire::{Class, LongTermKey, Message, MessageWriter, Method, PasswordDigest};
 
-use crate::harness::free_ports;
+use crate::harness::local_address;
 use crate::number;
 use crate::server::Server;
 use crate::wire::{REALM, answers, message};
@@ -21,7 +21,7 @@ use crate::wire::{REALM, answers, message};
 #[ignore = "takes a minute: scripts/test soak"]
 fn two_hundred_thousand_rotating_users_under_scraping_leave_memory_as_it_was() {
     let users = number("TURNPIKE_SOAK_USERS").unwrap_or(200_000);
-    let metrics = SocketAddr::from(([127, 0, 0, 1], free_ports(Ipv4Addr::LOCALHOST.into(), 1)));
+    let metrics = local_address();
     let server = Server::start_with(|_| {
         vec![
             "--use-auth-secret".into(),

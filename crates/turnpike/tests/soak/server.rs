@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::free_ports;
+use crate::harness::local_address;
 use crate::wire;
 
 /// A running server; it ends with its owner at the latest.
@@ -34,7 +34,7 @@ impl Server {
 
     /// Likewise, with more arguments; `more` is told of a folder for files.
     pub(crate) fn start_with(more: impl FnOnce(&Path) -> Vec<String>) -> Self {
-        let address = SocketAddr::from(([127, 0, 0, 1], free_ports(Ipv4Addr::LOCALHOST.into(), 1)));
+        let address = local_address();
         let name = format!("turnpike-soak-{}-{}", std::process::id(), address.port());
         let folder = std::env::temp_dir().join(name);
         fs::create_dir_all(&folder).unwrap();
